@@ -1,0 +1,305 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::{Authentication, CurrentUser, Groups};
+
+/// Which routes want which groups. What no rule names is denied.
+///
+/// Written as JSON, in `VEGA_ACCESS_RULES`:
+/// ```json
+/// { "rules": [
+///   { "route": "GET /v1/auth/me",  "groups": "any" },
+///   { "route": "GET /v1/projects", "groups": ["root", "operator", "user"] },
+///   { "route": "* /v1/api-keys/*", "groups": "any", "api_keys": false }
+/// ] }
+/// ```
+/// - `route`: a method or `*`, a space, and a path. A path that ends in `/*` covers everything below it, not itself.
+/// - `groups`: the caller needs one of these; `"any"` takes everybody who is signed in.
+/// - `api_keys`: `false` wants a person who signed in, not an API key. `true` where left out.
+///
+/// A caller may call what at least one rule lets them. So that a wide rule can't quietly open what a narrow one guards,
+/// rules where that would happen are refused.
+#[derive(Debug)]
+pub struct AccessRules(Vec<Rule>);
+
+#[derive(Debug)]
+struct Rule {
+    route: Route,
+    groups: Wanted,
+    api_keys: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Anyone,
+    OneOf(Groups),
+}
+
+/// The requests that a rule is about: `GET /v1/projects`, `* /v1/api-keys/*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The HTTP method.
+    pub method: MethodPattern,
+    /// The path.
+    pub path: PathPattern,
+}
+
+/// A method in capitals, or every method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MethodPattern {
+    /// Written `*`.
+    Any,
+    /// Written as itself.
+    One(String),
+}
+
+/// A path from the root, without a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    /// This path alone: `/v1/projects`.
+    Exact(String),
+    /// All that begins with this, which ends in `/`: written `/v1/api-keys/*`.
+    Below(String),
+}
+
+/// All that is wrong with the rules, one line each, naming the rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RulesError(pub Vec<String>);
+
+impl fmt::Display for RulesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for RulesError {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    rules: Vec<WrittenRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRule {
+    route: String,
+    groups: WrittenGroups,
+    #[serde(default = "yes")]
+    api_keys: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenGroups {
+    Word(String),
+    Names(Vec<String>),
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl FromStr for AccessRules {
+    type Err = RulesError;
+
+    fn from_str(json: &str) -> Result<Self, RulesError> {
+        let document: Document = serde_json::from_str(json).map_err(|error| RulesError(vec![error.to_string()]))?;
+        let mut problems = Vec::new();
+        let mut rules = Vec::new();
+        for (index, written) in document.rules.into_iter().enumerate() {
+            let number = index + 1;
+            let name = written.route.clone();
+            match written.try_into() {
+                Ok(rule) => rules.push(rule),
+                Err(problem) => problems.push(format!("rule {number} ({name:?}): {problem}")),
+            }
+        }
+        if problems.is_empty() {
+            problems = widened(&rules);
+        }
+        if rules.is_empty() && problems.is_empty() {
+            problems.push("no rules: nobody could call anything".into());
+        }
+        if problems.is_empty() { Ok(Self(rules)) } else { Err(RulesError(problems)) }
+    }
+}
+
+impl TryFrom<WrittenRule> for Rule {
+    type Error = String;
+
+    fn try_from(written: WrittenRule) -> Result<Self, String> {
+        let groups = match written.groups {
+            WrittenGroups::Word(word) if word == "any" => Wanted::Anyone,
+            WrittenGroups::Word(_) => return Err("groups: expected \"any\" or a list of groups".into()),
+            WrittenGroups::Names(names) if names.is_empty() => return Err("groups: the list is empty".into()),
+            WrittenGroups::Names(names) => Wanted::OneOf(
+                names
+                    .iter()
+                    .map(|name| name.parse())
+                    .collect::<Result<_, _>>()
+                    .map_err(|error| format!("groups: {error}"))?,
+            ),
+        };
+        Ok(Self { route: written.route.parse()?, groups, api_keys: written.api_keys })
+    }
+}
+
+/// The rules that a wider rule makes ineffective: it lets somebody in whom the narrower one keeps out.
+fn widened(rules: &[Rule]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for narrow in rules {
+        for wide in rules {
+            if wide.route != narrow.route && wide.route.overlaps(&narrow.route) && !wide.lets_in_no_more_than(narrow) {
+                // Of two that overlap in part, each is the wider one for the other: report what is guarded more strictly.
+                if narrow.route.covers(&wide.route) {
+                    continue;
+                }
+                problems.push(format!(
+                    "rule {:?} also opens {:?}, to callers whom that rule keeps out: narrow the one or widen the other",
+                    wide.route.to_string(),
+                    narrow.route.to_string()
+                ));
+            }
+        }
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        if rules.iter().skip(index + 1).any(|other| other.route == rule.route) {
+            problems.push(format!("rule {:?} stands twice", rule.route.to_string()));
+        }
+    }
+    problems
+}
+
+impl Rule {
+    fn admits(&self, user: &CurrentUser) -> bool {
+        let kind_is_right = self.api_keys || user.authentication == Authentication::Jwt;
+        kind_is_right
+            && match self.groups {
+                Wanted::Anyone => true,
+                Wanted::OneOf(groups) => user.groups.intersects(groups),
+            }
+    }
+
+    fn lets_in_no_more_than(&self, other: &Self) -> bool {
+        let groups = match (self.groups, other.groups) {
+            (_, Wanted::Anyone) => true,
+            (Wanted::Anyone, Wanted::OneOf(_)) => false,
+            (Wanted::OneOf(ours), Wanted::OneOf(theirs)) => ours.is_subset(theirs),
+        };
+        groups && (!self.api_keys || other.api_keys)
+    }
+}
+
+impl AccessRules {
+    /// The routes that `user` may call, in the order of the rules: what a policy is built of.
+    pub fn granted<'a>(&'a self, user: &'a CurrentUser) -> impl Iterator<Item = &'a Route> {
+        self.0.iter().filter(|rule| rule.admits(user)).map(|rule| &rule.route)
+    }
+
+    /// Whether `user` may call `method` on `path`, decided directly. The policy must say the same of every request.
+    pub fn allow(&self, user: &CurrentUser, method: &str, path: &str) -> bool {
+        self.granted(user).any(|route| route.matches(method, path))
+    }
+
+    /// Every route that a rule is about.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter().map(|rule| &rule.route)
+    }
+}
+
+impl Route {
+    fn matches(&self, method: &str, path: &str) -> bool {
+        let method_matches = match &self.method {
+            MethodPattern::Any => true,
+            MethodPattern::One(name) => name == method,
+        };
+        method_matches
+            && match &self.path {
+                PathPattern::Exact(exact) => exact == path,
+                PathPattern::Below(prefix) => path.starts_with(prefix),
+            }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let methods = match (&self.method, &other.method) {
+            (MethodPattern::One(ours), MethodPattern::One(theirs)) => ours == theirs,
+            _ => true,
+        };
+        methods && (self.path.covers(&other.path) || other.path.covers(&self.path))
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        (self.method == MethodPattern::Any || self.method == other.method) && self.path.covers(&other.path)
+    }
+}
+
+impl PathPattern {
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(ours), Self::Exact(theirs)) => ours == theirs,
+            (Self::Exact(_), Self::Below(_)) => false,
+            (Self::Below(prefix), Self::Exact(path) | Self::Below(path)) => path.starts_with(prefix),
+        }
+    }
+}
+
+impl FromStr for Route {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let (method, path) =
+            text.split_once(' ').ok_or("route: expected a method, a space and a path: GET /v1/projects")?;
+        let method = match method {
+            "*" => MethodPattern::Any,
+            name if METHODS.contains(&name) => MethodPattern::One(name.to_owned()),
+            _ => return Err(format!("route: expected one of {} or *", METHODS.join(", "))),
+        };
+        Ok(Self { method, path: path.parse()? })
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, String> {
+        // `unreserved` of RFC 3986: what is written is what API Gateway compares. `*` and `?` are wildcards in a policy.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+        let plain = path.strip_suffix('*').unwrap_or(path);
+        if !plain.starts_with('/') || !plain.bytes().all(is_plain) || plain.contains("//") {
+            return Err(
+                "route: a path begins with / and has letters, digits, - . _ ~ and /, and * only as its last part"
+                    .into(),
+            );
+        }
+        if plain.split('/').any(|part| part == "." || part == "..") {
+            return Err("route: a path has no parts . or ..".into());
+        }
+        if path.ends_with('*') {
+            if !plain.ends_with('/') {
+                return Err("route: * stands for whole parts: /v1/projects/*".into());
+            }
+            return Ok(Self::Below(plain.to_owned()));
+        }
+        if path.len() > 1 && path.ends_with('/') {
+            return Err("route: a path does not end in /".into());
+        }
+        Ok(Self::Exact(path.to_owned()))
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.method {
+            MethodPattern::Any => f.write_str("* ")?,
+            MethodPattern::One(name) => write!(f, "{name} ")?,
+        }
+        match &self.path {
+            PathPattern::Exact(path) => f.write_str(path),
+            PathPattern::Below(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}

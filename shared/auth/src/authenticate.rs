@@ -1,0 +1,65 @@
+use std::future::Future;
+
+use crate::{
+    AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, Rejection, SigningKeys,
+    Timestamp, TokenUse, UnverifiedJwt, UserPool,
+};
+
+/// Where key records live.
+pub trait FindKey {
+    /// The record of `id`, read after every write that was answered before.
+    /// `Ok(None)` when there is none; `Err` only when the store could not answer, within a deadline of the adapter's.
+    fn find(&self, id: KeyId) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send;
+}
+
+/// How the provider's tokens are verified. One algorithm a provider: the token doesn't choose.
+pub enum TokenVerifier<F> {
+    /// Provider `custom`: HS256.
+    Custom(HmacSecret),
+    /// Provider `cognito`: RS256 with the pool's key set.
+    Cognito(UserPool, SigningKeys<F>),
+}
+
+impl<F: FetchKeySet> TokenVerifier<F> {
+    async fn verify(&self, token: &str, now: Timestamp) -> Result<CurrentUser, AuthError> {
+        let token = UnverifiedJwt::parse(token)?;
+        let claims = match self {
+            Self::Custom(secret) => {
+                let claims = token.verify_hs256(secret)?;
+                claims.accept_custom(TokenUse::Access, now)?;
+                claims
+            }
+            Self::Cognito(pool, keys) => {
+                let key = keys.key(token.rs256_kid()?, now).await?.ok_or(Rejection::UnknownSigningKey)?;
+                let claims = token.verify_rs256(&key)?;
+                pool.accept(&claims, now)?;
+                claims
+            }
+        };
+        Ok(claims.into_current_user())
+    }
+}
+
+/// Finds out who presents a credential.
+pub struct Authenticator<F, K> {
+    /// For JWTs.
+    pub tokens: TokenVerifier<F>,
+    /// For API keys.
+    pub keys: K,
+}
+
+impl<F: FetchKeySet, K: FindKey> Authenticator<F, K> {
+    /// Who the caller is at `now`.
+    ///
+    /// # Errors
+    /// When the credential is not good, or we could not find out.
+    pub async fn authenticate(&self, credential: Credential<'_>, now: Timestamp) -> Result<CurrentUser, AuthError> {
+        match credential {
+            Credential::Jwt(token) => self.tokens.verify(token.expose(), now).await,
+            Credential::ApiKey(key) => {
+                let record = self.keys.find(key.id()).await?.ok_or(Rejection::UnknownKey)?;
+                Ok(record.principal(&key, now)?)
+            }
+        }
+    }
+}

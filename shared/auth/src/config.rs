@@ -1,0 +1,231 @@
+//! Environment variables, turned into types once, at init. Every problem is reported, not just the first.
+
+use std::fmt;
+
+use crate::{HmacSecret, UserPool};
+
+/// All that is wrong with the environment, one line each: the name and what it wants. Never a value: it may be a secret.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads variables through `lookup`, and remembers what is wrong with each.
+pub struct Environment<L> {
+    lookup: L,
+    problems: Vec<String>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Environment<L> {
+    /// `lookup` is `|name| std::env::var(name).ok()` in a `main`, and a table in a test.
+    pub fn new(lookup: L) -> Self {
+        Self { lookup, problems: Vec::new() }
+    }
+
+    /// The variable, if it is set and not empty.
+    pub fn get(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that must be there. `None` when it isn't, or `parse` refuses it: [`Self::finish`] then fails.
+    pub fn required<T, E: fmt::Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        match self.get(name) {
+            Some(value) => self.parsed(name, &value, parse),
+            None => self.problem(format!("{name} is not set")),
+        }
+    }
+
+    /// A variable that may be left out.
+    pub fn optional<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match self.get(name) {
+            Some(value) => self.parsed(name, &value, parse),
+            None => Some(default),
+        }
+    }
+
+    /// Notes a problem, and gives the `None` that stands in its place.
+    pub fn problem<T>(&mut self, problem: impl Into<String>) -> Option<T> {
+        self.problems.push(problem.into());
+        None
+    }
+
+    /// The whole configuration, if nothing was wrong with any part of it.
+    ///
+    /// # Errors
+    /// All the problems at once.
+    pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigError> {
+        match config {
+            Some(config) if self.problems.is_empty() => Ok(config),
+            _ => Err(ConfigError(self.problems)),
+        }
+    }
+
+    /// `parse` must not repeat the value in its error: it may be a secret.
+    fn parsed<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        value: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        parse(value).map_err(|error| self.problems.push(format!("{name}: {error}"))).ok()
+    }
+}
+
+/// Any text that is there at all.
+///
+/// # Errors
+/// Never; the signature is what [`Environment::required`] takes.
+pub fn text(value: &str) -> Result<String, std::convert::Infallible> {
+    Ok(value.to_owned())
+}
+
+/// Who issues the tokens: `VEGA_AUTH_PROVIDER`.
+#[derive(Debug)]
+pub enum Provider {
+    /// The built-in login with one debug user, for a developer's machine: HS256 with `VEGA_AUTH_SECRET`.
+    Custom(HmacSecret),
+    /// A Cognito user pool: RS256 with the pool's key set.
+    Cognito(UserPool),
+}
+
+impl Provider {
+    /// Reads `VEGA_AUTH_PROVIDER` and the variables that the provider needs.
+    ///
+    /// `custom` has one user and a shared secret, so it must never guard anything real: it is refused unless
+    /// `AWS_ENDPOINT_URL` points at an emulator on this machine, which it never does on Lambda itself.
+    pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+        match environment.required("VEGA_AUTH_PROVIDER", text)?.as_str() {
+            "custom" => {
+                if !environment.get("AWS_ENDPOINT_URL").is_some_and(|url| is_emulator(&url)) {
+                    environment.problem::<()>(
+                        "VEGA_AUTH_PROVIDER is custom, which is for local development only: it needs AWS_ENDPOINT_URL to \
+                         name an emulator on this machine, and this looks like real AWS; use cognito",
+                    );
+                }
+                environment.required("VEGA_AUTH_SECRET", HmacSecret::new_from_text).map(Self::Custom)
+            }
+            "cognito" => {
+                let region = environment.required("VEGA_COGNITO_REGION", text);
+                let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
+                let client_id = environment.required("VEGA_COGNITO_APP_CLIENT_ID", text);
+                match UserPool::new(&region?, &pool_id?, &client_id?) {
+                    Ok(pool) => Some(Self::Cognito(pool)),
+                    Err(problem) => environment.problem(problem),
+                }
+            }
+            _ => environment.problem("VEGA_AUTH_PROVIDER: expected custom or cognito"),
+        }
+    }
+}
+
+/// Whether this endpoint is on the developer's own machine.
+fn is_emulator(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // `http://localhost@evil.example`: what stands before the `@` is not the host
+    if authority.contains('@') {
+        return false;
+    }
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host == "host.docker.internal"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    #[track_caller]
+    fn problems(variables: &[(&str, &str)]) -> Vec<String> {
+        let lookup =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let mut environment = Environment::new(lookup);
+        let provider = Provider::read(&mut environment);
+        environment.finish(provider).map_or_else(|error| error.0, |_| Vec::new())
+    }
+
+    #[test]
+    fn every_missing_variable_is_named_at_once() {
+        assert_eq!(problems(&[]), ["VEGA_AUTH_PROVIDER is not set"]);
+        assert_eq!(
+            problems(&[("VEGA_AUTH_PROVIDER", "cognito"), ("VEGA_COGNITO_USER_POOL_ID", "")]),
+            [
+                "VEGA_COGNITO_REGION is not set",
+                "VEGA_COGNITO_USER_POOL_ID is not set",
+                "VEGA_COGNITO_APP_CLIENT_ID is not set"
+            ]
+        );
+        assert_eq!(problems(&[("VEGA_AUTH_PROVIDER", "basic")]), ["VEGA_AUTH_PROVIDER: expected custom or cognito"]);
+    }
+
+    #[test]
+    fn custom_starts_only_where_the_endpoint_is_an_emulator_on_this_machine() {
+        let with = |url| {
+            problems(&[("VEGA_AUTH_PROVIDER", "custom"), ("VEGA_AUTH_SECRET", SECRET), ("AWS_ENDPOINT_URL", url)])
+        };
+        for local in [
+            "http://localhost:4566",
+            "http://127.0.0.1:4566/",
+            "http://[::1]:4566",
+            "http://ministack.localhost:4566",
+            "http://host.docker.internal:4566",
+        ] {
+            assert!(with(local).is_empty(), "{local}");
+        }
+        for remote in [
+            "",
+            "localhost:4566",
+            "https://dynamodb.us-west-1.amazonaws.com",
+            "http://10.0.0.1:4566",
+            "http://localhost.evil.example",
+            "http://localhost@evil.example",
+            "http://evil.example/localhost",
+            "http://evil.example?localhost",
+            "http://notlocalhost",
+        ] {
+            assert_eq!(with(remote).len(), 1, "{remote}");
+        }
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_and_not_repeated() {
+        let problems = problems(&[
+            ("VEGA_AUTH_PROVIDER", "custom"),
+            ("VEGA_AUTH_SECRET", "hunter2"),
+            ("AWS_ENDPOINT_URL", "http://localhost:4566"),
+        ]);
+        assert_eq!(problems, ["VEGA_AUTH_SECRET: expected at least 32 bytes"]);
+    }
+
+    #[test]
+    fn a_pool_of_another_region_is_a_mistake_worth_stopping_for() {
+        let problems = problems(&[
+            ("VEGA_AUTH_PROVIDER", "cognito"),
+            ("VEGA_COGNITO_REGION", "us-west-1"),
+            ("VEGA_COGNITO_USER_POOL_ID", "eu-west-1_abc"),
+            ("VEGA_COGNITO_APP_CLIENT_ID", "client"),
+        ]);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("VEGA_COGNITO_USER_POOL_ID"), "{problems:?}");
+    }
+}

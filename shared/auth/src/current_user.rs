@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{Groups, KeyId, Timestamp};
+
+/// Who is calling: what the authorizer found out, and all that a function behind it knows of the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CurrentUser {
+    /// The stable id: the `sub` of the JWT, or of the person who owns the key.
+    pub id: String,
+    /// The name to show. Can change; nothing may be decided by it.
+    pub username: String,
+    /// The groups that count for this request. For a key: its own, never more than its owner's.
+    pub groups: Groups,
+    /// How they proved it.
+    #[serde(flatten)]
+    pub authentication: Authentication,
+    /// When the credential stops being good; never, where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How the caller proved who they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "authenticated_by", rename_all = "snake_case")]
+pub enum Authentication {
+    /// An access token of the provider: a person who signed in.
+    Jwt,
+    /// An API key: a program of that person's.
+    ApiKey {
+        /// The key's public id.
+        key_id: KeyId,
+    },
+}
+
+/// The request context does not hold a `CurrentUser`: the request did not come through the authorizer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request context holds no current user: member {0:?} is missing or malformed")]
+pub struct ContextError(pub &'static str);
+
+const ID: &str = "id";
+const USERNAME: &str = "username";
+const GROUPS: &str = "groups";
+const AUTHENTICATED_BY: &str = "authenticated_by";
+const KEY_ID: &str = "key_id";
+const EXPIRES_AT: &str = "expires_at";
+
+impl CurrentUser {
+    /// The authorizer's `context`: a flat map of strings, since API Gateway carries nothing else to a REST integration
+    /// ([output of a Lambda authorizer](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html)).
+    pub fn to_context(&self) -> BTreeMap<&'static str, String> {
+        let mut context = BTreeMap::from([
+            (ID, self.id.clone()),
+            (USERNAME, self.username.clone()),
+            (GROUPS, self.groups.to_string()),
+        ]);
+        match &self.authentication {
+            Authentication::Jwt => {
+                context.insert(AUTHENTICATED_BY, "jwt".into());
+            }
+            Authentication::ApiKey { key_id } => {
+                context.insert(AUTHENTICATED_BY, "api_key".into());
+                context.insert(KEY_ID, key_id.to_string());
+            }
+        }
+        if let Some(instant) = self.expires_at {
+            context.insert(EXPIRES_AT, instant.to_string());
+        }
+        context
+    }
+
+    /// Reads what [`Self::to_context`] wrote, from the request context of the function behind the authorizer.
+    ///
+    /// # Errors
+    /// When a member is missing or malformed. The request is then unauthenticated, whatever let it through: fail closed.
+    pub fn from_context<'a>(member: impl Fn(&str) -> Option<&'a str>) -> Result<Self, ContextError> {
+        let required = |name| member(name).filter(|text| !text.is_empty()).ok_or(ContextError(name));
+        Ok(Self {
+            id: required(ID)?.to_owned(),
+            username: required(USERNAME)?.to_owned(),
+            groups: member(GROUPS).and_then(|text| text.parse().ok()).ok_or(ContextError(GROUPS))?,
+            authentication: match required(AUTHENTICATED_BY)? {
+                "jwt" => Authentication::Jwt,
+                "api_key" => {
+                    Authentication::ApiKey { key_id: required(KEY_ID)?.parse().map_err(|_| ContextError(KEY_ID))? }
+                }
+                _ => return Err(ContextError(AUTHENTICATED_BY)),
+            },
+            expires_at: member(EXPIRES_AT)
+                .map(|text| text.parse().map_err(|_| ContextError(EXPIRES_AT)))
+                .transpose()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_user() -> CurrentUser {
+        CurrentUser {
+            id: "user-1".into(),
+            username: "ada".into(),
+            groups: Groups::known(["root", "user"]),
+            authentication: Authentication::ApiKey { key_id: "7Gh2kQ9XbT4m".parse().unwrap() },
+            expires_at: Some(Timestamp(1_800_000_000)),
+        }
+    }
+
+    #[test]
+    fn what_the_authorizer_writes_the_function_reads() {
+        let mut jwt_user = key_user();
+        jwt_user.authentication = Authentication::Jwt;
+        jwt_user.expires_at = None;
+        jwt_user.groups = Groups::NONE;
+        for user in [key_user(), jwt_user] {
+            let context = user.to_context();
+            assert_eq!(CurrentUser::from_context(|name| context.get(name).map(String::as_str)), Ok(user));
+        }
+    }
+
+    #[test]
+    fn a_context_that_lacks_or_garbles_a_member_is_nobody() {
+        for name in [ID, USERNAME, GROUPS, AUTHENTICATED_BY, KEY_ID] {
+            let mut context = key_user().to_context();
+            context.remove(name);
+            assert_eq!(
+                CurrentUser::from_context(|member| context.get(member).map(String::as_str)),
+                Err(ContextError(name))
+            );
+        }
+        for (name, value) in
+            [(GROUPS, "admins"), (AUTHENTICATED_BY, "trust me"), (KEY_ID, "short"), (EXPIRES_AT, "soon")]
+        {
+            let mut context = key_user().to_context();
+            context.insert(name, value.into());
+            assert_eq!(
+                CurrentUser::from_context(|member| context.get(member).map(String::as_str)),
+                Err(ContextError(name))
+            );
+        }
+    }
+
+    #[test]
+    fn the_api_shows_it_as_flat_json() {
+        assert_eq!(
+            serde_json::to_value(key_user()).unwrap(),
+            serde_json::json!({
+                "id": "user-1", "username": "ada", "groups": ["root", "user"],
+                "authenticated_by": "api_key", "key_id": "7Gh2kQ9XbT4m",
+                "expires_at": "2027-01-15T08:00:00Z"
+            })
+        );
+    }
+}

@@ -1,0 +1,162 @@
+use std::error::Error as StdError;
+
+/// Why a caller doesn't get through: either their credential is not good, or we could not find out.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// Theirs: the client sees 401 `invalid_token`, and no more than that.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Ours: the client sees 503 `temporarily_unavailable`, and somebody should look. Never an allow.
+    #[error(transparent)]
+    Unavailable(#[from] Fault),
+}
+
+/// The precise reason a credential is not good. For the log alone: a client that learned it could probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No `Authorization` header, or an empty one.
+    #[error("no credential")]
+    NoCredential,
+    /// More than one `Authorization` header: which one counts is not ours to guess.
+    #[error("more than one credential")]
+    ManyCredentials,
+    /// A credential in the query string, where logs and histories keep it (RFC 6750 section 5.3).
+    #[error("credential in the query string")]
+    CredentialInQuery,
+    /// Not `Bearer`, one space, one token (RFC 6750 section 2.1).
+    #[error("authorization header is not a bearer token")]
+    NotBearer,
+    /// Longer than any token we issue or accept.
+    #[error("token too long")]
+    TooLong,
+    /// Neither three dot-separated parts nor `vk_`.
+    #[error("token is neither a JWT nor an API key")]
+    UnknownForm,
+    /// Not three parts of canonical base64url, or not the JSON a JWT holds.
+    #[error("JWT malformed")]
+    MalformedJwt,
+    /// A header member that asks for processing we don't do (`crit`, `b64`) or brings its own key (`jwk`, `jku`, `x5u`, `x5c`).
+    #[error("JWT header member not allowed")]
+    HeaderMember,
+    /// Not the one algorithm of the provider (RFC 8725 section 3.1).
+    #[error("JWT algorithm not allowed")]
+    Algorithm,
+    /// No key of this `kid` in the issuer's key set.
+    #[error("JWT signed with an unknown key")]
+    UnknownSigningKey,
+    /// The signature does not verify.
+    #[error("JWT signature wrong")]
+    Signature,
+    /// Another issuer: a foreign pool, or a look-alike of ours.
+    #[error("JWT from another issuer")]
+    Issuer,
+    /// Issued for another client.
+    #[error("JWT for another client")]
+    Client,
+    /// An ID or a refresh token where an access token belongs.
+    #[error("JWT not an access token")]
+    TokenUse,
+    /// `exp` is not after now.
+    #[error("JWT expired")]
+    Expired,
+    /// `nbf` or `iat` lies ahead by more than the leeway.
+    #[error("JWT not valid yet")]
+    NotYetValid,
+    /// `sub` or `username` missing, empty or too long.
+    #[error("JWT names no usable subject")]
+    Subject,
+    /// Not the exact form of an API key.
+    #[error("API key malformed")]
+    MalformedKey,
+    /// The form of an API key, with a checksum that is not its own: a typo, or made up.
+    #[error("API key checksum wrong")]
+    Checksum,
+    /// No record of this key id.
+    #[error("API key unknown")]
+    UnknownKey,
+    /// A known id with another secret: somebody is guessing, or assembled a key by hand.
+    #[error("API key secret wrong")]
+    WrongSecret,
+    /// Switched off by its owner; may come back.
+    #[error("API key disabled")]
+    KeyDisabled,
+    /// Ended by a person, for good.
+    #[error("API key revoked")]
+    KeyRevoked,
+    /// Ended by time.
+    #[error("API key expired")]
+    KeyExpired,
+    /// The record holds a restriction, or a digest scheme, that this build can't enforce.
+    #[error("API key restricted in a way this version cannot enforce")]
+    UnsupportedRecord,
+}
+
+impl Rejection {
+    /// A stable code for logs, metrics and test vectors.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoCredential => "no_credential",
+            Self::ManyCredentials => "many_credentials",
+            Self::CredentialInQuery => "credential_in_query",
+            Self::NotBearer => "not_bearer",
+            Self::TooLong => "too_long",
+            Self::UnknownForm => "unknown_form",
+            Self::MalformedJwt => "malformed_jwt",
+            Self::HeaderMember => "header_member",
+            Self::Algorithm => "algorithm",
+            Self::UnknownSigningKey => "unknown_signing_key",
+            Self::Signature => "signature",
+            Self::Issuer => "issuer",
+            Self::Client => "client",
+            Self::TokenUse => "token_use",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Subject => "subject",
+            Self::MalformedKey => "malformed_key",
+            Self::Checksum => "checksum",
+            Self::UnknownKey => "unknown_key",
+            Self::WrongSecret => "wrong_secret",
+            Self::KeyDisabled => "key_disabled",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyExpired => "key_expired",
+            Self::UnsupportedRecord => "unsupported_record",
+        }
+    }
+}
+
+/// We could not find out: a dependency failed, timed out, or answered nonsense. Worth an alarm, never an allow.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The issuer's key set could not be fetched, and none that may still be trusted is at hand.
+    #[error("key set unavailable")]
+    KeySet(#[source] Box<dyn StdError + Send + Sync>),
+    /// The key store did not answer, or not in time.
+    #[error("key store unavailable")]
+    Store(#[source] Box<dyn StdError + Send + Sync>),
+    /// The key store answered with a record that breaks the storage contract.
+    #[error("key record unreadable")]
+    Record(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl Fault {
+    /// A stable code for logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KeySet(_) => "key_set_unavailable",
+            Self::Store(_) => "store_unavailable",
+            Self::Record(_) => "record_unreadable",
+        }
+    }
+
+    /// The fault and its causes, for one log line: `key store unavailable: dispatch failure: …`.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,177 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A group that access rules can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// Runs the deployment.
+    Root,
+    /// Looks after users and their keys.
+    Operator,
+    /// Uses the API.
+    User,
+}
+
+impl Group {
+    /// Every group, most powerful first.
+    pub const ALL: [Self; 3] = [Self::Root, Self::Operator, Self::User];
+
+    /// The name, as Cognito, the access rules and the API write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Operator => "operator",
+            Self::User => "user",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::Root => 1,
+            Self::Operator => 2,
+            Self::User => 4,
+        }
+    }
+}
+
+/// A name that is none of `root`, `operator`, `user`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown group {0:?}: the groups are root, operator, user")]
+pub struct UnknownGroup(pub String);
+
+impl FromStr for Group {
+    type Err = UnknownGroup;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|group| group.name() == name)
+            .ok_or_else(|| UnknownGroup(name.chars().take(64).collect()))
+    }
+}
+
+/// A set of groups, written as a list of names in a fixed order: `["root","user"]`, or `root,user`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Groups(u8);
+
+impl Groups {
+    /// No group: signed in, and nothing more.
+    pub const NONE: Self = Self(0);
+
+    /// The known groups among `names`. A pool may have groups of its own: no rule can name them, so they grant nothing.
+    pub fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        names.into_iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// Whether `group` is in the set.
+    pub fn contains(self, group: Group) -> bool {
+        self.0 & group.bit() != 0
+    }
+
+    /// Whether the two sets share a group.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether every group of this set is in `other`.
+    pub fn is_subset(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The groups, most powerful first.
+    pub fn iter(self) -> impl Iterator<Item = Group> {
+        Group::ALL.into_iter().filter(move |group| self.contains(*group))
+    }
+}
+
+impl FromIterator<Group> for Groups {
+    fn from_iter<I: IntoIterator<Item = Group>>(groups: I) -> Self {
+        Self(groups.into_iter().fold(0, |bits, group| bits | group.bit()))
+    }
+}
+
+/// The names joined by commas; empty for none.
+impl fmt::Display for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, group) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(group.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Groups({self})")
+    }
+}
+
+/// Names joined by commas, each of them known.
+impl FromStr for Groups {
+    type Err = UnknownGroup;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self::NONE);
+        }
+        text.split(',').map(str::parse).collect()
+    }
+}
+
+impl Serialize for Groups {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Group::name))
+    }
+}
+
+/// A list of names, each of them known: for what people write. Tokens go through [`Groups::known`].
+impl<'de> Deserialize<'de> for Groups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_written_in_one_order_whatever_order_they_came_in() {
+        let groups = Groups::known(["user", "root", "user"]);
+        assert_eq!(groups.to_string(), "root,user");
+        assert_eq!(serde_json::to_string(&groups).unwrap(), r#"["root","user"]"#);
+        assert_eq!("root,user".parse(), Ok(groups));
+    }
+
+    #[test]
+    fn a_group_that_no_rule_can_name_grants_nothing() {
+        assert_eq!(Groups::known(["Root", "root ", "root,user", "admins", ""]), Groups::NONE);
+    }
+
+    #[test]
+    fn a_written_group_that_is_unknown_is_named() {
+        let error = serde_json::from_str::<Groups>(r#"["admins"]"#).unwrap_err();
+        assert!(error.to_string().contains(r#"unknown group "admins""#), "{error}");
+        assert_eq!("root,".parse::<Groups>(), Err(UnknownGroup(String::new())));
+    }
+
+    #[test]
+    fn a_subset_is_one_whose_every_group_is_in_the_other() {
+        let all: Groups = Group::ALL.into_iter().collect();
+        let user = Groups::known(["user"]);
+        assert!(user.is_subset(all) && Groups::NONE.is_subset(user));
+        assert!(!all.is_subset(user));
+        assert!(all.intersects(user) && !Groups::NONE.intersects(all));
+    }
+}

@@ -1,0 +1,175 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{ApiKey, Authentication, CurrentUser, DIGEST_VERSION, Groups, KeyDigest, KeyId, Rejection, Timestamp};
+
+/// What the store knows of an API key: everything but the key.
+#[derive(Clone, Debug)]
+pub struct KeyRecord {
+    /// The public id.
+    pub id: KeyId,
+    /// The owner's stable id (`sub`).
+    pub owner: String,
+    /// The owner's name when the key was made; to show, not to decide.
+    pub owner_username: String,
+    /// SHA-256 of the key.
+    pub digest: KeyDigest,
+    /// The scheme of [`Self::digest`]; only [`DIGEST_VERSION`] is honoured.
+    pub digest_version: u32,
+    /// What people made of it. Expiry is not a status: the clock decides that.
+    pub status: KeyStatus,
+    /// What its owner calls it: 1 to 100 characters.
+    pub name: String,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// A subset of the owner's groups.
+    pub groups: Groups,
+    /// Restricts the key to these scopes, where there are any.
+    pub scopes: Vec<String>,
+    /// Restricts the key to these networks, where there are any.
+    pub cidrs: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The first second at which it is no longer good; never, where absent.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// The key this one replaces.
+    pub rotated_from: Option<KeyId>,
+    /// The key that replaces this one.
+    pub rotated_to: Option<KeyId>,
+    /// Counts the changes, from 1: the `ETag`.
+    pub version: u64,
+}
+
+/// What people made of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    /// Good, until it expires.
+    Active,
+    /// Switched off by its owner; may come back.
+    Disabled,
+    /// Ended for good.
+    Revoked,
+}
+
+/// When and from where a key was last used. At most a minute behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastUse {
+    /// The instant.
+    pub at: Timestamp,
+    /// The caller's address, as API Gateway saw it.
+    pub address: String,
+    /// The caller's `User-Agent`, cut at 256 characters.
+    pub user_agent: String,
+}
+
+impl KeyRecord {
+    /// Who the holder of `key` is at this instant.
+    ///
+    /// The secret is compared first: only its holder learns (from how long we take) what state a key is in.
+    ///
+    /// # Errors
+    /// When the secret is another one, or the key is no longer good at `now`.
+    pub fn principal(&self, key: &ApiKey, now: Timestamp) -> Result<CurrentUser, Rejection> {
+        if self.digest_version != DIGEST_VERSION {
+            return Err(Rejection::UnsupportedRecord);
+        }
+        if self.id != key.id() || !self.digest.matches(key) {
+            return Err(Rejection::WrongSecret);
+        }
+        match self.status {
+            KeyStatus::Active => {}
+            KeyStatus::Disabled => return Err(Rejection::KeyDisabled),
+            KeyStatus::Revoked => return Err(Rejection::KeyRevoked),
+        }
+        if self.expires_at.is_some_and(|end| now >= end) {
+            return Err(Rejection::KeyExpired);
+        }
+        // A newer version may have written a restriction that this one doesn't enforce: refuse rather than widen.
+        if !self.scopes.is_empty() || !self.cidrs.is_empty() {
+            return Err(Rejection::UnsupportedRecord);
+        }
+        Ok(CurrentUser {
+            id: self.owner.clone(),
+            username: self.owner_username.clone(),
+            groups: self.groups,
+            authentication: Authentication::ApiKey { key_id: self.id },
+            expires_at: self.expires_at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeySecret;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    fn key(secret: u8) -> ApiKey {
+        ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [secret; 32]))
+    }
+
+    fn record() -> KeyRecord {
+        KeyRecord {
+            id: key(1).id(),
+            owner: "user-1".into(),
+            owner_username: "ada".into(),
+            digest: key(1).digest(),
+            digest_version: DIGEST_VERSION,
+            status: KeyStatus::Active,
+            name: "ci".into(),
+            description: String::new(),
+            groups: Groups::known(["user"]),
+            scopes: vec![],
+            cidrs: vec![],
+            created_at: NOW.plus(-100),
+            expires_at: None,
+            revoked_at: None,
+            rotated_from: None,
+            rotated_to: None,
+            version: 1,
+        }
+    }
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut KeyRecord), secret: u8, expected: Result<&str, Rejection>) {
+        let mut record = record();
+        change(&mut record);
+        let user = record.principal(&key(secret), NOW);
+        assert_eq!(user.as_ref().map(|user| user.id.as_str()).map_err(|reason| *reason), expected);
+    }
+
+    #[test]
+    fn the_holder_of_a_good_key_is_its_owner_with_the_groups_of_the_key() {
+        let user = record().principal(&key(1), NOW).unwrap();
+        assert_eq!((user.id.as_str(), user.groups), ("user-1", Groups::known(["user"])));
+        assert_eq!(user.authentication, Authentication::ApiKey { key_id: key(1).id() });
+    }
+
+    #[test]
+    fn a_key_is_good_until_the_second_it_expires() {
+        check(|record| record.expires_at = Some(NOW.plus(1)), 1, Ok("user-1"));
+        check(|record| record.expires_at = Some(NOW), 1, Err(Rejection::KeyExpired));
+    }
+
+    #[test]
+    fn a_disabled_or_revoked_key_is_refused_whatever_its_expiry() {
+        check(|record| record.status = KeyStatus::Disabled, 1, Err(Rejection::KeyDisabled));
+        check(|record| record.status = KeyStatus::Revoked, 1, Err(Rejection::KeyRevoked));
+    }
+
+    #[test]
+    fn another_secret_is_refused_before_the_state_is_told() {
+        check(|_| {}, 2, Err(Rejection::WrongSecret));
+        check(|record| record.status = KeyStatus::Revoked, 2, Err(Rejection::WrongSecret));
+    }
+
+    #[test]
+    fn a_restriction_this_version_cannot_enforce_is_refused() {
+        check(|record| record.scopes = vec!["read".into()], 1, Err(Rejection::UnsupportedRecord));
+        check(|record| record.cidrs = vec!["10.0.0.0/8".into()], 1, Err(Rejection::UnsupportedRecord));
+        check(|record| record.digest_version = 2, 1, Err(Rejection::UnsupportedRecord));
+    }
+}

@@ -1,0 +1,34 @@
+//! Who is calling, and what may they call.
+//!
+//! Everything here is a decision: it takes all it needs as arguments, the clock included, and does no I/O.
+//! What it needs from outside stands behind two ports: [`FetchKeySet`] (the issuer's signing keys) and
+//! [`FindKey`] (the API-key records). Lambda events, HTTP and AWS live in the functions and in the adapters.
+//!
+//! The way through, in the order of a request:
+//! [`Credential`] (what the caller presents) → [`Authenticator`] → [`CurrentUser`] (who it turned out to be)
+//! → [`AccessRules`] (what they may call).
+
+mod access;
+mod api_key;
+mod authenticate;
+pub mod config;
+mod credential;
+mod current_user;
+mod decision;
+mod group;
+mod jwt;
+mod key_record;
+mod key_set;
+mod timestamp;
+
+pub use access::{AccessRules, MethodPattern, PathPattern, Route, RulesError};
+pub use api_key::{ApiKey, DIGEST_VERSION, KeyDigest, KeyId, KeySecret};
+pub use authenticate::{Authenticator, FindKey, TokenVerifier};
+pub use credential::Credential;
+pub use current_user::{Authentication, ContextError, CurrentUser};
+pub use decision::{AuthError, Fault, Rejection};
+pub use group::{Group, Groups, UnknownGroup};
+pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, SecretTooShort, TokenUse, UnverifiedJwt, UserPool};
+pub use key_record::{KeyRecord, KeyStatus, LastUse};
+pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, RsaKey, SigningKeys};
+pub use timestamp::Timestamp;
