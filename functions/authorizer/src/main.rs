@@ -1,11 +1,57 @@
-//! Placeholder until the function lands.
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+//! The authorizer: wiring alone, see the library.
+
+use std::time::{Instant, SystemTime};
+
+use authorizer::{Authorizer, Config};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
+use vega_auth::config::{Environment, Provider};
+use vega_auth::{Authenticator, SigningKeys, TokenVerifier};
+use vega_jwks::HttpKeySet;
+use vega_store::{Settings, Store};
 
 #[tokio::main(flavor = "current_thread")]
+#[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    lambda_runtime::run(service_fn(async |_event: LambdaEvent<Value>| {
-        Ok::<Value, Error>(json!({"statusCode": 501, "body": "{}"}))
+    let mut environment = Environment::new(|name| std::env::var(name).ok());
+    let config = Config::read(&mut environment);
+    let settings = Settings::read(&mut environment);
+    let endpoint = ["AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "AWS_ENDPOINT_URL"]
+        .into_iter()
+        .find_map(|name| environment.get(name));
+    let (config, settings) = environment.finish(config.zip(settings)).map_err(|error| {
+        println!(
+            "{}",
+            json!({ "outcome": "fault", "code": "configuration", "function": "authorizer", "problems": error.0 })
+        );
+        Error::from(error)
+    })?;
+    let tokens = match config.provider {
+        Provider::Custom(secret) => TokenVerifier::Custom(secret),
+        Provider::Cognito(pool) => {
+            let source = HttpKeySet::new(pool.key_set_url(endpoint.as_deref()))?;
+            TokenVerifier::Cognito(pool, SigningKeys::new(source))
+        }
+    };
+    let keys = Store::new(&settings, config.keys_table);
+    // Lambda gives init more CPU than it bills for: connect now, so that the first caller doesn't wait. A failure is no
+    // harm: the first request tries again.
+    tokio::join!(keys.warm_up(), async {
+        if let TokenVerifier::Cognito(_, keys) = &tokens
+            && let Err(fault) = keys.warm_up(SystemTime::now().into()).await
+        {
+            println!("{}", json!({ "outcome": "warning", "code": fault.code(), "cause": fault.chain() }));
+        }
+    });
+    let authorizer = Authorizer { callers: Authenticator { tokens, keys }, rules: config.rules };
+
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let started = Instant::now();
+        let (decision, mut line) = authorizer.decide(event.payload, SystemTime::now().into()).await;
+        line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
+        println!("{line}");
+        decision
+            .map_err(|refusal| Diagnostic { error_type: format!("{refusal:?}"), error_message: refusal.to_string() })
     }))
     .await
 }

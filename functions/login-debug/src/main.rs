@@ -1,11 +1,22 @@
-//! Placeholder until the function lands.
-use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde_json::{Value, json};
+//! The debug login: wiring alone, see the library.
+
+use std::time::SystemTime;
+
+use login_debug::DebugLogin;
+use vega_auth::config::Environment;
+use vega_http::{Settings, log_init_failure, serve};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    lambda_runtime::run(service_fn(async |_event: LambdaEvent<Value>| {
-        Ok::<Value, Error>(json!({"statusCode": 501, "body": "{}"}))
-    }))
+#[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
+async fn main() -> Result<(), lambda_http::Error> {
+    let mut environment = Environment::new(|name| std::env::var(name).ok());
+    let settings = Settings::read("login-debug", &mut environment);
+    let login = DebugLogin::read(&mut environment);
+    let (settings, login) =
+        environment.finish(settings.zip(login)).map_err(|error| log_init_failure("login-debug", error))?;
+    serve(settings, |request| {
+        let login = &login;
+        async move { login.handle(&request, SystemTime::now().into()) }
+    })
     .await
 }

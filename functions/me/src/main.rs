@@ -1,11 +1,13 @@
-//! Placeholder until the function lands.
-use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde_json::{Value, json};
+//! Who am I: wiring alone, see the library.
+
+use vega_auth::config::Environment;
+use vega_http::{Settings, log_init_failure, serve};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    lambda_runtime::run(service_fn(async |_event: LambdaEvent<Value>| {
-        Ok::<Value, Error>(json!({"statusCode": 501, "body": "{}"}))
-    }))
-    .await
+#[expect(clippy::disallowed_methods, reason = "main reads the environment and passes it on")]
+async fn main() -> Result<(), lambda_http::Error> {
+    let mut environment = Environment::new(|name| std::env::var(name).ok());
+    let settings = Settings::read("me", &mut environment);
+    let settings = environment.finish(settings).map_err(|error| log_init_failure("me", error))?;
+    serve(settings, |request| async move { me::handle(&request) }).await
 }

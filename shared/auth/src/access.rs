@@ -211,9 +211,12 @@ impl AccessRules {
 }
 
 impl Route {
+    /// Every method that a rule can name, and that `*` stands for.
+    pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
     fn matches(&self, method: &str, path: &str) -> bool {
         let method_matches = match &self.method {
-            MethodPattern::Any => true,
+            MethodPattern::Any => Self::METHODS.contains(&method),
             MethodPattern::One(name) => name == method,
         };
         method_matches
@@ -250,13 +253,12 @@ impl FromStr for Route {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         let (method, path) =
             text.split_once(' ').ok_or("route: expected a method, a space and a path: GET /v1/projects")?;
         let method = match method {
             "*" => MethodPattern::Any,
-            name if METHODS.contains(&name) => MethodPattern::One(name.to_owned()),
-            _ => return Err(format!("route: expected one of {} or *", METHODS.join(", "))),
+            name if Self::METHODS.contains(&name) => MethodPattern::One(name.to_owned()),
+            _ => return Err(format!("route: expected one of {} or *", Self::METHODS.join(", "))),
         };
         Ok(Self { method, path: path.parse()? })
     }
@@ -301,5 +303,113 @@ impl fmt::Display for Route {
             PathPattern::Exact(path) => f.write_str(path),
             PathPattern::Below(prefix) => write!(f, "{prefix}*"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(list: &str) -> Result<AccessRules, String> {
+        format!(r#"{{"rules":[{list}]}}"#).parse().map_err(|error: RulesError| error.to_string())
+    }
+
+    fn user(groups: &[&str], authentication: Authentication) -> CurrentUser {
+        CurrentUser {
+            id: "user-1".into(),
+            username: "ada".into(),
+            groups: Groups::known(groups.iter().copied()),
+            authentication,
+            expires_at: None,
+        }
+    }
+
+    fn key() -> Authentication {
+        Authentication::ApiKey { key_id: "000000000000".parse().unwrap() }
+    }
+
+    #[test]
+    fn a_route_that_no_rule_names_is_denied_to_everybody() {
+        let rules = rules(r#"{"route":"GET /v1/projects","groups":["user"]}"#).unwrap();
+        let everything = user(&["root", "operator", "user"], Authentication::Jwt);
+        assert!(rules.allow(&everything, "GET", "/v1/projects"));
+        for (method, path) in [
+            ("POST", "/v1/projects"),
+            ("GET", "/v1/projects/"),
+            ("GET", "/v1/projectsx"),
+            ("GET", "/"),
+            ("get", "/v1/projects"),
+        ] {
+            assert!(!rules.allow(&everything, method, path), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn one_of_the_wanted_groups_is_enough_and_any_wants_none() {
+        let rules =
+            rules(r#"{"route":"GET /a","groups":["root","operator"]},{"route":"GET /b","groups":"any"}"#).unwrap();
+        let allowed = |groups: &[&str], path| rules.allow(&user(groups, Authentication::Jwt), "GET", path);
+        assert!(allowed(&["operator"], "/a") && allowed(&["user", "root"], "/a") && allowed(&[], "/b"));
+        assert!(!allowed(&["user"], "/a") && !allowed(&[], "/a"));
+    }
+
+    #[test]
+    fn a_rule_can_want_a_person_rather_than_a_key() {
+        let rules = rules(r#"{"route":"* /v1/api-keys/*","groups":"any","api_keys":false}"#).unwrap();
+        assert!(rules.allow(&user(&[], Authentication::Jwt), "DELETE", "/v1/api-keys/x"));
+        assert!(!rules.allow(&user(&["root"], key()), "DELETE", "/v1/api-keys/x"));
+        assert!(!rules.allow(&user(&[], Authentication::Jwt), "DELETE", "/v1/api-keys"), "below, not itself");
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_right_is_named_with_what_is_wrong() {
+        for (rule, says) in [
+            (r#"{"route":"GET /a","groups":["admins"]}"#, r#"rule 1 ("GET /a"): groups: unknown group "admins""#),
+            (r#"{"route":"GET /a","groups":"everybody"}"#, "expected \"any\""),
+            (r#"{"route":"GET /a","groups":[]}"#, "the list is empty"),
+            (r#"{"route":"/a","groups":"any"}"#, "expected a method"),
+            (r#"{"route":"FETCH /a","groups":"any"}"#, "expected one of GET"),
+            (r#"{"route":"get /a","groups":"any"}"#, "expected one of GET"),
+            (r#"{"route":"GET a","groups":"any"}"#, "a path begins with /"),
+            (r#"{"route":"GET /a*","groups":"any"}"#, "* stands for whole parts"),
+            (r#"{"route":"GET /*/a","groups":"any"}"#, "* only as its last part"),
+            (r#"{"route":"GET /a?","groups":"any"}"#, "a path begins with /"),
+            (r#"{"route":"GET /a%2Fb","groups":"any"}"#, "a path begins with /"),
+            (r#"{"route":"GET /a/../b","groups":"any"}"#, "no parts . or .."),
+            (r#"{"route":"GET /a//b","groups":"any"}"#, "a path begins with /"),
+            (r#"{"route":"GET /a/","groups":"any"}"#, "does not end in /"),
+            (r#"{"route":"GET /a","groups":"any","group":"x"}"#, "unknown field `group`"),
+            (r#"{"route":"GET /a","groups":"any"},{"route":"GET /a","groups":"any"}"#, "stands twice"),
+            ("", "no rules"),
+            ("nonsense", "expected"),
+        ] {
+            let problem = rules(rule).unwrap_err();
+            assert!(problem.contains(says), "{rule}: {problem}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_rule_is_reported_and_not_just_the_first() {
+        let problems = rules(r#"{"route":"GET a","groups":"any"},{"route":"GET /b","groups":["x"]}"#).unwrap_err();
+        assert!(problems.contains("rule 1") && problems.contains("rule 2"), "{problems}");
+    }
+
+    #[test]
+    fn a_wide_rule_may_not_open_what_a_narrow_one_guards() {
+        let root = r#"{"route":"GET /v1/admin/*","groups":["root"]}"#;
+        for wide in [
+            r#"{"route":"GET /v1/*","groups":["user"]}"#,
+            r#"{"route":"* /v1/*","groups":"any"}"#,
+            r#"{"route":"* /v1/admin/*","groups":["root","user"]}"#,
+        ] {
+            for list in [format!("{root},{wide}"), format!("{wide},{root}")] {
+                assert!(rules(&list).unwrap_err().contains(r#"also opens "GET /v1/admin/*""#), "{list}");
+            }
+        }
+        let person = r#"{"route":"GET /v1/api-keys","groups":"any","api_keys":false}"#;
+        assert!(rules(&format!(r#"{person},{{"route":"GET /v1/*","groups":"any"}}"#)).is_err(), "keys would get in");
+        // what is wider in place and narrower in people opens nothing
+        assert!(rules(&format!(r#"{root},{{"route":"GET /v1/*","groups":["root"]}}"#)).is_ok());
+        assert!(rules(r#"{"route":"GET /*","groups":["root"]},{"route":"GET /v1/a","groups":"any"}"#).is_ok());
     }
 }

@@ -53,13 +53,24 @@ impl<F: FetchKeySet, K: FindKey> Authenticator<F, K> {
     ///
     /// # Errors
     /// When the credential is not good, or we could not find out.
-    pub async fn authenticate(&self, credential: Credential<'_>, now: Timestamp) -> Result<CurrentUser, AuthError> {
+    pub async fn authenticate(&self, credential: Credential<'_>, now: Timestamp) -> Result<Authenticated, AuthError> {
         match credential {
-            Credential::Jwt(token) => self.tokens.verify(token.expose(), now).await,
+            Credential::Jwt(token) => {
+                Ok(Authenticated { user: self.tokens.verify(token.expose(), now).await?, key: None })
+            }
             Credential::ApiKey(key) => {
                 let record = self.keys.find(key.id()).await?.ok_or(Rejection::UnknownKey)?;
-                Ok(record.principal(&key, now)?)
+                Ok(Authenticated { user: record.principal(&key, now)?, key: Some(record) })
             }
         }
     }
+}
+
+/// A caller whose credential was good.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// Who they are.
+    pub user: CurrentUser,
+    /// The record of the key they presented, if it was a key: to note its use.
+    pub key: Option<KeyRecord>,
 }

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 
 use base64::Engine as _;
@@ -210,37 +211,17 @@ enum Algorithm {
     RS256,
 }
 
-/// The header members we know. Others are ignored, as RFC 7515 section 4 asks, unless they ask for something: see `Forbidden`.
+/// The header members we know. Others are ignored, as RFC 7515 section 4 asks, unless they ask for something: see [`FORBIDDEN`].
 #[derive(Deserialize)]
 struct Header {
     alg: Option<String>,
     kid: Option<String>,
     typ: Option<String>,
-    #[serde(flatten)]
-    forbidden: Forbidden,
 }
 
 /// Members that change how the token is processed, or bring a key of the sender's choice (RFC 8725 sections 3.1 and 3.10).
-/// No token of ours has them.
-#[derive(Deserialize)]
-struct Forbidden {
-    crit: Option<IgnoredAny>,
-    b64: Option<IgnoredAny>,
-    zip: Option<IgnoredAny>,
-    enc: Option<IgnoredAny>,
-    jwk: Option<IgnoredAny>,
-    jku: Option<IgnoredAny>,
-    x5u: Option<IgnoredAny>,
-    x5c: Option<IgnoredAny>,
-}
-
-impl Forbidden {
-    fn any(&self) -> bool {
-        [&self.crit, &self.b64, &self.zip, &self.enc, &self.jwk, &self.jku, &self.x5u, &self.x5c]
-            .into_iter()
-            .any(Option::is_some)
-    }
-}
+/// No token of ours has them, whatever their value.
+const FORBIDDEN: [&str; 8] = ["crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c"];
 
 impl<'a> UnverifiedJwt<'a> {
     /// Takes a token apart without believing any of it.
@@ -256,8 +237,8 @@ impl<'a> UnverifiedJwt<'a> {
         if claims.contains('.') {
             return Err(Rejection::MalformedJwt);
         }
-        let header: Header = object(header)?;
-        if header.forbidden.any() {
+        let (header, members): (Header, _) = object(header)?;
+        if FORBIDDEN.iter().any(|name| members.0.contains(*name)) {
             return Err(Rejection::HeaderMember);
         }
         if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
@@ -299,7 +280,7 @@ impl<'a> UnverifiedJwt<'a> {
             return Err(Rejection::Algorithm);
         }
         key.verify(self.signing_input.as_bytes(), &self.signature)?;
-        object(self.claims)
+        Ok(object(self.claims)?.0)
     }
 
     /// The claims, if `secret` signed them.
@@ -311,19 +292,20 @@ impl<'a> UnverifiedJwt<'a> {
             return Err(Rejection::Algorithm);
         }
         hmac::verify(&secret.0, self.signing_input.as_bytes(), &self.signature).map_err(|_| Rejection::Signature)?;
-        object(self.claims)
+        Ok(object(self.claims)?.0)
     }
 }
 
 /// One part of the token: canonical base64url without padding, of one JSON object without duplicate members.
-fn object<T: DeserializeOwned>(part: &str) -> Result<T, Rejection> {
+fn object<T: DeserializeOwned>(part: &str) -> Result<(T, DistinctMembers), Rejection> {
     let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::MalformedJwt)?;
-    let _: DistinctMembers = serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)?;
-    serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)
+    let members = serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)?;
+    let object = serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)?;
+    Ok((object, members))
 }
 
-/// A JSON object in which no member stands twice: two readers could pick different ones (RFC 8725 section 2.4; RFC 7519 section 4).
-struct DistinctMembers;
+/// The names of a JSON object in which no member stands twice: two readers could pick different ones (RFC 8725 section 2.4; RFC 7519 section 4).
+struct DistinctMembers(HashSet<String>);
 
 impl<'de> Deserialize<'de> for DistinctMembers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -336,13 +318,13 @@ impl<'de> Deserialize<'de> for DistinctMembers {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut seen = std::collections::HashSet::new();
+                let mut seen = HashSet::new();
                 while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
                     if !seen.insert(name) {
                         return Err(serde::de::Error::custom("duplicate member"));
                     }
                 }
-                Ok(DistinctMembers)
+                Ok(DistinctMembers(seen))
             }
         }
         deserializer.deserialize_map(Members)

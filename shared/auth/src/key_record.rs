@@ -39,6 +39,8 @@ pub struct KeyRecord {
     pub rotated_to: Option<KeyId>,
     /// Counts the changes, from 1: the `ETag`.
     pub version: u64,
+    /// When it was last used, as far as noted.
+    pub last_use: Option<LastUse>,
 }
 
 /// What people made of a key.
@@ -53,7 +55,7 @@ pub enum KeyStatus {
     Revoked,
 }
 
-/// When and from where a key was last used. At most a minute behind.
+/// When and from where a key was last used. At most [`LastUse::NOTED_EVERY_SECONDS`] behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastUse {
     /// The instant.
@@ -64,7 +66,17 @@ pub struct LastUse {
     pub user_agent: String,
 }
 
+impl LastUse {
+    /// A use is noted only this long after the one noted before, so that a busy key isn't a write a request.
+    pub const NOTED_EVERY_SECONDS: i64 = 60;
+}
+
 impl KeyRecord {
+    /// Whether a use at `now` is worth a write.
+    pub fn is_use_due(&self, now: Timestamp) -> bool {
+        self.last_use.as_ref().is_none_or(|last| now >= last.at.plus(LastUse::NOTED_EVERY_SECONDS))
+    }
+
     /// Who the holder of `key` is at this instant.
     ///
     /// The secret is compared first: only its holder learns (from how long we take) what state a key is in.
@@ -130,6 +142,7 @@ mod tests {
             rotated_from: None,
             rotated_to: None,
             version: 1,
+            last_use: None,
         }
     }
 
@@ -164,6 +177,17 @@ mod tests {
     fn another_secret_is_refused_before_the_state_is_told() {
         check(|_| {}, 2, Err(Rejection::WrongSecret));
         check(|record| record.status = KeyStatus::Revoked, 2, Err(Rejection::WrongSecret));
+    }
+
+    #[test]
+    fn a_use_is_noted_at_most_once_a_minute() {
+        let used = |at| LastUse { at, address: String::new(), user_agent: String::new() };
+        let mut record = record();
+        assert!(record.is_use_due(NOW));
+        record.last_use = Some(used(NOW.plus(-59)));
+        assert!(!record.is_use_due(NOW));
+        record.last_use = Some(used(NOW.plus(-60)));
+        assert!(record.is_use_due(NOW));
     }
 
     #[test]

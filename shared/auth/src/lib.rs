@@ -23,7 +23,7 @@ mod timestamp;
 
 pub use access::{AccessRules, MethodPattern, PathPattern, Route, RulesError};
 pub use api_key::{ApiKey, DIGEST_VERSION, KeyDigest, KeyId, KeySecret};
-pub use authenticate::{Authenticator, FindKey, TokenVerifier};
+pub use authenticate::{Authenticated, Authenticator, FindKey, TokenVerifier};
 pub use credential::Credential;
 pub use current_user::{Authentication, ContextError, CurrentUser};
 pub use decision::{AuthError, Fault, Rejection};

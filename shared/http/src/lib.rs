@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The edge that the HTTP functions share: who called, what they sent, and how an answer or a problem looks.
+//!
+//! A function behind the authorizer never parses a token. It reads [`current_user`] from the request context, and a
+//! request without one is unauthenticated, whatever let it through.
+
+mod problem;
+mod request;
+mod serve;
+
+pub use problem::{Answer, Problem};
+pub use request::{MAX_BODY_BYTES, current_user, path_parameter, read_json, request_id, route, source_address};
+pub use serve::{Settings, answer, log_init_failure, serve};
+
+use http::Response;
+use http::header::CONTENT_TYPE;
+use lambda_http::Body;
+use serde::Serialize;
+
+/// An answer with a JSON body.
+///
+/// # Errors
+/// When `body` can't be written as JSON, which is a mistake of ours.
+pub fn json<T: Serialize>(status: u16, body: &T) -> Answer {
+    let text = serde_json::to_string(body).map_err(|error| Problem::fault("unwritable_answer", &error))?;
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Body::from(text))
+        .map_err(|error| Problem::fault("unwritable_answer", &error))
+}

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Where API-key records live: one `DynamoDB` table, and no index on any path that decides.
+//!
+//! ```text
+//! pk          sk                    holds
+//! K#<id>      A                     the record of a key
+//! K#<id>      U                     its last use; apart, so that it never conflicts with a change
+//! U#<owner>   M                     the owner's key ids: `live` (what the limit counts) and `ended` (revoked or expired)
+//! U#<owner>   E#<time>#<id>#<n>     audit events: the n-th version of a key
+//! ```
+//! A decision is one strongly consistent Query on `K#<id>`. A change is one transaction with its audit event.
+//! What is left of a key is purged 90 days after it ended; audit events stay.
+
+mod client;
+mod item;
+mod keys;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use client::Settings;
+pub use keys::{Actor, Change, ChangeError, CreateError, Store};

@@ -1,0 +1,166 @@
+//! API Gateway calls this before every protected route: it says who the caller is and what they may call.
+//!
+//! Three answers: a policy; an error that is exactly `Unauthorized` (the client sees 401); or, where we could not find
+//! out, another error (503). Never an Allow without a proof.
+
+mod event;
+pub mod policy;
+
+use std::fmt;
+use std::future::Future;
+
+use serde_json::{Value, json};
+use vega_auth::config::{Environment, Provider, text};
+use vega_auth::{
+    AccessRules, AuthError, Authentication, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse,
+    Timestamp,
+};
+
+use crate::event::Event;
+use crate::policy::{Answer, MethodArn};
+
+/// Notes that a key was used.
+pub trait NoteUse {
+    /// Writes the last use of the key. Its failure changes nothing but the log.
+    fn note_use(&self, id: KeyId, last: &LastUse) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// All that the environment says.
+pub struct Config {
+    /// Who issues the tokens.
+    pub provider: Provider,
+    /// The table of the keys.
+    pub keys_table: String,
+    /// Which routes want which groups.
+    pub rules: AccessRules,
+}
+
+impl Config {
+    /// Reads every variable; what is wrong is noted in `environment`.
+    pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+        let provider = Provider::read(environment);
+        let keys_table = environment.required("VEGA_KEYS_TABLE", text);
+        let rules = environment.required("VEGA_ACCESS_RULES", |json| {
+            let rules: AccessRules = json.parse().map_err(|error: vega_auth::RulesError| error.to_string())?;
+            policy::check_size(&rules).map(|()| rules)
+        });
+        Some(Self { provider: provider?, keys_table: keys_table?, rules: rules? })
+    }
+}
+
+/// Why there is no policy. Its text is the whole of what API Gateway, and so the client, can learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 401. API Gateway wants this word, exactly.
+    Unauthorized,
+    /// 503, by any other word.
+    Unavailable,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unauthorized => "Unauthorized",
+            Self::Unavailable => "temporarily unavailable",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The authorizer: who calls, and the rules.
+pub struct Authorizer<F, K> {
+    /// Finds out who calls.
+    pub callers: Authenticator<F, K>,
+    /// What they may call.
+    pub rules: AccessRules,
+}
+
+impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
+    /// Decides about one event, and gives the line for the log beside the decision.
+    pub async fn decide(&self, event: Value, now: Timestamp) -> (Result<Answer, Refusal>, Value) {
+        let event: Event = match serde_json::from_value(event) {
+            Ok(event) => event,
+            // The message could repeat what the client sent.
+            Err(_) => return (Err(Refusal::Unavailable), json!({ "outcome": "fault", "code": "event_unreadable" })),
+        };
+        let context = event.request_context.as_ref();
+        let mut line = json!({
+            "request_id": context.and_then(|context| context.request_id.as_deref()),
+            "method": context.and_then(|context| context.http_method.as_deref()),
+            "route": context.and_then(|context| context.resource_path.as_deref()),
+        });
+        let arn = event.method_arn.as_deref().and_then(|arn| arn.parse::<MethodArn>().ok());
+        let (Some("REQUEST"), Some(arn)) = (event.kind.as_deref(), arn) else {
+            merge(&mut line, json!({ "outcome": "fault", "code": "event_not_rest_request" }));
+            return (Err(Refusal::Unavailable), line);
+        };
+        match self.authorize(&event, &arn, now).await {
+            Ok((answer, found)) => {
+                merge(&mut line, found);
+                (Ok(answer), line)
+            }
+            Err(AuthError::Rejected(reason)) => {
+                merge(&mut line, json!({ "outcome": "reject", "code": reason.code() }));
+                (Err(Refusal::Unauthorized), line)
+            }
+            Err(AuthError::Unavailable(fault)) => {
+                merge(&mut line, json!({ "outcome": "fault", "code": fault.code(), "cause": fault.chain() }));
+                (Err(Refusal::Unavailable), line)
+            }
+        }
+    }
+
+    async fn authorize(&self, event: &Event, arn: &MethodArn, now: Timestamp) -> Result<(Answer, Value), AuthError> {
+        event.refuse_credential_in_query()?;
+        let credential = Credential::from_headers([event.authorization()?])?;
+        let caller = self.callers.authenticate(credential, now).await?;
+        let is_granted = self.rules.allow(&caller.user, &arn.method, &arn.path);
+        let mut line = json!({
+            "outcome": if is_granted { "allow" } else { "deny" },
+            "code": if is_granted { "ok" } else { "forbidden" },
+            "user_id": caller.user.id,
+        });
+        merge(
+            &mut line,
+            match &caller.user.authentication {
+                Authentication::Jwt => json!({ "via": "jwt" }),
+                Authentication::ApiKey { key_id } => json!({ "via": "api_key", "key_id": key_id }),
+            },
+        );
+        if let Some(record) = caller.key.filter(|record| record.is_use_due(now)) {
+            let noted = self.callers.keys.note_use(record.id, &last_use(event, now)).await;
+            if let Err(fault) = noted {
+                merge(&mut line, json!({ "last_use_not_noted": fault.chain() }));
+            }
+        }
+        Ok((Answer::new(&caller.user, &self.rules, arn), line))
+    }
+}
+
+impl NoteUse for vega_store::Store {
+    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        self.note_use(id, last).await
+    }
+}
+
+fn last_use(event: &Event, now: Timestamp) -> LastUse {
+    let identity = event.request_context.as_ref().and_then(|context| context.identity.as_ref());
+    LastUse {
+        at: now,
+        address: identity.and_then(|identity| identity.source_ip.clone()).unwrap_or_default(),
+        user_agent: identity
+            .and_then(|identity| identity.user_agent.as_deref())
+            .unwrap_or_default()
+            .chars()
+            .filter(|character| !character.is_control())
+            .take(256)
+            .collect(),
+    }
+}
+
+fn merge(line: &mut Value, more: Value) {
+    if let (Value::Object(line), Value::Object(more)) = (line, more) {
+        line.extend(more);
+    }
+}

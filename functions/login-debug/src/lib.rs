@@ -1,0 +1,283 @@
+//! `POST /v1/auth/login` and `POST /v1/auth/refresh` of provider `custom`: one debug user, on a developer's machine.
+//!
+//! No user database, no password hashing, no MFA: it exists to make local development convenient. [`Config::read`]
+//! refuses to start it anywhere else.
+
+use std::fmt;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use lambda_http::Request;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+use vega_auth::config::{Environment, Provider, text};
+use vega_auth::{Claims, Groups, HmacSecret, Timestamp, TokenUse, UnverifiedJwt};
+use vega_http::{Answer, Problem, json, read_json, route};
+
+/// How long an access token is good.
+const ACCESS_SECONDS: i64 = 60 * 60;
+/// How long a refresh token is good.
+const REFRESH_SECONDS: i64 = 30 * 24 * 60 * 60;
+
+/// The login: its one user, and what signs the tokens.
+pub struct DebugLogin {
+    user: DebugUser,
+    sign: EncodingKey,
+    verify: HmacSecret,
+}
+
+struct DebugUser {
+    email: String,
+    password: Password,
+    groups: Groups,
+}
+
+/// A password. It can't be printed.
+#[derive(Deserialize)]
+struct Password(String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(redacted)")
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Credentials {
+    email: String,
+    password: Password,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshRequest {
+    refresh_token: String,
+}
+
+/// RFC 6749 section 5.1.
+#[derive(Serialize)]
+struct Tokens {
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    token_type: &'static str,
+    expires_in: i64,
+}
+
+impl DebugLogin {
+    /// Reads the provider, which must be `custom` on an emulator, and the debug user.
+    pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+        let provider = Provider::read(environment);
+        let secret = environment.get("VEGA_AUTH_SECRET").unwrap_or_default();
+        let email = environment.optional("VEGA_DEBUG_EMAIL", "debug@example.com".to_owned(), text);
+        let password = environment.optional("VEGA_DEBUG_PASSWORD", "vega-debug-password".to_owned(), text);
+        let groups = environment.optional("VEGA_DEBUG_GROUPS", Groups::known(["user"]), str::parse);
+        match provider? {
+            Provider::Custom(verify) => Some(Self {
+                user: DebugUser { email: email?, password: Password(password?), groups: groups? },
+                sign: EncodingKey::from_secret(secret.as_bytes()),
+                verify,
+            }),
+            Provider::Cognito(_) => environment
+                .problem("VEGA_AUTH_PROVIDER is cognito: sign in at Cognito; this login is for provider custom"),
+        }
+    }
+
+    /// Answers a request at `now`.
+    ///
+    /// # Errors
+    /// 401 for a wrong password or refresh token, 400 for a body that is not what it should be.
+    pub fn handle(&self, request: &Request, now: Timestamp) -> Answer {
+        match route(request).as_str() {
+            "POST /v1/auth/login" => self.login(&read_json(request)?, now),
+            "POST /v1/auth/refresh" => self.refresh(&read_json(request)?, now),
+            _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+        }
+    }
+
+    fn login(&self, credentials: &Credentials, now: Timestamp) -> Answer {
+        // Both are compared, in constant time: how long it takes says nothing about either.
+        let email = credentials.email.as_bytes().ct_eq(self.user.email.as_bytes());
+        let password = credentials.password.0.as_bytes().ct_eq(self.user.password.0.as_bytes());
+        if !bool::from(email & password) {
+            return Err(Problem::new(401, "invalid_credentials", "The email or the password is wrong."));
+        }
+        json(
+            200,
+            &Tokens {
+                access_token: self.issue(TokenUse::Access, ACCESS_SECONDS, now)?,
+                refresh_token: Some(self.issue(TokenUse::Refresh, REFRESH_SECONDS, now)?),
+                token_type: "Bearer",
+                expires_in: ACCESS_SECONDS,
+            },
+        )
+    }
+
+    fn refresh(&self, request: &RefreshRequest, now: Timestamp) -> Answer {
+        let verified = UnverifiedJwt::parse(&request.refresh_token)
+            .and_then(|token| token.verify_hs256(&self.verify))
+            .and_then(|claims| claims.accept_custom(TokenUse::Refresh, now));
+        if verified.is_err() {
+            return Err(Problem::unauthorized("The refresh token is malformed or expired. Sign in again."));
+        }
+        json(
+            200,
+            &Tokens {
+                access_token: self.issue(TokenUse::Access, ACCESS_SECONDS, now)?,
+                refresh_token: None,
+                token_type: "Bearer",
+                expires_in: ACCESS_SECONDS,
+            },
+        )
+    }
+
+    fn issue(&self, token_use: TokenUse, lifetime_seconds: i64, now: Timestamp) -> Result<String, Problem> {
+        let claims = Claims {
+            iss: Claims::CUSTOM_ISSUER.into(),
+            sub: format!("debug:{}", self.user.email),
+            username: self.user.email.clone(),
+            client_id: Claims::CUSTOM_CLIENT.into(),
+            token_use,
+            exp: now.plus(lifetime_seconds).0,
+            nbf: None,
+            iat: now.0,
+            groups: self.user.groups.iter().map(|group| group.name().to_owned()).collect(),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.sign)
+            .map_err(|error| Problem::fault("unsigned_token", &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn login(variables: &[(&str, &str)]) -> Result<DebugLogin, Vec<String>> {
+        let mut all = vec![
+            ("VEGA_AUTH_PROVIDER", "custom"),
+            ("VEGA_AUTH_SECRET", SECRET),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
+        ];
+        all.extend(variables);
+        let lookup =
+            |name: &str| all.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let mut environment = Environment::new(lookup);
+        let read = DebugLogin::read(&mut environment);
+        environment.finish(read).map_err(|error| error.0)
+    }
+
+    fn post(path: &str, body: &str) -> Result<serde_json::Value, (u16, &'static str, String)> {
+        post_at(path, body, NOW)
+    }
+
+    fn post_at(path: &str, body: &str, now: Timestamp) -> Result<serde_json::Value, (u16, &'static str, String)> {
+        let event = serde_json::json!({
+            "httpMethod": "POST", "path": path, "resource": path, "multiValueHeaders": {},
+            "headers": { "content-type": "application/json" }, "body": body, "isBase64Encoded": false,
+            "requestContext": { "stage": "live", "httpMethod": "POST", "resourcePath": path, "identity": {} }
+        });
+        let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+        login(&[])
+            .unwrap()
+            .handle(&request, now)
+            .map(|response| serde_json::from_slice(response.body()).unwrap())
+            .map_err(|problem| (problem.status, problem.error, problem.detail))
+    }
+
+    fn tokens() -> (String, String) {
+        let body = post("/v1/auth/login", r#"{"email":"debug@example.com","password":"vega-debug-password"}"#).unwrap();
+        assert_eq!((body["token_type"].as_str(), body["expires_in"].as_i64()), (Some("Bearer"), Some(3600)));
+        (body["access_token"].as_str().unwrap().to_owned(), body["refresh_token"].as_str().unwrap().to_owned())
+    }
+
+    fn verified(token: &str) -> Claims {
+        let secret = HmacSecret::new_from_text(SECRET).unwrap();
+        UnverifiedJwt::parse(token).unwrap().verify_hs256(&secret).unwrap()
+    }
+
+    #[test]
+    fn the_documented_credentials_give_an_access_and_a_refresh_token() {
+        let (access, refresh) = tokens();
+        assert_eq!(verified(&access).accept_custom(TokenUse::Access, NOW.plus(3599)), Ok(()));
+        assert!(verified(&access).accept_custom(TokenUse::Access, NOW.plus(3600)).is_err());
+        assert_eq!(verified(&refresh).accept_custom(TokenUse::Refresh, NOW), Ok(()));
+        assert!(
+            verified(&refresh).accept_custom(TokenUse::Access, NOW).is_err(),
+            "no refresh token in the place of an access token"
+        );
+        assert_eq!(verified(&access).into_current_user().groups, Groups::known(["user"]));
+    }
+
+    #[test]
+    fn a_wrong_email_and_a_wrong_password_look_the_same() {
+        let wrong = |email, password| {
+            post("/v1/auth/login", &serde_json::json!({ "email": email, "password": password }).to_string())
+                .unwrap_err()
+        };
+        let answers = [
+            wrong("debug@example.com", "wrong"),
+            wrong("root@example.com", "vega-debug-password"),
+            wrong("", ""),
+            wrong("debug@example.com", &"x".repeat(10_000)),
+        ];
+        for answer in &answers {
+            assert_eq!((answer.0, answer.1, &answer.2), (401, "invalid_credentials", &answers[0].2));
+        }
+    }
+
+    #[test]
+    fn a_bad_body_is_refused_by_what_is_wrong_with_it_and_not_repeated() {
+        for (body, status, says) in [
+            ("", 400, "not JSON"),
+            ("{", 400, "not JSON"),
+            (r#"{"email":"a"}"#, 400, "missing field `password`"),
+            (r#"{"email":"a","password":"hunter2","admin":true}"#, 400, "unknown field `admin`"),
+            (r#"{"email":"a","password":["hunter2"]}"#, 400, "expected a string"),
+            (r#"{"email":"a","password":7}"#, 400, "expected a string"),
+        ] {
+            let (seen, code, detail) = post("/v1/auth/login", body).unwrap_err();
+            assert_eq!((seen, code), (status, "invalid_body"), "{body}");
+            assert!(detail.contains(says) && !detail.contains("hunter2"), "{detail}");
+        }
+        let huge = format!(r#"{{"email":"{}","password":"x"}}"#, "x".repeat(20_000));
+        assert_eq!(post("/v1/auth/login", &huge).unwrap_err().0, 413);
+    }
+
+    #[test]
+    fn a_refresh_token_gives_a_new_access_token_until_it_expires() {
+        let (access, refresh) = tokens();
+        let body = serde_json::json!({ "refresh_token": refresh }).to_string();
+        let later = NOW.plus(REFRESH_SECONDS - 1);
+        let answer = post_at("/v1/auth/refresh", &body, later).unwrap();
+        assert_eq!(verified(answer["access_token"].as_str().unwrap()).accept_custom(TokenUse::Access, later), Ok(()));
+        assert_eq!(post_at("/v1/auth/refresh", &body, NOW.plus(REFRESH_SECONDS)).unwrap_err().0, 401);
+        for token in [access.as_str(), "", "a.b.c", "vk_x"] {
+            let body = serde_json::json!({ "refresh_token": token }).to_string();
+            assert_eq!(post("/v1/auth/refresh", &body).unwrap_err().0, 401);
+        }
+    }
+
+    #[test]
+    fn it_starts_only_as_provider_custom_on_an_emulator() {
+        let problems = |variables: &[_]| login(variables).err().unwrap_or_default().join("\n");
+        assert!(problems(&[("AWS_ENDPOINT_URL", "")]).contains("local development only"));
+        assert!(problems(&[("VEGA_AUTH_SECRET", "short")]).contains("VEGA_AUTH_SECRET: expected at least 32 bytes"));
+        assert!(problems(&[("VEGA_DEBUG_GROUPS", "user,admins")]).contains(r#"unknown group "admins""#));
+        let cognito = [
+            ("VEGA_AUTH_PROVIDER", "cognito"),
+            ("VEGA_COGNITO_REGION", "us-west-1"),
+            ("VEGA_COGNITO_USER_POOL_ID", "us-west-1_abc"),
+            ("VEGA_COGNITO_APP_CLIENT_ID", "client"),
+        ];
+        assert!(problems(&cognito).contains("sign in at Cognito"));
+    }
+
+    #[test]
+    fn a_password_cannot_be_printed() {
+        let credentials: Credentials = serde_json::from_str(r#"{"email":"a","password":"hunter2"}"#).unwrap();
+        assert!(!format!("{credentials:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,53 @@
+//! `GET /v1/auth/me`: who am I, as the authorizer found me.
+
+use lambda_http::Request;
+use vega_http::{Answer, Problem, current_user, json, route};
+
+/// Answers with the caller's `CurrentUser`.
+///
+/// # Errors
+/// 401 when the request did not come through the authorizer.
+pub fn handle(request: &Request) -> Answer {
+    match route(request).as_str() {
+        "GET /v1/auth/me" => json(200, &current_user(request)?),
+        _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(authorizer: &serde_json::Value) -> Request {
+        let event = serde_json::json!({
+            "httpMethod": "GET", "path": "/v1/auth/me", "resource": "/v1/auth/me",
+            "headers": { "authorization": "Bearer x.y.z" }, "multiValueHeaders": {},
+            "requestContext": {
+                "stage": "live", "requestId": "r-1", "httpMethod": "GET", "resourcePath": "/v1/auth/me",
+                "identity": { "sourceIp": "192.0.2.1" }, "authorizer": authorizer
+            },
+            "isBase64Encoded": false
+        });
+        lambda_http::request::from_str(&event.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_caller_sees_themselves_as_the_authorizer_did() {
+        let answer = handle(&request(&serde_json::json!({
+            "id": "user-1", "username": "ada", "groups": "root,user", "authenticated_by": "jwt", "principalId": "user-1"
+        })));
+        let body: serde_json::Value = serde_json::from_slice(answer.unwrap().body()).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({ "id": "user-1", "username": "ada", "groups": ["root", "user"], "authenticated_by": "jwt" })
+        );
+    }
+
+    #[test]
+    fn a_request_that_skipped_the_authorizer_is_nobody_whatever_it_carries() {
+        for context in [serde_json::json!({}), serde_json::Value::Null, serde_json::json!({ "id": "user-1" })] {
+            let problem = handle(&request(&context)).unwrap_err();
+            assert_eq!((problem.status, problem.error), (401, "invalid_token"));
+        }
+    }
+}

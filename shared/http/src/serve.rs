@@ -1,0 +1,92 @@
+use std::future::Future;
+use std::time::Instant;
+
+use http::Response;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use lambda_http::{Body, Error, Request, service_fn};
+use serde_json::json;
+use vega_auth::config::{ConfigError, Environment, text};
+
+use crate::request::{request_id, route};
+use crate::{Answer, Problem};
+
+/// What every HTTP function is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The function's name in the log.
+    pub function: &'static str,
+    cors_allowed_origin: HeaderValue,
+}
+
+impl Settings {
+    /// Reads `VEGA_CORS_ALLOWED_ORIGIN`, the origin of pages that may read the answers; `*` where left out.
+    pub fn read<L: Fn(&str) -> Option<String>>(
+        function: &'static str,
+        environment: &mut Environment<L>,
+    ) -> Option<Self> {
+        let origin = environment.optional("VEGA_CORS_ALLOWED_ORIGIN", "*".to_owned(), text)?;
+        match HeaderValue::from_str(&origin) {
+            Ok(cors_allowed_origin) => Some(Self { function, cors_allowed_origin }),
+            Err(_) => {
+                environment.problem("VEGA_CORS_ALLOWED_ORIGIN: expected an origin such as https://app.example.com")
+            }
+        }
+    }
+}
+
+/// Serves until Lambda ends the process. One log line a request: the outcome, never what was sent.
+///
+/// # Errors
+/// When the Lambda Runtime API can't be reached.
+#[expect(clippy::disallowed_methods, reason = "the duration in the log; nothing is decided by it")]
+pub async fn serve<H, F>(settings: Settings, handler: H) -> Result<(), Error>
+where
+    H: Fn(Request) -> F + Sync,
+    F: Future<Output = Answer> + Send,
+{
+    let (settings, handler) = (&settings, &handler);
+    lambda_http::run(service_fn(async |request: Request| {
+        let started = Instant::now();
+        let (id, route) = (request_id(&request), route(&request));
+        let outcome = handler(request).await;
+        let (code, cause) = match &outcome {
+            Ok(_) => (None, None),
+            Err(problem) => (Some(problem.error), problem.cause.clone()),
+        };
+        let response = answer(settings, outcome);
+        let status = response.status().as_u16();
+        println!(
+            "{}",
+            json!({
+                "outcome": if status < 400 { "ok" } else if status < 500 { "reject" } else { "fault" },
+                "function": settings.function, "route": route, "status": status, "code": code, "cause": cause,
+                "request_id": id, "duration_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })
+        );
+        Ok::<_, Error>(response)
+    }))
+    .await
+}
+
+/// The response of an answer, with the headers that every response has.
+pub fn answer(settings: &Settings, answer: Answer) -> Response<Body> {
+    let mut response = answer.unwrap_or_else(Problem::into_response);
+    let headers = response.headers_mut();
+    // Everything here depends on who asks.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, settings.cors_allowed_origin.clone());
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("ETag, Location, Retry-After, WWW-Authenticate"),
+    );
+    response
+}
+
+/// Says why a function doesn't start, as one log line, and gives the error that `main` returns.
+pub fn log_init_failure(function: &str, error: ConfigError) -> Error {
+    println!("{}", json!({ "outcome": "fault", "code": "configuration", "function": function, "problems": error.0 }));
+    error.into()
+}

@@ -1,0 +1,225 @@
+//! How a record stands in the table. Reading is strict: an item that breaks the contract is a fault, never a guess.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use vega_auth::{Fault, Groups, KeyDigest, KeyId, KeyRecord, KeyStatus, LastUse, Timestamp};
+
+/// How long the record of a key that ended is kept, to show.
+const TOMBSTONE_SECONDS: i64 = 90 * 24 * 60 * 60;
+
+pub type Item = HashMap<String, AttributeValue>;
+
+pub fn key_pk(id: KeyId) -> AttributeValue {
+    string(format!("K#{id}"))
+}
+
+pub fn owner_pk(owner: &str) -> AttributeValue {
+    string(format!("U#{owner}"))
+}
+
+pub fn string(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+pub fn number(value: impl Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub fn status_name(status: KeyStatus) -> &'static str {
+    match status {
+        KeyStatus::Active => "active",
+        KeyStatus::Disabled => "disabled",
+        KeyStatus::Revoked => "revoked",
+    }
+}
+
+/// When `DynamoDB` may delete what is left of a key; never, while the key lives. It deletes late, and decides nothing.
+pub fn purge_at(record: &KeyRecord, now: Timestamp) -> Option<Timestamp> {
+    let ended = record.revoked_at.or(record.expires_at.filter(|end| now >= *end))?;
+    Some(ended.plus(TOMBSTONE_SECONDS))
+}
+
+/// The item `A` of a record.
+pub fn write(record: &KeyRecord, now: Timestamp) -> Item {
+    let mut item = Item::from([
+        ("pk".into(), key_pk(record.id)),
+        ("sk".into(), string("A")),
+        ("owner".into(), string(&record.owner)),
+        ("owner_username".into(), string(&record.owner_username)),
+        ("digest".into(), AttributeValue::B(Blob::new(record.digest.as_bytes()))),
+        ("digest_version".into(), number(record.digest_version)),
+        ("status".into(), string(status_name(record.status))),
+        ("name".into(), string(&record.name)),
+        ("description".into(), string(&record.description)),
+        ("groups".into(), strings(record.groups.iter().map(|group| group.name().to_owned()))),
+        ("scopes".into(), strings(record.scopes.iter().cloned())),
+        ("cidrs".into(), strings(record.cidrs.iter().cloned())),
+        ("created_at".into(), number(record.created_at.0)),
+        ("version".into(), number(record.version)),
+    ]);
+    let optional = [
+        ("expires_at", record.expires_at.map(|at| number(at.0))),
+        ("revoked_at", record.revoked_at.map(|at| number(at.0))),
+        ("rotated_from", record.rotated_from.map(|id| string(id.as_str()))),
+        ("rotated_to", record.rotated_to.map(|id| string(id.as_str()))),
+        ("purge_at", purge_at(record, now).map(|at| number(at.0))),
+    ];
+    item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    item
+}
+
+/// The record of an item `A`, without its last use.
+pub fn read(item: &Item) -> Result<KeyRecord, Fault> {
+    read_all(item).map_err(|member| Fault::Record(format!("attribute {member} missing or malformed").into()))
+}
+
+fn read_all(item: &Item) -> Result<KeyRecord, &'static str> {
+    let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
+    let list = |name: &'static str| -> Result<Vec<String>, &'static str> {
+        let values = item.get(name).and_then(|value| value.as_l().ok()).ok_or(name)?;
+        values.iter().map(|value| value.as_s().cloned().map_err(|_| name)).collect()
+    };
+    let pk = text("pk")?;
+    Ok(KeyRecord {
+        id: pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?,
+        owner: text("owner")?.clone(),
+        owner_username: text("owner_username")?.clone(),
+        digest: item
+            .get("digest")
+            .and_then(|value| KeyDigest::from_bytes(value.as_b().ok()?.as_ref()))
+            .ok_or("digest")?,
+        digest_version: integer(item, "digest_version")?.ok_or("digest_version")?,
+        status: match text("status")?.as_str() {
+            "active" => KeyStatus::Active,
+            "disabled" => KeyStatus::Disabled,
+            "revoked" => KeyStatus::Revoked,
+            _ => return Err("status"),
+        },
+        name: text("name")?.clone(),
+        description: text("description")?.clone(),
+        groups: list("groups")?
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<Vec<_>, _>>()
+            .map(Groups::from_iter)
+            .map_err(|_| "groups")?,
+        scopes: list("scopes")?,
+        cidrs: list("cidrs")?,
+        created_at: Timestamp(integer(item, "created_at")?.ok_or("created_at")?),
+        expires_at: integer(item, "expires_at")?.map(Timestamp),
+        revoked_at: integer(item, "revoked_at")?.map(Timestamp),
+        rotated_from: optional_id(item, "rotated_from")?,
+        rotated_to: optional_id(item, "rotated_to")?,
+        version: integer(item, "version")?.ok_or("version")?,
+        last_use: None,
+    })
+}
+
+/// The set `name` of an owner's item `M`; empty, where there is none.
+pub fn read_ids(item: &Item, name: &str) -> Result<Vec<KeyId>, Fault> {
+    let Some(value) = item.get(name) else { return Ok(Vec::new()) };
+    value
+        .as_ss()
+        .ok()
+        .and_then(|ids| ids.iter().map(|id| id.parse().ok()).collect())
+        .ok_or_else(|| Fault::Record(format!("attribute {name} malformed").into()))
+}
+
+/// The item `U`, if it is one.
+pub fn read_last_use(item: &Item) -> Option<LastUse> {
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+    Some(LastUse {
+        at: Timestamp(integer(item, "used_at").ok()??),
+        address: text("address")?,
+        user_agent: text("user_agent")?,
+    })
+}
+
+/// An absent number is `None`; a malformed one, above all an expiry, is an error.
+fn integer<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, &'static str> {
+    item.get(name).map(|value| value.as_n().ok().and_then(|digits| digits.parse().ok()).ok_or(name)).transpose()
+}
+
+fn optional_id(item: &Item, name: &'static str) -> Result<Option<KeyId>, &'static str> {
+    item.get(name).map(|value| value.as_s().ok().and_then(|id| id.parse().ok()).ok_or(name)).transpose()
+}
+
+fn strings(values: impl Iterator<Item = String>) -> AttributeValue {
+    AttributeValue::L(values.map(AttributeValue::S).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use vega_auth::{ApiKey, DIGEST_VERSION, KeySecret};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1);
+
+    fn record() -> KeyRecord {
+        let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+        KeyRecord {
+            id: key.id(),
+            owner: "user-1".into(),
+            owner_username: "ada".into(),
+            digest: key.digest(),
+            digest_version: DIGEST_VERSION,
+            status: KeyStatus::Active,
+            name: "ci".into(),
+            description: "for the pipeline".into(),
+            groups: Groups::known(["user"]),
+            scopes: vec![],
+            cidrs: vec![],
+            created_at: Timestamp(1),
+            expires_at: Some(Timestamp(2)),
+            revoked_at: None,
+            rotated_from: None,
+            rotated_to: Some("000000000000".parse().unwrap()),
+            version: 3,
+            last_use: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let record = record();
+        assert_eq!(format!("{:?}", read(&write(&record, NOW)).unwrap()), format!("{record:?}"));
+    }
+
+    #[test]
+    fn an_item_that_lacks_or_garbles_an_attribute_is_a_fault_and_not_a_guess() {
+        let good = write(&record(), NOW);
+        for name in good.keys().filter(|name| !["sk", "expires_at", "rotated_to"].contains(&name.as_str())) {
+            let mut item = good.clone();
+            item.remove(name);
+            assert!(read(&item).is_err(), "without {name}");
+        }
+        for name in good.keys().filter(|name| *name != "sk") {
+            let mut item = good.clone();
+            item.insert(name.clone(), AttributeValue::Bool(true));
+            assert!(read(&item).is_err(), "with another {name}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_purged_90_days_after_its_key_ended_and_never_before_it_did() {
+        let mut record = record();
+        assert_eq!(purge_at(&record, Timestamp(1)), None, "it expires at 2");
+        assert_eq!(purge_at(&record, Timestamp(2)), Some(Timestamp(2 + TOMBSTONE_SECONDS)));
+        record.revoked_at = Some(Timestamp(1));
+        assert_eq!(purge_at(&record, Timestamp(1)), Some(Timestamp(1 + TOMBSTONE_SECONDS)));
+    }
+
+    #[test]
+    fn an_owners_ids_are_read_strictly() {
+        let item = |value| Item::from([("live".to_owned(), value)]);
+        assert_eq!(read_ids(&Item::new(), "live").unwrap(), []);
+        assert_eq!(read_ids(&item(AttributeValue::Ss(vec!["000000000000".into()])), "live").unwrap().len(), 1);
+        for nonsense in [AttributeValue::Ss(vec!["000000000000".into(), "x".into()]), string("000000000000")] {
+            assert!(read_ids(&item(nonsense), "live").is_err());
+        }
+    }
+}

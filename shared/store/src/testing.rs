@@ -1,0 +1,131 @@
+//! A `DynamoDB` of a test's own, in its process, behind the real client: for the tests of this crate and of the functions.
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use dynoxide::Database;
+use tokio::net::TcpListener;
+use vega_auth::KeyId;
+
+use crate::client::Settings;
+use crate::{Store, item};
+
+const TABLE: &str = "keys";
+
+/// The database; it ends with the test's runtime.
+pub struct TestDatabase {
+    settings: Settings,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl TestDatabase {
+    /// An empty table, keyed as in template.yaml.
+    ///
+    /// # Panics
+    /// When it can't be made: there is no test then.
+    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let server = tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().expect("a database")));
+        let database = Self { settings: Settings::emulator(&format!("http://{address}")), server };
+        let key =
+            |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
+        let text = |name: &str| {
+            AttributeDefinition::builder()
+                .attribute_name(name)
+                .attribute_type(ScalarAttributeType::S)
+                .build()
+                .expect("an attribute")
+        };
+        database
+            .settings
+            .client()
+            .create_table()
+            .table_name(TABLE)
+            .billing_mode(BillingMode::PayPerRequest)
+            .key_schema(key("pk", KeyType::Hash))
+            .key_schema(key("sk", KeyType::Range))
+            .attribute_definitions(text("pk"))
+            .attribute_definitions(text("sk"))
+            .send()
+            .await
+            .expect("a table");
+        database
+    }
+
+    /// The store on it.
+    pub fn store(&self) -> Store {
+        Store::new(&self.settings, TABLE.into())
+    }
+
+    /// Takes the database away, as an outage does.
+    pub fn stop(&self) {
+        self.server.abort();
+    }
+
+    /// Every item, as it would stand in a dump: to look for what must not be there.
+    ///
+    /// # Panics
+    /// When the table can't be read.
+    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    pub async fn dump(&self) -> String {
+        let pages = self.settings.client().scan().table_name(TABLE).into_paginator().items().send();
+        let items = pages.collect::<Result<Vec<_>, _>>().await.expect("a scan");
+        items.iter().fold(String::new(), |dump, item| dump + &format!("{item:?}\n"))
+    }
+
+    /// Puts an attribute of a key's record out of shape.
+    pub async fn garble(&self, id: KeyId, attribute: &str) {
+        self.set(item::key_pk(id), "A", attribute, item::string("nonsense")).await;
+    }
+
+    /// Gives an owner as many ended keys, of which nothing is left: as many years of making and revoking do.
+    pub async fn fill_ended(&self, owner: &str, count: u32) {
+        let ids = (0..count).map(|number| format!("zzzzzzzz{number:04}")).collect();
+        self.set(item::owner_pk(owner), "M", "ended", AttributeValue::Ss(ids)).await;
+    }
+
+    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    async fn set(&self, pk: AttributeValue, sk: &str, attribute: &str, value: AttributeValue) {
+        self.settings
+            .client()
+            .update_item()
+            .table_name(TABLE)
+            .key("pk", pk)
+            .key("sk", item::string(sk))
+            .update_expression("SET #name = :value")
+            .expression_attribute_names("#name", attribute)
+            .expression_attribute_values(":value", value)
+            .send()
+            .await
+            .expect("an update");
+    }
+
+    /// One item, as it would stand in a dump; empty, where there is none.
+    ///
+    /// # Panics
+    /// When the table can't be read.
+    pub async fn item(&self, pk: &str, sk: &str) -> String {
+        let [pk, sk] = [("pk", pk), ("sk", sk)].map(|(name, value)| format!("\"{name}\": S(\"{value}\")"));
+        self.dump().await.lines().find(|line| line.contains(&pk) && line.contains(&sk)).unwrap_or_default().to_owned()
+    }
+
+    /// Purges what is left of a key, as `DynamoDB` does some time after `purge_at`.
+    ///
+    /// # Panics
+    /// When it can't be deleted.
+    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    pub async fn purge(&self, id: KeyId) {
+        for sk in ["A", "U"] {
+            let delete = self.settings.client().delete_item().table_name(TABLE);
+            delete.key("pk", item::key_pk(id)).key("sk", item::string(sk)).send().await.expect("a deletion");
+        }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

@@ -1,0 +1,292 @@
+//! The store against a real `DynamoDB` API: what it promises to those who decide and to those who change.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use vega_auth::{ApiKey, DIGEST_VERSION, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
+use vega_store::testing::TestDatabase;
+use vega_store::{Actor, Change, ChangeError, CreateError, Settings, Store};
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+
+fn record(number: u128, owner: &str) -> KeyRecord {
+    let key = ApiKey::new(KeyId::from_entropy(number.to_be_bytes()), &KeySecret::from_entropy(&mut [7; 32]));
+    KeyRecord {
+        id: key.id(),
+        owner: owner.into(),
+        owner_username: "ada".into(),
+        digest: key.digest(),
+        digest_version: DIGEST_VERSION,
+        status: KeyStatus::Active,
+        name: format!("key {number}"),
+        description: String::new(),
+        groups: Groups::known(["user"]),
+        scopes: vec![],
+        cidrs: vec![],
+        created_at: NOW.plus(i64::try_from(number).unwrap()),
+        expires_at: None,
+        revoked_at: None,
+        rotated_from: None,
+        rotated_to: None,
+        version: 1,
+        last_use: None,
+    }
+}
+
+/// It is good for the first five seconds.
+fn short_lived(number: u128, owner: &str) -> KeyRecord {
+    KeyRecord { expires_at: Some(NOW.plus(5)), ..record(number, owner) }
+}
+
+fn used(at: Timestamp, address: &str) -> LastUse {
+    LastUse { at, address: address.into(), user_agent: "curl".into() }
+}
+
+fn actor() -> Actor {
+    Actor { id: "ada".into(), address: "192.0.2.1".into(), request_id: "r-1".into() }
+}
+
+async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), CreateError> {
+    store.create(record, limit, &actor()).await
+}
+
+async fn ids(store: &Store, owner: &str) -> Vec<KeyId> {
+    store.list(owner).await.unwrap().iter().map(|record| record.id).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_found_and_listed_as_soon_as_it_is_made_and_by_its_owner_alone() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (first, second, other) = (record(1, "ada"), record(2, "ada"), record(3, "bob"));
+    for record in [&first, &second, &other] {
+        create(&store, record, 10).await.unwrap();
+    }
+    assert_eq!(format!("{:?}", store.find(first.id).await.unwrap()), format!("{:?}", Some(&first)));
+    assert_eq!(ids(&store, "ada").await, [second.id, first.id], "newest first");
+    assert_eq!(ids(&store, "bob").await, [other.id]);
+    assert!(ids(&store, "eve").await.is_empty());
+    assert!(store.find(record(4, "ada").id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_id_that_is_taken_is_refused_and_counts_for_nobody() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    create(&store, &record(1, "ada"), 10).await.unwrap();
+    assert!(matches!(create(&store, &record(1, "bob"), 10).await, Err(CreateError::IdTaken)));
+    assert_eq!(store.find(record(1, "ada").id).await.unwrap().unwrap().owner, "ada");
+    assert!(ids(&store, "bob").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_parallel_creates_at_limit_100_give_exactly_100() {
+    let database = TestDatabase::start().await;
+    let store = Arc::new(database.store());
+    let tasks: Vec<_> = (0..200)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { create(&store, &record(number, "ada"), 100).await })
+        })
+        .collect();
+    let mut made = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => made += 1,
+            Err(CreateError::LimitReached) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert_eq!((made, ids(&store, "ada").await.len()), (100, 100));
+}
+
+#[tokio::test]
+async fn a_revoked_or_expired_key_makes_room_for_another() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    create(&store, &short_lived(1, "ada"), 2).await.unwrap();
+    create(&store, &record(2, "ada"), 2).await.unwrap();
+    assert!(matches!(create(&store, &record(3, "ada"), 2).await, Err(CreateError::LimitReached)));
+    create(&store, &record(5, "ada"), 2).await.unwrap();
+    assert!(matches!(create(&store, &record(6, "ada"), 2).await, Err(CreateError::LimitReached)));
+    store.revoke(&record(2, "ada"), &actor(), NOW).await.unwrap();
+    create(&store, &record(7, "ada"), 2).await.unwrap();
+    assert_eq!(ids(&store, "ada").await.len(), 4, "the ended ones are still shown");
+}
+
+#[tokio::test]
+async fn a_revocation_is_seen_by_the_next_read_and_keeps_its_audit_event() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    create(&store, &record(1, "ada"), 10).await.unwrap();
+    let revoked = store.revoke(&record(1, "ada"), &actor(), NOW.plus(9)).await.unwrap();
+    let found = store.find(revoked.id).await.unwrap().unwrap();
+    assert_eq!((found.status, found.revoked_at, found.version), (KeyStatus::Revoked, Some(NOW.plus(9)), 2));
+    let dump = database.dump().await;
+    for event in ["created", "revoked"] {
+        assert!(dump.contains(&format!(r#""event": S("{event}")"#)), "{dump}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_ones_stay() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (ended, expired, live) = (record(1, "ada"), short_lived(2, "ada"), record(3, "ada"));
+    for record in [&ended, &expired, &live] {
+        create(&store, record, 3).await.unwrap();
+    }
+    assert!(!database.dump().await.contains("purge_at"), "none of them has ended");
+    store.note_use(ended.id, &used(NOW, "192.0.2.2")).await.unwrap();
+    store.revoke(&ended, &actor(), NOW).await.unwrap();
+    create(&store, &record(10, "ada"), 3).await.unwrap();
+    create(&store, &record(11, "ada"), 3).await.unwrap();
+    for (id, purged_from) in [(ended.id, NOW), (expired.id, NOW.plus(5))] {
+        let purge_at = format!(r#""purge_at": N("{}")"#, purged_from.plus(90 * 24 * 60 * 60).0);
+        for sk in ["A", "U"] {
+            let item = database.item(&format!("K#{id}"), sk).await;
+            assert!(item.contains(&purge_at), "{sk} of {id}: {item}");
+        }
+    }
+    assert_eq!(store.find(ended.id).await.unwrap().unwrap().last_use, Some(used(NOW, "192.0.2.2")));
+    assert_eq!(store.find(expired.id).await.unwrap().unwrap().last_use, None);
+    assert!(!database.item(&format!("K#{}", live.id), "A").await.contains("purge_at"));
+    database.purge(ended.id).await;
+    let listed = [record(11, "ada").id, record(10, "ada").id, live.id, expired.id];
+    assert_eq!(ids(&store, "ada").await, listed);
+    assert!(!database.item("U#ada", "M").await.contains(ended.id.as_str()), "the list forgets it");
+    assert_eq!(ids(&store, "ada").await, listed);
+}
+
+#[tokio::test]
+async fn no_number_of_ended_keys_stands_in_the_way_of_a_revocation_or_a_sweep() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (revoked, expired) = (record(1, "ada"), short_lived(2, "ada"));
+    create(&store, &revoked, 2).await.unwrap();
+    create(&store, &expired, 2).await.unwrap();
+    database.fill_ended("ada", 1000).await;
+    store.revoke(&revoked, &actor(), NOW).await.unwrap();
+    assert_eq!(store.find(revoked.id).await.unwrap().unwrap().status, KeyStatus::Revoked);
+    create(&store, &record(10, "ada"), 2).await.unwrap();
+    create(&store, &record(11, "ada"), 2).await.unwrap();
+    let owner = database.item("U#ada", "M").await;
+    assert!(!owner.contains(revoked.id.as_str()) && !owner.contains(expired.id.as_str()), "neither live nor listed");
+}
+
+#[tokio::test]
+async fn more_expired_keys_than_one_transaction_takes_make_room_together() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    for number in 0..100 {
+        create(&store, &KeyRecord { created_at: NOW, ..short_lived(number, "ada") }, 100).await.unwrap();
+    }
+    create(&store, &record(1000, "ada"), 100).await.unwrap();
+    assert_eq!(ids(&store, "ada").await.len(), 101);
+    for number in 1001..1100 {
+        create(&store, &record(number, "ada"), 100).await.unwrap();
+    }
+    assert!(matches!(create(&store, &record(2000, "ada"), 100).await, Err(CreateError::LimitReached)));
+}
+
+#[tokio::test]
+async fn of_concurrent_changes_of_one_version_exactly_one_is_made() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let read = record(1, "ada");
+    create(&store, &read, 10).await.unwrap();
+    let actor = actor();
+    let rename = |name: &str| Change { name: Some(name.into()), ..Change::default() };
+    let (one, two) =
+        tokio::join!(store.change(&read, rename("one"), &actor, NOW), store.change(&read, rename("two"), &actor, NOW));
+    let made = match (one, two) {
+        (Ok(made), Err(ChangeError::Conflict)) | (Err(ChangeError::Conflict), Ok(made)) => made,
+        both => panic!("{both:?}"),
+    };
+    let found = store.find(read.id).await.unwrap().unwrap();
+    assert_eq!((found.name, found.version), (made.name, 2));
+    assert_eq!(database.dump().await.matches(r#""event": S("changed")"#).count(), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_leaves_version_and_audit_trail_alone() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let read = record(1, "ada");
+    create(&store, &read, 10).await.unwrap();
+    let before = database.dump().await;
+    let same = Change { name: Some(read.name.clone()), status: Some(KeyStatus::Active), ..Change::default() };
+    assert_eq!(store.change(&read, same, &actor(), NOW).await.unwrap().version, 1);
+    assert_eq!(database.dump().await.len(), before.len());
+}
+
+#[tokio::test]
+async fn of_two_changes_of_one_version_the_second_is_refused_and_changes_nothing() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let read = record(1, "ada");
+    create(&store, &read, 10).await.unwrap();
+    let rename = |name: &str| Change { name: Some(name.into()), ..Change::default() };
+    let changed = store.change(&read, rename("first"), &actor(), NOW).await.unwrap();
+    assert_eq!((changed.name.as_str(), changed.version), ("first", 2));
+    assert!(matches!(store.change(&read, rename("second"), &actor(), NOW).await, Err(ChangeError::Conflict)));
+    assert!(matches!(store.revoke(&read, &actor(), NOW).await, Err(ChangeError::Conflict)));
+    let found = store.find(read.id).await.unwrap().unwrap();
+    assert_eq!((found.name.as_str(), found.version, found.status), ("first", 2, KeyStatus::Active));
+}
+
+#[tokio::test]
+async fn the_last_use_moves_forward_by_minutes_and_leaves_the_version_alone() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let key = record(1, "ada");
+    create(&store, &key, 10).await.unwrap();
+    store.note_use(key.id, &used(NOW, "192.0.2.1")).await.unwrap();
+    for at in [NOW.plus(-60), NOW.plus(59)] {
+        store.note_use(key.id, &used(at, "192.0.2.2")).await.unwrap();
+        assert_eq!(store.find(key.id).await.unwrap().unwrap().last_use, Some(used(NOW, "192.0.2.1")));
+    }
+    store.note_use(key.id, &used(NOW.plus(60), "192.0.2.3")).await.unwrap();
+    let found = store.find(key.id).await.unwrap().unwrap();
+    assert_eq!((found.last_use, found.version), (Some(used(NOW.plus(60), "192.0.2.3")), 1));
+    assert_eq!(store.list("ada").await.unwrap()[0].last_use.as_ref().unwrap().address, "192.0.2.3");
+}
+
+#[tokio::test]
+async fn a_garbled_record_and_a_database_that_is_gone_are_faults() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let key = record(1, "ada");
+    create(&store, &key, 10).await.unwrap();
+    database.garble(key.id, "expires_at").await;
+    assert_eq!(store.find(key.id).await.unwrap_err().code(), "record_unreadable");
+    assert_eq!(store.list("ada").await.unwrap_err().code(), "record_unreadable");
+    database.stop();
+    assert_eq!(store.find(key.id).await.unwrap_err().code(), "store_unavailable");
+}
+
+/// The clock is the test's: it runs ahead whenever all wait.
+#[tokio::test(start_paused = true)]
+async fn a_database_that_never_answers_is_a_fault_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = Settings::emulator(&format!("http://{}", silent.local_addr().unwrap()));
+    let store = Store::new(&settings, "keys".into());
+    let started = tokio::time::Instant::now();
+    assert_eq!(store.find(record(1, "ada").id).await.unwrap_err().code(), "store_unavailable");
+    assert!(started.elapsed() <= Duration::from_millis(2600), "{:?}", started.elapsed());
+    let started = tokio::time::Instant::now();
+    assert!(store.note_use(record(1, "ada").id, &used(NOW, "192.0.2.1")).await.is_err());
+    assert!(started.elapsed() <= Duration::from_millis(400), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn more_keys_than_one_batch_takes_are_listed_whole() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    for number in 0..120 {
+        create(&store, &record(number, "ada"), 1000).await.unwrap();
+    }
+    assert_eq!(ids(&store, "ada").await.len(), 120);
+}
