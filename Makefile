@@ -1,0 +1,58 @@
+# `make dev` and `make test` do all the set-up they need. VEGA_AUTH_PROVIDER=cognito make dev signs in over Cognito.
+PORT ?= 8000
+VENV := local/.venv
+STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
+
+.PHONY: dev test lint unit end-to-end build logs token reset deploy lock clean
+.DELETE_ON_ERROR:
+
+dev: tools
+	@$(STACK) dev
+
+test: lint unit end-to-end ## everything CI checks
+
+lint: tools
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
+	$(VENV)/tools/bin/cfn-lint template.yaml
+
+unit:
+	cargo test --workspace --locked
+
+end-to-end: tools ## both providers, each on a fresh local stack
+	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test $(PWD)/$(VENV)/tools/bin/pytest tests
+	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test $(PWD)/$(VENV)/tools/bin/pytest tests
+
+build: tools ## what a deployment uploads
+	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam build
+
+deploy: build ## to AWS; asks what it needs to know
+	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam deploy --guided
+
+logs: ## what the functions of the running local stack logged
+	@$(STACK) logs
+
+token: ## an access token of the running local pool: make -s token EMAIL=user@example.com
+	@$(STACK) token $(EMAIL)
+
+reset: ## forget the local stack's data
+	@$(STACK) reset
+
+lock: tools ## renew the pinned Python packages from local/*.in
+	python3 -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q pip-tools
+	for list in tools ministack; do $(VENV)/lock/bin/pip-compile -q --upgrade --generate-hashes --strip-extras --allow-unsafe \
+	  --no-header --no-emit-index-url --no-emit-find-links local/$$list.in -o local/$$list.txt; done
+
+.PHONY: tools
+tools: prerequisites $(VENV)/tools/ready $(VENV)/ministack/ready
+
+.PHONY: prerequisites
+prerequisites:
+	@local/prerequisites
+
+$(VENV)/%/ready: local/%.txt
+	@echo "installing local/$*.txt (once)"
+	@rm -rf $(VENV)/$* && python3 -m venv $(VENV)/$*
+	@$(VENV)/$*/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@

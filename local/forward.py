@@ -1,0 +1,74 @@
+"""Serves the local API at http://localhost:8000, without a stage in the path.
+
+On AWS a custom domain does that. The emulator has them too, and tells them by the Host header, which must have a dot in
+it. So all that this does is pass requests on with that header; whatever else a client sends arrives as it was sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import threading
+from collections.abc import Iterator
+
+# RFC 9110 section 7.6.1: these are about one connection, not about the message.
+HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+# API Gateway's own limit of a request.
+MAX_BODY = 10 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
+    """Forwards 127.0.0.1:`port` to 127.0.0.1:`to_port`, as requests for `domain`."""
+
+    class Forward(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 60
+
+        def forward(self) -> None:
+            if "transfer-encoding" in self.headers:
+                return self.send_error(411, "Send a Content-Length")
+            lengths = self.headers.get_all("content-length", ["0"])
+            if len(lengths) != 1 or not lengths[0].isdecimal():
+                return self.send_error(400, "One Content-Length, please")
+            if int(lengths[0]) > MAX_BODY:
+                return self.send_error(413, "API Gateway takes no more than 10 MB")
+            body = self.rfile.read(int(lengths[0]))
+            upstream = http.client.HTTPConnection("127.0.0.1", to_port, timeout=30)
+            try:
+                upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                upstream.putheader("Host", f"{domain}:{to_port}")
+                for name, value in self.headers.items():
+                    if name.lower() not in HOP_BY_HOP | {"host"}:
+                        upstream.putheader(name, value)
+                upstream.endheaders(body)
+                answer = upstream.getresponse()
+                content = answer.read()
+            except (OSError, http.client.HTTPException):
+                return self.send_error(502, "The emulator did not answer")
+            finally:
+                upstream.close()
+            self.send_response_only(answer.status, answer.reason)
+            for name, value in answer.getheaders():
+                if name.lower() not in HOP_BY_HOP | {"content-length"}:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = forward
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the functions log what was decided."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Forward)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,471 @@
+"""The local stack: the real template, on an AWS emulator, at http://localhost:8000.
+
+`sam build` and `sam deploy` are the ones that deploy to AWS, and so is template.yaml; MiniStack plays AWS. What the
+emulator lacks is made up for after the deployment and listed in local/README.md. Run through the Makefile:
+
+    make dev                            the debug user (VEGA_AUTH_PROVIDER=custom)
+    make dev VEGA_AUTH_PROVIDER=cognito a user pool, with a user in each group
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import yaml
+
+from forward import forwarding
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / "local" / ".state"
+TOOLS = ROOT / "local" / ".venv" / "tools" / "bin"
+MINISTACK = ROOT / "local" / ".venv" / "ministack" / "bin" / "ministack"
+BUILD = ROOT / ".aws-sam" / "build"
+STACK_NAME = "vega-auth"
+REGION = "us-west-1"
+# The custom domain that the emulator maps to the API, so that no stage prefix shows. local/forward.py asks for it.
+DOMAIN = "api.vega.localhost"
+USERS = {"root@example.com": "root", "operator@example.com": "operator", "user@example.com": "user", "nobody@example.com": ""}
+
+
+class Failure(Exception):
+    """Something a person has to mend; the text says what and how."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    provider: str
+    port: int
+    state: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def aws_port(self) -> int:
+        return self.port + 1
+
+    @property
+    def aws(self) -> str:
+        return f"http://127.0.0.1:{self.aws_port}"
+
+    def client(self, service: str):
+        return boto3.client(
+            service, endpoint_url=self.aws, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+
+    def outputs(self) -> dict[str, str]:
+        [stack] = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def settings(stack: Stack) -> dict:
+    """The secrets of this stack, made once and readable by their owner alone."""
+    path = stack.state / "settings.json"
+    if not path.exists():
+        stack.state.mkdir(parents=True, exist_ok=True)
+        made = {
+            "auth_secret": secrets.token_urlsafe(48),
+            "passwords": {email: f"Vega-{secrets.token_urlsafe(12)}-1a" for email in USERS},
+        }
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(made, file, indent=2)
+    return json.loads(path.read_text())
+
+
+def fingerprint(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def sources() -> str:
+    """Changes when anything does that a build depends on."""
+    files = [ROOT / "template.yaml", ROOT / "Cargo.toml", ROOT / "Cargo.lock"]
+    for folder in ("functions", "shared"):
+        files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and "tests" not in path.parts)
+    return fingerprint(*(f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files))
+
+
+# --- the steps --------------------------------------------------------------------------------------------------------
+
+
+def run(step: str, command: list[str], log: Path, **environment: str) -> None:
+    """Runs a step quietly; its output goes to `log`, and is shown if it fails."""
+    started = time.monotonic()
+    print(f"  {step} …", end="", flush=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        code = subprocess.call(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", "SAM_CLI_TELEMETRY": "0", **environment},
+        )
+    if code != 0:
+        tail = "\n".join(log.read_text().splitlines()[-40:])
+        raise Failure(f"{step} failed ({code}); the end of {log.relative_to(ROOT)}:\n{tail}")
+    print(f" {time.monotonic() - started:.0f} s")
+
+
+def build() -> str:
+    """Builds the functions as a deployment does, unless nothing changed. Returns what was built."""
+    wanted = sources()
+    marker = BUILD.parent / "sources"
+    if marker.exists() and marker.read_text() == wanted and BUILD.exists():
+        print("  build: nothing changed")
+        return wanted
+    marker.unlink(missing_ok=True)
+    run("build the functions (minutes the first time)", ["sam", "build", "--region", REGION], STATE / "build.log")
+    marker.write_text(wanted)
+    return wanted
+
+
+@contextlib.contextmanager
+def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
+    """MiniStack, in a process group of its own, so that it and every function it started can be ended together."""
+    for port in (stack.port, stack.aws_port):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise Failure(f"port {port} is in use: stop what listens there, or choose others: make dev PORT=8100") from error
+    data = stack.state / "ministack"
+    scratch = data / "tmp"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(data), "TMPDIR": str(scratch), "LANG": "C.UTF-8",
+        "GATEWAY_PORT": str(stack.aws_port), "BIND_HOST": "127.0.0.1", "MINISTACK_REGION": REGION, "AWS_DEFAULT_REGION": REGION,
+        # What the functions are told: an emulator on this machine, which is what provider custom asks for.
+        "AWS_ENDPOINT_URL": stack.aws, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "PERSIST_STATE": "1", "STATE_DIR": str(data / "state"), "S3_PERSIST": "1", "S3_DATA_DIR": str(data / "s3"),
+        "LAMBDA_EXECUTOR": "local",
+    }
+    with (stack.state / "ministack.log").open("w") as log:
+        process = subprocess.Popen(
+            [MINISTACK], env=environment, cwd=data, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until_healthy(stack, process)
+        yield process
+    finally:
+        # A second Ctrl-C must not leave anything behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        process.terminate()  # it writes its state, then ends
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_healthy(stack: Stack, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            with urllib.request.urlopen(f"{stack.aws}/_ministack/health", timeout=2):
+                return
+        time.sleep(0.1)
+    raise Failure(f"the emulator did not start; see {stack.state / 'ministack.log'}")
+
+
+def deploy(stack: Stack, built: str) -> None:
+    """Deploys the built template as it is, unless that very deployment is there already."""
+    kept = settings(stack)
+    debug = {name: os.environ[variable] for name, variable in DEBUG_PARAMETERS.items() if os.environ.get(variable)}
+    parameters = {
+        "AuthProvider": stack.provider,
+        "DomainName": DOMAIN,
+        **({"AuthSecret": kept["auth_secret"], **debug} if stack.provider == "custom" else {}),
+    }
+    wanted = fingerprint(built, json.dumps(parameters, sort_keys=True))
+    marker = stack.state / "deployed"
+    if marker.exists() and marker.read_text() == wanted and is_deployed(stack):
+        print("  deploy: nothing changed")
+        return
+    marker.unlink(missing_ok=True)
+    # By file, so that the secret isn't on a command line that other users of this machine can read.
+    with tempfile.TemporaryDirectory(dir=stack.state) as folder:
+        config = Path(folder) / "samconfig.yaml"  # JSON is YAML
+        overrides = [f"{name}={value}" for name, value in parameters.items()]
+        config.write_text(json.dumps({"version": 0.1, "default": {"deploy": {"parameters": {"parameter_overrides": overrides}}}}))
+        run(
+            "deploy template.yaml",
+            [
+                "sam", "deploy", "--config-file", str(config), "--template-file", str(BUILD / "template.yaml"),
+                "--stack-name", STACK_NAME, "--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM",
+                "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
+            ],
+            stack.state / "deploy.log",
+            AWS_ENDPOINT_URL=stack.aws, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION=REGION,
+        )
+    make_up_for_the_emulator(stack)
+    if stack.provider == "cognito":
+        make_users(stack, kept["passwords"])
+    marker.write_text(wanted)
+
+
+DEBUG_PARAMETERS = {
+    "DebugEmail": "VEGA_DEBUG_EMAIL",
+    "DebugPassword": "VEGA_DEBUG_PASSWORD",
+    "DebugGroups": "VEGA_DEBUG_GROUPS",
+}
+
+
+def is_deployed(stack: Stack) -> bool:
+    try:
+        return bool(stack.outputs())
+    except stack.client("cloudformation").exceptions.ClientError:
+        return False
+
+
+def make_up_for_the_emulator(stack: Stack) -> None:
+    """The emulator leaves two things of the API's body out: it gets them by the calls that exist for them."""
+    api = load_template()["Resources"]["Api"]["Properties"]
+    gateway, api_id = stack.client("apigateway"), stack.outputs()["ApiId"]
+    for kind, response in api["GatewayResponses"].items():
+        put_gateway_response(gateway, api_id, kind, response)
+    for resource in gateway.get_resources(restApiId=api_id, limit=500)["items"]:
+        if "OPTIONS" in resource.get("resourceMethods", {}):
+            put_preflight(gateway, api_id, resource["id"], api["Cors"])
+    gateway.create_deployment(restApiId=api_id, stageName=api["StageName"])
+
+
+def put_gateway_response(gateway, api_id: str, kind: str, response: dict) -> None:
+    headers = response["ResponseParameters"]["Headers"]
+    gateway.put_gateway_response(
+        restApiId=api_id,
+        responseType=kind,
+        **({"statusCode": str(response["StatusCode"])} if "StatusCode" in response else {}),
+        responseParameters={f"gatewayresponse.header.{name}": resolved(value) for name, value in headers.items()},
+        responseTemplates=response["ResponseTemplates"],
+    )
+
+
+def put_preflight(gateway, api_id: str, resource_id: str, cors: dict) -> None:
+    """The answer to OPTIONS that SAM makes of `Cors`."""
+    method = {"restApiId": api_id, "resourceId": resource_id, "httpMethod": "OPTIONS"}
+    names = {"AllowOrigin": "Allow-Origin", "AllowMethods": "Allow-Methods", "AllowHeaders": "Allow-Headers", "MaxAge": "Max-Age"}
+    headers = {f"method.response.header.Access-Control-{names[name]}": resolved(value) for name, value in cors.items()}
+    gateway.put_integration(**method, type="MOCK", requestTemplates={"application/json": '{"statusCode": 200}'})
+    gateway.put_method_response(**method, statusCode="200", responseParameters=dict.fromkeys(headers, False))
+    gateway.put_integration_response(**method, statusCode="200", responseParameters=headers)
+
+
+def resolved(text: str) -> str:
+    """The template's text, with the default of the one parameter that it refers to."""
+    return text.replace("${CorsAllowedOrigin}", "*")
+
+
+def load_template() -> dict:
+    """template.yaml, with each `!Function value` read as its plain value."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def plain(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node):
+        match node:
+            case yaml.ScalarNode():
+                return loader.construct_scalar(node)
+            case yaml.SequenceNode():
+                return loader.construct_sequence(node)
+        return loader.construct_mapping(node)
+
+    Loader.add_multi_constructor("!", plain)
+    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+
+
+def make_users(stack: Stack, passwords: dict[str, str]) -> None:
+    """One user in each group, and one in none, if they aren't there yet."""
+    cognito, pool = stack.client("cognito-idp"), stack.outputs()["UserPoolId"]
+    for email, group in USERS.items():
+        with contextlib.suppress(cognito.exceptions.UsernameExistsException):
+            cognito.admin_create_user(
+                UserPoolId=pool, Username=email, MessageAction="SUPPRESS",
+                UserAttributes=[{"Name": "email", "Value": email}, {"Name": "email_verified", "Value": "true"}],
+            )
+        cognito.admin_set_user_password(UserPoolId=pool, Username=email, Password=passwords[email], Permanent=True)
+        if group:
+            cognito.admin_add_user_to_group(UserPoolId=pool, Username=email, GroupName=group)
+
+
+# --- what people call -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def serving(stack: Stack) -> Iterator[None]:
+    built = build()
+    with emulator(stack), forwarding(stack.port, stack.aws_port, DOMAIN):
+        deploy(stack, built)
+        yield
+
+
+def dev(stack: Stack) -> int:
+    """Serves until Ctrl-C."""
+    print(f"Vega Auth, provider {stack.provider}:")
+    with serving(stack):
+        print(what_to_try(stack), flush=True)
+        stop = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.append(True))
+        while not stop:
+            time.sleep(0.2)
+        print("\nstopping …", flush=True)
+    print("stopped; `make dev` goes on where this left off, `make reset` forgets it all")
+    return 0
+
+
+def what_to_try(stack: Stack) -> str:
+    if stack.provider == "custom":
+        email = os.environ.get("VEGA_DEBUG_EMAIL", "debug@example.com")
+        password = os.environ.get("VEGA_DEBUG_PASSWORD", "vega-debug-password")
+        body = json.dumps({"email": email, "password": password}, separators=(",", ":"))
+        who = ""
+        sign_in = f"TOKEN=$(curl -s {stack.url}/v1/auth/login -H 'content-type: application/json' -d '{body}' | jq -r .access_token)"
+    else:
+        passwords = settings(stack)["passwords"]
+        who = "The users, and their passwords for this stack:\n" + "".join(
+            f"    {email:22} {passwords[email]:28} {group or 'no group'}\n" for email, group in USERS.items()
+        )
+        sign_in = f"TOKEN=$(make -s token EMAIL=user@example.com PORT={stack.port})"
+    return f"""
+Ready: {stack.url}   (Ctrl-C stops it; `make logs` shows what was decided, in another terminal)
+{who}
+Paste into another terminal, in this folder (jq reads the answers):
+
+  # sign in; who am I?
+  {sign_in}
+  curl -s {stack.url}/v1/auth/me -H "Authorization: Bearer $TOKEN"
+
+  # make a key, and call the API with it
+  CREATED=$(curl -s {stack.url}/v1/api-keys -H "Authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{{"name":"first"}}')
+  KEY=$(echo "$CREATED" | jq -r .key); ID=$(echo "$CREATED" | jq -r .id)
+  curl -s {stack.url}/v1/projects -H "Authorization: Bearer $KEY"
+
+  # revoke it: the next call is refused
+  curl -s -X DELETE {stack.url}/v1/api-keys/$ID -H "Authorization: Bearer $TOKEN"
+  curl -si {stack.url}/v1/projects -H "Authorization: Bearer $KEY"
+"""
+
+
+def test(stack: Stack, command: list[str]) -> int:
+    """Runs `command` against a fresh stack, which is gone afterwards."""
+    print(f"Vega Auth for a test, provider {stack.provider}, port {stack.port}:")
+    shutil.rmtree(stack.state, ignore_errors=True)
+    try:
+        with serving(stack):
+            return subprocess.call(command, cwd=ROOT, env={**os.environ, **test_environment(stack)})
+    finally:
+        if os.environ.get("KEEP_STATE") != "1":
+            shutil.rmtree(stack.state, ignore_errors=True)
+
+
+def test_environment(stack: Stack) -> dict[str, str]:
+    """What tests/ needs to know of a deployment; see tests/README.md for a deployed one."""
+    outputs = stack.outputs()
+    return {
+        "VEGA_BASE_URL": stack.url,
+        "VEGA_AUTH_PROVIDER": stack.provider,
+        "VEGA_TEST_USERS": json.dumps({
+            group or "none": {"email": email, "password": settings(stack)["passwords"][email]} for email, group in USERS.items()
+        }),
+        "VEGA_COGNITO_REGION": REGION,
+        "VEGA_COGNITO_USER_POOL_ID": outputs.get("UserPoolId", ""),
+        "VEGA_COGNITO_APP_CLIENT_ID": outputs.get("AppClientId", ""),
+        "VEGA_KEYS_TABLE": outputs["KeysTableName"],
+        "VEGA_LOCAL_STATE": str(stack.state),
+        "VEGA_AUTH_SECRET": settings(stack)["auth_secret"],
+        "AWS_ENDPOINT_URL": stack.aws,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+
+def token(stack: Stack, email: str) -> int:
+    """Signs a user of the local pool in over SRP and prints the access token."""
+    from pycognito import AWSSRP
+
+    outputs = stack.outputs()
+    answer = AWSSRP(
+        username=email, password=settings(stack)["passwords"][email], pool_id=outputs["UserPoolId"],
+        client_id=outputs["AppClientId"], client=stack.client("cognito-idp"),
+    ).authenticate_user()
+    print(answer["AuthenticationResult"]["AccessToken"])
+    return 0
+
+
+def logs(stack: Stack) -> int:
+    """What the functions logged, oldest first."""
+    client, lines = stack.client("logs"), []
+    for group in client.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
+        for event in client.filter_log_events(logGroupName=group["logGroupName"], limit=1000)["events"]:
+            lines.append((event["timestamp"], event["message"].rstrip()))
+    print("\n".join(line for _, line in sorted(lines)))
+    return 0
+
+
+def reset() -> int:
+    shutil.rmtree(STATE, ignore_errors=True)
+    print("forgot every local user, key and table")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--provider", choices=["custom", "cognito"], default=os.environ.get("VEGA_AUTH_PROVIDER") or "custom")
+    parser.add_argument("--port", type=int, default=8000)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name in ("dev", "logs", "reset"):
+        actions.add_parser(name)
+    actions.add_parser("token").add_argument("email", choices=USERS)
+    actions.add_parser("test").add_argument("command", nargs="+")
+    arguments = parser.parse_args()
+
+    folder = "test-" + arguments.provider if arguments.action == "test" else arguments.provider
+    provider = "cognito" if arguments.action == "token" else arguments.provider
+    stack = Stack(provider, arguments.port, STATE / ("cognito" if arguments.action == "token" else folder))
+    try:
+        match arguments.action:
+            case "dev":
+                return dev(stack)
+            case "test":
+                return test(stack, arguments.command)
+            case "token":
+                return token(stack, arguments.email)
+            case "logs":
+                return logs(stack)
+            case _:
+                return reset()
+    except Failure as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
