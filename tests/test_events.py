@@ -1,0 +1,114 @@
+"""Every sample event in events/ gets its expected answer from the function as it is deployed: the built binary, through
+the Lambda Runtime API, with the emulator that the SAM CLI brings. The table is the local stack's."""
+
+import json
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import samcli
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+EMULATOR = Path(samcli.__file__).parent / "local" / "rapid" / f"aws-lambda-rie-{MACHINE}"
+FUNCTIONS = {
+    "authorizer": "AuthorizerFunction", "login-debug": "LoginDebugFunction", "me": "MeFunction",
+    "projects": "ProjectsFunction", "api-keys": "ApiKeysFunction",
+}
+EVENTS = sorted(path for path in (ROOT / "events").glob("*/*.json") if not path.name.endswith(".expected.json"))
+
+pytestmark = [
+    pytest.mark.provider("custom"),
+    pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="needs the local stack's table and build"),
+]
+
+
+def access_rules() -> str:
+    """The default of the template's parameter, which is what these events are about."""
+    return re.search(r"  AccessRules:.*?Default: \|\n(.*?)\n  \w", (ROOT / "template.yaml").read_text(), re.DOTALL).group(1)
+
+
+def environment(function: str) -> dict[str, str]:
+    sample = json.loads((ROOT / "events" / "env.json").read_text())
+    return {
+        "PATH": os.environ["PATH"], "HOME": os.environ["HOME"],
+        **sample.get(FUNCTIONS[function], {}),
+        "VEGA_KEYS_TABLE": os.environ["VEGA_KEYS_TABLE"], "VEGA_ACCESS_RULES": access_rules(),
+        **{name: os.environ[name] for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
+        "AWS_REGION": os.environ["AWS_DEFAULT_REGION"],
+    }
+
+
+@pytest.fixture(scope="module")
+def invoke() -> Iterator:
+    """Sends an event to a function. Each is started once, and ended with all that it started."""
+    running: dict[str, tuple[subprocess.Popen, int]] = {}
+
+    def started(function: str) -> int:
+        if function not in running:
+            with socket.socket() as probe, socket.socket() as other:
+                probe.bind(("127.0.0.1", 0))
+                other.bind(("127.0.0.1", 0))
+                port, api = probe.getsockname()[1], other.getsockname()[1]
+            binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"
+            command = [
+                EMULATOR, "--runtime-interface-emulator-address", f"127.0.0.1:{port}",
+                "--runtime-api-address", f"127.0.0.1:{api}", binary,
+            ]
+            process = subprocess.Popen(
+                command, env=environment(function), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            running[function] = process, port
+        return running[function][1]
+
+    def call(function: str, event: dict) -> object:
+        url = f"http://127.0.0.1:{started(function)}/2015-03-31/functions/function/invocations"
+        for _ in range(100):
+            try:
+                return httpx.post(url, json=event, timeout=30).json()
+            except httpx.ConnectError:
+                time.sleep(0.1)  # the emulator is not listening yet
+        raise AssertionError("the Runtime Interface Emulator did not start")
+
+    yield call
+    for process, _ in running.values():
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_sample_event_gets_its_expected_answer(invoke, event: Path):
+    expected = json.loads(event.with_suffix(".expected.json").read_text())
+    assert_contains(invoke(event.parent.name, json.loads(event.read_text())), expected)
+
+
+def test_every_function_has_sample_events():
+    assert {path.parent.name for path in EVENTS} == set(FUNCTIONS) == {path.name for path in (ROOT / "functions").iterdir()}
+
+
+def test_no_binary_needs_a_newer_glibc_than_lambda_has():
+    """Amazon Linux 2023 has 2.34. The versions that a binary asks for stand in it as plain text."""
+    for name in FUNCTIONS.values():
+        binary = (ROOT / ".aws-sam" / "build" / name / "bootstrap").read_bytes()
+        wanted = {tuple(map(int, version.split(b"."))) for version in re.findall(rb"\0GLIBC_(\d+(?:\.\d+)+)", binary)}
+        assert wanted and max(wanted) <= (2, 34), name
+
+
+def assert_contains(answer, expected) -> None:
+    if expected == "<any>":
+        assert answer not in (None, "")
+    elif isinstance(expected, dict):
+        answer = json.loads(answer) if isinstance(answer, str) else answer
+        assert set(expected) <= set(answer), answer
+        for name, value in expected.items():
+            assert_contains(answer[name], value)
+    else:
+        assert answer == expected

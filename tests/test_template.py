@@ -1,0 +1,117 @@
+"""What template.yaml must never do, whatever the parameters: read from its own conditions and roles, without AWS."""
+
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Loader(yaml.SafeLoader):
+    pass
+
+
+def tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict:
+    value = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else loader.construct_scalar(node)
+    return {suffix: value}
+
+
+Loader.add_multi_constructor("!", tagged)
+TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(), Loader)
+RESOURCES = TEMPLATE["Resources"]
+
+
+def holds(expression: dict, values: dict[str, str]) -> bool:
+    """Evaluates a condition as CloudFormation does."""
+    [(function, argument)] = expression.items()
+    match function:
+        case "Condition":
+            return holds(TEMPLATE["Conditions"][argument], values)
+        case "Equals":
+            left, right = (values[side["Ref"]] if isinstance(side, dict) else side for side in argument)
+            return left == right
+        case "Not":
+            return not holds(argument[0], values)
+        case "And":
+            return all(holds(part, values) for part in argument)
+        case "Or":
+            return any(holds(part, values) for part in argument)
+    raise AssertionError(f"{function} is unknown to this test")
+
+
+def is_deployed(resource: str, provider: str, account: str) -> bool:
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in TEMPLATE["Parameters"].items()}
+    condition = RESOURCES[resource].get("Condition")
+    return condition is None or holds({"Condition": condition}, {**defaults, "AuthProvider": provider, "AWS::AccountId": account})
+
+
+def test_provider_custom_cannot_be_deployed_to_a_real_account():
+    for account, provider, login, stops in (
+        ("123456789012", "custom", False, True),
+        ("123456789012", "cognito", False, False),
+        ("000000000000", "custom", True, False),
+        ("000000000000", "cognito", False, False),
+    ):
+        assert is_deployed("LoginDebugFunction", provider, account) == login
+        assert is_deployed("CustomProviderIsForLocalDevelopmentOnly", provider, account) == stops
+    # never signalled, so it fails after a second and takes the stack with it
+    assert RESOURCES["CustomProviderIsForLocalDevelopmentOnly"]["Type"] == "AWS::CloudFormation::WaitCondition"
+    assert RESOURCES["CustomProviderIsForLocalDevelopmentOnly"]["Properties"]["Handle"] == {"Ref": "NeverSignalled"}
+
+
+def test_cognito_is_the_default():
+    assert TEMPLATE["Parameters"]["AuthProvider"]["Default"] == "cognito"
+
+
+def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else():
+    actions = {}
+    for name, resource in RESOURCES.items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        statements = [one for policy in resource["Properties"].get("Policies", []) for one in policy["Statement"]]
+        assert all(one["Resource"] == {"GetAtt": "KeysTable.Arn"} and one["Effect"] == "Allow" for one in statements)
+        actions[name] = sorted(action.removeprefix("dynamodb:") for one in statements for action in one["Action"])
+    assert actions == {
+        "AuthorizerFunction": ["Query", "UpdateItem"],
+        "ApiKeysFunction": ["BatchGetItem", "GetItem", "PutItem", "Query", "UpdateItem"],
+        "MeFunction": [],
+        "ProjectsFunction": [],
+        "LoginDebugFunction": [],
+    }
+
+
+def test_every_route_has_the_authorizer_but_those_of_the_login():
+    auth = RESOURCES["Api"]["Properties"]["Auth"]
+    assert auth["DefaultAuthorizer"] in auth["Authorizers"]
+    open_routes = {
+        event["Properties"]["Path"]
+        for resource in RESOURCES.values()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+        if event["Properties"].get("Auth", {}).get("Authorizer") == "NONE"
+    }
+    assert open_routes == {"/v1/auth/login", "/v1/auth/refresh"}
+
+
+def test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_documents_say():
+    responses = RESOURCES["Api"]["Properties"]["GatewayResponses"]
+    for kind, response in responses.items():
+        headers = response["ResponseParameters"]["Headers"]
+        assert headers["Content-Type"] == "'application/problem+json'", kind
+        assert headers["Access-Control-Allow-Origin"], kind
+    for kind, status, error in (
+        ("UNAUTHORIZED", 401, "invalid_token"),
+        ("ACCESS_DENIED", 403, "forbidden"),
+        ("AUTHORIZER_FAILURE", 503, "temporarily_unavailable"),
+        ("AUTHORIZER_CONFIGURATION_ERROR", 503, "temporarily_unavailable"),
+    ):
+        [body] = responses[kind]["ResponseTemplates"].values()
+        problem = yaml.safe_load(body)
+        assert (responses[kind]["StatusCode"], problem["status"], problem["error"]) == (status, status, error)
+    assert "Retry-After" in responses["AUTHORIZER_FAILURE"]["ResponseParameters"]["Headers"]
+
+
+def test_the_table_outlives_the_stack_and_can_be_restored():
+    table = RESOURCES["KeysTable"]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    assert table["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+    assert table["Properties"]["SSESpecification"]["SSEEnabled"]
