@@ -94,6 +94,22 @@ def test_every_function_has_sample_events():
     assert {path.parent.name for path in EVENTS} == set(FUNCTIONS) == {path.name for path in (ROOT / "functions").iterdir()}
 
 
+def test_a_function_that_is_told_nonsense_names_every_problem_and_does_not_start():
+    nonsense = {"VEGA_AUTH_PROVIDER": "custom", "VEGA_AUTH_SECRET": "a-short-secret", "VEGA_ACCESS_RULES": "{}", "VEGA_KEY_LIMIT": "many"}
+    for function, wanted in (
+        ("authorizer", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET", "VEGA_KEYS_TABLE", "VEGA_ACCESS_RULES", "AWS_REGION"]),
+        ("login-debug", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET"]),
+        ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "AWS_REGION"]),
+    ):
+        binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"
+        ended = subprocess.run([binary], env=nonsense, capture_output=True, text=True, timeout=10)
+        line = json.loads(ended.stdout.splitlines()[0])
+        assert ended.returncode != 0 and (line["outcome"], line["code"]) == ("fault", "configuration")
+        for name in wanted:
+            assert any(name in problem for problem in line["problems"]), (name, line)
+        assert "a-short-secret" not in ended.stdout + ended.stderr
+
+
 def test_no_binary_needs_a_newer_glibc_than_lambda_has():
     """Amazon Linux 2023 has 2.34. The versions that a binary asks for stand in it as plain text."""
     for name in FUNCTIONS.values():
