@@ -16,7 +16,7 @@ use vega_auth::{
     Timestamp,
 };
 
-use crate::event::Event;
+use crate::event::{Event, Form};
 use crate::policy::{Answer, MethodArn};
 
 /// Notes that a key was used.
@@ -33,6 +33,8 @@ pub struct Config {
     pub keys_table: String,
     /// Which routes want which groups.
     pub rules: AccessRules,
+    /// How an HTTP API is answered: `VEGA_HTTP_API_RESPONSE`.
+    pub http_answer: HttpAnswer,
 }
 
 impl Config {
@@ -44,7 +46,8 @@ impl Config {
             let rules: AccessRules = json.parse().map_err(|error: vega_auth::RulesError| error.to_string())?;
             policy::check_size(&rules).map(|()| rules)
         });
-        Some(Self { provider: provider?, keys_table: keys_table?, rules: rules? })
+        let http_answer = environment.optional("VEGA_HTTP_API_RESPONSE", HttpAnswer::Policy, str::parse);
+        Some(Self { provider: provider?, keys_table: keys_table?, rules: rules?, http_answer: http_answer? })
     }
 }
 
@@ -74,6 +77,30 @@ pub struct Authorizer<F, K> {
     pub callers: Authenticator<F, K>,
     /// What they may call.
     pub rules: AccessRules,
+    /// How an HTTP API is answered.
+    pub http_answer: HttpAnswer,
+}
+
+/// The two answers that an HTTP API can be set to expect; its events don't say which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpAnswer {
+    /// A policy for every route: right under any identity source, so it is what we give unless told otherwise.
+    Policy,
+    /// `isAuthorized`, for this route alone. An API that caches it must have `$context.routeKey` among its identity
+    /// sources, or the answer for one route decides another.
+    Simple,
+}
+
+impl std::str::FromStr for HttpAnswer {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "policy" => Ok(Self::Policy),
+            "simple" => Ok(Self::Simple),
+            _ => Err("expected policy or simple"),
+        }
+    }
 }
 
 impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
@@ -84,18 +111,14 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
             // The message could repeat what the client sent.
             Err(_) => return (Err(Refusal::Unavailable), json!({ "outcome": "fault", "code": "event_unreadable" })),
         };
-        let context = event.request_context.as_ref();
-        let mut line = json!({
-            "request_id": context.and_then(|context| context.request_id.as_deref()),
-            "method": context.and_then(|context| context.http_method.as_deref()),
-            "route": context.and_then(|context| context.resource_path.as_deref()),
-        });
-        let arn = event.method_arn.as_deref().and_then(|arn| arn.parse::<MethodArn>().ok());
-        let (Some("REQUEST"), Some(arn)) = (event.kind.as_deref(), arn) else {
-            merge(&mut line, json!({ "outcome": "fault", "code": "event_not_rest_request" }));
+        let mut line = json!({ "request_id": event.request_id(), "route": event.route() });
+        let Some((form, arn)) = event.form().and_then(|(form, arn)| Some((form, arn.parse::<MethodArn>().ok()?)))
+        else {
+            merge(&mut line, json!({ "outcome": "fault", "code": "event_unknown" }));
             return (Err(Refusal::Unavailable), line);
         };
-        match self.authorize(&event, &arn, now).await {
+        merge(&mut line, json!({ "method": arn.method }));
+        match self.authorize(&event, form, &arn, now).await {
             Ok((answer, found)) => {
                 merge(&mut line, found);
                 (Ok(answer), line)
@@ -111,7 +134,13 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
         }
     }
 
-    async fn authorize(&self, event: &Event, arn: &MethodArn, now: Timestamp) -> Result<(Answer, Value), AuthError> {
+    async fn authorize(
+        &self,
+        event: &Event,
+        form: Form,
+        arn: &MethodArn,
+        now: Timestamp,
+    ) -> Result<(Answer, Value), AuthError> {
         event.refuse_credential_in_query()?;
         let credential = Credential::from_headers([event.authorization()?])?;
         let caller = self.callers.authenticate(credential, now).await?;
@@ -134,7 +163,11 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
                 merge(&mut line, json!({ "last_use_not_noted": fault.chain() }));
             }
         }
-        Ok((Answer::new(&caller.user, &self.rules, arn), line))
+        let answer = match (form, self.http_answer) {
+            (Form::Http, HttpAnswer::Simple) => Answer::simple(&caller.user, is_granted),
+            _ => Answer::policy(&caller.user, &self.rules, arn),
+        };
+        Ok((answer, line))
     }
 }
 
@@ -145,17 +178,11 @@ impl NoteUse for vega_store::Store {
 }
 
 fn last_use(event: &Event, now: Timestamp) -> LastUse {
-    let identity = event.request_context.as_ref().and_then(|context| context.identity.as_ref());
+    let user_agent = event.user_agent().unwrap_or_default();
     LastUse {
         at: now,
-        address: identity.and_then(|identity| identity.source_ip.clone()).unwrap_or_default(),
-        user_agent: identity
-            .and_then(|identity| identity.user_agent.as_deref())
-            .unwrap_or_default()
-            .chars()
-            .filter(|character| !character.is_control())
-            .take(256)
-            .collect(),
+        address: event.source_address().unwrap_or_default().to_owned(),
+        user_agent: user_agent.chars().filter(|character| !character.is_control()).take(256).collect(),
     }
 }
 

@@ -43,7 +43,8 @@ async fn main() -> Result<(), Error> {
             println!("{}", json!({ "outcome": "warning", "code": fault.code(), "cause": fault.chain() }));
         }
     });
-    let authorizer = Authorizer { callers: Authenticator { tokens, keys }, rules: config.rules };
+    let authorizer =
+        Authorizer { callers: Authenticator { tokens, keys }, rules: config.rules, http_answer: config.http_answer };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();

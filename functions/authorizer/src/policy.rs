@@ -12,7 +12,7 @@ pub const MAX_RESOURCE: usize = 512;
 /// The largest policy we build, in bytes: WebSocket APIs take no more than 8 KB of answer.
 pub const MAX_POLICY_BYTES: usize = 7 * 1024;
 
-/// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{METHOD}/{path}`
+/// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{METHOD}/{path}`; for a WebSocket API `…/{stage}/$connect`
 /// ([reference](https://docs.aws.amazon.com/apigateway/latest/developerguide/arn-format-reference.html)).
 #[derive(Debug, PartialEq, Eq)]
 pub struct MethodArn {
@@ -20,7 +20,7 @@ pub struct MethodArn {
     stage: String,
     /// The method called.
     pub method: String,
-    /// The path called, from the root.
+    /// The path called, from the root; empty for a WebSocket API.
     pub path: String,
 }
 
@@ -36,7 +36,7 @@ impl FromStr for MethodArn {
         let (Some(api), Some(stage), Some(method)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NotAMethodArn);
         };
-        let path = parts.next().unwrap_or_default();
+        let path = parts.next().map(|path| format!("/{path}")).unwrap_or_default();
         let fields: Vec<&str> = api.split(':').collect();
         let is_plain = |text: &str| {
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte))
@@ -46,7 +46,7 @@ impl FromStr for MethodArn {
             ["arn", partition, "execute-api", region, account, id]
                 if [*partition, *region, *account, *id, stage, method].into_iter().all(is_plain) =>
             {
-                Ok(Self { stage: format!("{api}/{stage}"), method: method.into(), path: format!("/{path}") })
+                Ok(Self { stage: format!("{api}/{stage}"), method: method.into(), path })
             }
             _ => Err(NotAMethodArn),
         }
@@ -54,18 +54,35 @@ impl FromStr for MethodArn {
 }
 
 /// The answer of an authorizer
-/// ([format](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html)).
+/// ([REST and WebSocket](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html),
+/// [HTTP](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html)).
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Answer {
-    principal_id: String,
-    policy_document: PolicyDocument,
-    context: BTreeMap<&'static str, String>,
+#[serde(rename_all = "camelCase", untagged)]
+pub enum Answer {
+    /// For every kind of API, and every route of it.
+    #[serde(rename_all = "camelCase")]
+    Policy {
+        /// Who calls.
+        principal_id: String,
+        /// What they may call.
+        policy_document: PolicyDocument,
+        /// The `CurrentUser`.
+        context: BTreeMap<&'static str, String>,
+    },
+    /// For an HTTP API that is set to expect it, and for one route.
+    #[serde(rename_all = "camelCase")]
+    Simple {
+        /// Whether they may call this route.
+        is_authorized: bool,
+        /// The `CurrentUser`.
+        context: BTreeMap<&'static str, String>,
+    },
 }
 
+/// An IAM policy of one statement.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct PolicyDocument {
+pub struct PolicyDocument {
     version: &'static str,
     statement: [Statement; 1],
 }
@@ -80,11 +97,11 @@ struct Statement {
 
 impl Answer {
     /// What `user` may call, of all the routes of the API that `arn` is of.
-    pub fn new(user: &CurrentUser, rules: &AccessRules, arn: &MethodArn) -> Self {
+    pub fn policy(user: &CurrentUser, rules: &AccessRules, arn: &MethodArn) -> Self {
         let granted: Vec<String> = rules.granted(user).flat_map(|route| resources(&arn.stage, route)).collect();
         let (effect, resource) =
             if granted.is_empty() { ("Deny", vec![format!("{}/*", arn.stage)]) } else { ("Allow", granted) };
-        Self {
+        Self::Policy {
             principal_id: user.id.clone(),
             policy_document: PolicyDocument {
                 version: "2012-10-17",
@@ -92,6 +109,11 @@ impl Answer {
             },
             context: user.to_context(),
         }
+    }
+
+    /// Whether `user` may call the one route that was asked about.
+    pub fn simple(user: &CurrentUser, is_authorized: bool) -> Self {
+        Self::Simple { is_authorized, context: user.to_context() }
     }
 }
 
@@ -152,9 +174,16 @@ mod tests {
         }
     }
 
+    fn statement(answer: &Answer) -> &Statement {
+        let Answer::Policy { policy_document: PolicyDocument { statement: [statement], .. }, .. } = answer else {
+            panic!("not a policy")
+        };
+        statement
+    }
+
     fn iam_allows(answer: &Answer, method: &str, path: &str) -> bool {
         let arn = format!("{STAGE}/{method}{path}");
-        let [statement] = &answer.policy_document.statement;
+        let statement = statement(answer);
         statement.effect == "Allow"
             && statement.action == "execute-api:Invoke"
             && statement.resource.iter().any(|resource| iam_matches(resource.as_bytes(), arn.as_bytes()))
@@ -191,7 +220,7 @@ mod tests {
                 .parse()
                 .unwrap();
         let arn = format!("{STAGE}/GET/v1/projects").parse().unwrap();
-        let answer = Answer::new(&user(Groups::known(["user"]), Authentication::Jwt), &rules, &arn);
+        let answer = Answer::policy(&user(Groups::known(["user"]), Authentication::Jwt), &rules, &arn);
         assert_eq!(
             serde_json::to_value(&answer).unwrap(),
             serde_json::json!({
@@ -212,8 +241,8 @@ mod tests {
     fn every_method_is_written_out_since_a_wildcard_there_would_match_other_paths() {
         let rules: AccessRules = r#"{"rules":[{"route":"* /v1/*","groups":"any"}]}"#.parse().unwrap();
         let answer =
-            Answer::new(&user(Groups::NONE, Authentication::Jwt), &rules, &format!("{STAGE}/GET/").parse().unwrap());
-        assert_eq!(answer.policy_document.statement[0].resource.len(), Route::METHODS.len());
+            Answer::policy(&user(Groups::NONE, Authentication::Jwt), &rules, &format!("{STAGE}/GET/").parse().unwrap());
+        assert_eq!(statement(&answer).resource.len(), Route::METHODS.len());
         assert!(iam_allows(&answer, "DELETE", "/v1/x") && !iam_allows(&answer, "GET", "/other/v1/x"));
     }
 
@@ -221,9 +250,9 @@ mod tests {
     fn who_may_call_nothing_is_denied_everything() {
         let rules: AccessRules = r#"{"rules":[{"route":"GET /v1/projects","groups":["root"]}]}"#.parse().unwrap();
         let arn = format!("{STAGE}/GET/v1/projects").parse().unwrap();
-        let answer = Answer::new(&user(Groups::NONE, Authentication::Jwt), &rules, &arn);
-        assert_eq!(answer.policy_document.statement[0].effect, "Deny");
-        assert_eq!(answer.policy_document.statement[0].resource, [format!("{STAGE}/*")]);
+        let answer = Answer::policy(&user(Groups::NONE, Authentication::Jwt), &rules, &arn);
+        assert_eq!(statement(&answer).effect, "Deny");
+        assert_eq!(statement(&answer).resource, [format!("{STAGE}/*")]);
     }
 
     #[test]
@@ -282,7 +311,7 @@ mod tests {
                 Authentication::Jwt
             };
             let user = user(groups.into_iter().collect(), authentication);
-            let answer = Answer::new(&user, &rules, &format!("{STAGE}/GET{first}").parse().unwrap());
+            let answer = Answer::policy(&user, &rules, &format!("{STAGE}/GET{first}").parse().unwrap());
             for (method, path) in requests {
                 prop_assert_eq!(iam_allows(&answer, method, &path), rules.allow(&user, method, &path), "{} {}", method, path);
             }

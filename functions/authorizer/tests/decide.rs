@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use authorizer::{Authorizer, Refusal};
+use authorizer::{Authorizer, HttpAnswer, Refusal};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
@@ -64,7 +64,11 @@ impl Gateway {
     async fn new(tokens: TokenVerifier<Issuer>, issuer: Issuer) -> Self {
         let database = TestDatabase::start().await;
         let callers = Authenticator { tokens, keys: database.store() };
-        Self { authorizer: Authorizer { callers, rules: RULES.parse().unwrap() }, issuer, database }
+        Self {
+            authorizer: Authorizer { callers, rules: RULES.parse().unwrap(), http_answer: HttpAnswer::Policy },
+            issuer,
+            database,
+        }
     }
 
     /// `allow`, `deny` or the refusal, and the code in the log.
@@ -510,15 +514,88 @@ async fn an_event_of_another_kind_is_a_fault_and_never_an_allow() {
     let good = format!("Bearer {}", hs256(&custom_claims(), SECRET));
     for (name, value) in [
         ("type", json!("TOKEN")),
+        ("version", json!("1.0")),
         ("type", Value::Null),
         ("methodArn", Value::Null),
         ("methodArn", json!("arn:aws:execute-api:us-west-1:1:*/live/GET/x")),
     ] {
         let seen = gateway.decide_event(with(event(&good), name, value), NOW, &[&good]).await;
-        check(seen, "temporarily unavailable", "event_not_rest_request");
+        check(seen, "temporarily unavailable", "event_unknown");
     }
     check(gateway.decide_event(json!([1]), NOW, &[]).await, "temporarily unavailable", "event_unreadable");
     check(gateway.decide_event(json!({ "headers": 7 }), NOW, &[]).await, "temporarily unavailable", "event_unreadable");
+}
+
+/// The same call as [`event`], in the other forms.
+fn other_forms(authorization: &str) -> [Value; 2] {
+    [
+        json!({ "type": "TOKEN", "methodArn": ARN, "authorizationToken": authorization }),
+        json!({
+            "version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": [authorization],
+            "routeKey": "GET /v1/projects", "rawPath": "/v1/projects", "rawQueryString": "", "cookies": [],
+            "headers": { "authorization": authorization, "host": "localhost" },
+            "requestContext": {
+                "accountId": "123456789012", "apiId": "abcdef1234", "requestId": "r-1", "routeKey": "GET /v1/projects",
+                "stage": "live", "http": { "method": "GET", "path": "/v1/projects", "sourceIp": "192.0.2.1", "userAgent": "curl/8" }
+            }
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn every_form_of_event_is_decided_alike() {
+    let gateway = Gateway::cognito().await;
+    let (good, expired) = (rs256(&claims()), rs256(&with(claims(), "exp", json!(NOW.0))));
+    let stranger = rs256(&with(claims(), "cognito:groups", json!([])));
+    for (token, outcome, code) in
+        [(&good, "allow:ada", "ok"), (&expired, UNAUTHORIZED, "expired"), (&stranger, "deny:ada", "forbidden")]
+    {
+        for event in other_forms(&format!("Bearer {token}")) {
+            check(gateway.decide_event(event, NOW, &[token]).await, outcome, code);
+        }
+    }
+    for event in other_forms("") {
+        check(gateway.decide_event(event, NOW, &[]).await, UNAUTHORIZED, "no_credential");
+    }
+    // two headers, as an HTTP API joins them
+    for event in other_forms(&format!("Bearer {good},Bearer {good}")) {
+        check(gateway.decide_event(event, NOW, &[&good]).await, UNAUTHORIZED, "not_bearer");
+    }
+}
+
+#[tokio::test]
+async fn an_http_api_gets_the_simple_answer_where_it_is_set_to_expect_it() {
+    let mut gateway = Gateway::cognito().await;
+    gateway.authorizer.http_answer = HttpAnswer::Simple;
+    for (groups, expected) in [(json!(["user"]), true), (json!([]), false)] {
+        let [_, event] = other_forms(&format!("Bearer {}", rs256(&with(claims(), "cognito:groups", groups))));
+        let answer = serde_json::to_value(gateway.authorizer.decide(event, NOW).await.0.unwrap()).unwrap();
+        assert_eq!((&answer["isAuthorized"], &answer["context"]["id"]), (&json!(expected), &json!("ada")));
+        assert_eq!(answer.as_object().unwrap().len(), 2);
+    }
+    // the other forms have but one answer
+    let answer = gateway.authorizer.decide(event(&format!("Bearer {}", rs256(&claims()))), NOW).await.0.unwrap();
+    assert!(serde_json::to_value(answer).unwrap()["policyDocument"].is_object());
+}
+
+#[tokio::test]
+async fn a_web_socket_may_connect_where_a_rule_says_so() {
+    let mut gateway = Gateway::cognito().await;
+    gateway.authorizer.rules = r#"{"rules":[{"route":"$connect","groups":["user"]}]}"#.parse().unwrap();
+    let arn = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/$connect";
+    for (groups, effect, resource) in
+        [(json!(["user"]), "Allow", arn.to_owned()), (json!([]), "Deny", arn.replace("$connect", "*"))]
+    {
+        let mut connect = event(&format!("Bearer {}", rs256(&with(claims(), "cognito:groups", groups))));
+        connect["methodArn"] = json!(arn);
+        connect["requestContext"] = json!({
+            "requestId": "r-1", "routeKey": "$connect", "eventType": "CONNECT", "connectionId": "c", "stage": "live",
+            "identity": { "sourceIp": "192.0.2.1" }
+        });
+        let answer = serde_json::to_value(gateway.authorizer.decide(connect, NOW).await.0.unwrap()).unwrap();
+        let statement = &answer["policyDocument"]["Statement"][0];
+        assert_eq!((&statement["Effect"], &statement["Resource"]), (&json!(effect), &json!([resource])));
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::{Authentication, CurrentUser, Groups};
 /// ] }
 /// ```
 /// - `route`: a method or `*`, a space, and a path. A path that ends in `/*` covers everything below it, not itself.
+///   For a WebSocket API it is `$connect`.
 /// - `groups`: the caller needs one of these; `"any"` takes everybody who is signed in.
 /// - `api_keys`: `false` wants a person who signed in, not an API key. `true` where left out.
 ///
@@ -214,6 +215,10 @@ impl Route {
     /// Every method that a rule can name, and that `*` stands for.
     pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+    /// The one route of a WebSocket API that has an authorizer. Its ARN has neither method nor path:
+    /// `…/{stage}/$connect`.
+    const CONNECT: &str = "$connect";
+
     fn matches(&self, method: &str, path: &str) -> bool {
         let method_matches = match &self.method {
             MethodPattern::Any => Self::METHODS.contains(&method),
@@ -253,6 +258,9 @@ impl FromStr for Route {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == Self::CONNECT {
+            return Ok(Self { method: MethodPattern::One(text.to_owned()), path: PathPattern::Exact(String::new()) });
+        }
         let (method, path) =
             text.split_once(' ').ok_or("route: expected a method, a space and a path: GET /v1/projects")?;
         let method = match method {
@@ -295,13 +303,14 @@ impl FromStr for PathPattern {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.method {
-            MethodPattern::Any => f.write_str("* ")?,
-            MethodPattern::One(name) => write!(f, "{name} ")?,
-        }
+        let method = match &self.method {
+            MethodPattern::Any => "*",
+            MethodPattern::One(name) => name,
+        };
         match &self.path {
-            PathPattern::Exact(path) => f.write_str(path),
-            PathPattern::Below(prefix) => write!(f, "{prefix}*"),
+            PathPattern::Exact(path) if path.is_empty() => f.write_str(method),
+            PathPattern::Exact(path) => write!(f, "{method} {path}"),
+            PathPattern::Below(prefix) => write!(f, "{method} {prefix}*"),
         }
     }
 }
@@ -386,6 +395,14 @@ mod tests {
             let problem = rules(rule).unwrap_err();
             assert!(problem.contains(says), "{rule}: {problem}");
         }
+    }
+
+    #[test]
+    fn a_route_is_written_as_it_is_read() {
+        for text in ["GET /v1/projects", "* /v1/api-keys/*", "GET /", "* /*", "$connect"] {
+            assert_eq!(text.parse::<Route>().unwrap().to_string(), text);
+        }
+        assert!("GET $connect".parse::<Route>().is_err() && "$disconnect".parse::<Route>().is_err());
     }
 
     #[test]
