@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use authorizer::{Authorizer, HttpAnswer, Refusal};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -13,7 +14,7 @@ use vega_auth::{
     ApiKey, Authenticator, DIGEST_VERSION, FetchKeySet, Groups, HmacSecret, KeyRecord, KeySecret, KeyStatus,
     SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
-use vega_store::testing::TestDatabase;
+use vega_store::testing::{TestDatabase, Trouble};
 use vega_store::{Actor, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -541,6 +542,34 @@ async fn a_database_that_is_gone_is_a_fault_for_keys_and_nothing_to_tokens() {
     gateway.database.stop();
     check(gateway.decide(key.expose()).await, "temporarily unavailable", "store_unavailable");
     check(gateway.decide(&hs256(&custom_claims(), SECRET)).await, "allow:ada", "ok");
+}
+
+#[tokio::test]
+async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_over_when_it_is_over() {
+    for trouble in Trouble::ALL {
+        let mut gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.database.trouble(Some((trouble, usize::MAX)));
+        let started = tokio::time::Instant::now();
+        check(gateway.decide(key.expose()).await, "temporarily unavailable", "store_unavailable");
+        assert!(started.elapsed() < Duration::from_secs(3), "{trouble:?}: {:?}", started.elapsed());
+        assert!(gateway.database.requests() <= 3, "{trouble:?}: {} tries", gateway.database.requests());
+        check(gateway.decide(&hs256(&custom_claims(), SECRET)).await, "allow:ada", "ok");
+        gateway.database.trouble(None);
+        check(gateway.decide(key.expose()).await, "allow:ada", "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_passing_trouble_is_not_noticed() {
+    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs] {
+        let mut gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.database.trouble(Some((trouble, 1)));
+        check(gateway.decide(key.expose()).await, "allow:ada", "ok");
+    }
 }
 
 #[tokio::test]

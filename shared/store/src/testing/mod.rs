@@ -1,5 +1,9 @@
 //! A `DynamoDB` of a test's own, in its process, behind the real client: for the tests of this crate and of the functions.
 
+mod trouble;
+
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
@@ -7,6 +11,8 @@ use dynoxide::Database;
 use tokio::net::TcpListener;
 use vega_auth::KeyId;
 
+pub use self::trouble::Trouble;
+use self::trouble::{Switch, proxy};
 use crate::client::Settings;
 use crate::{Store, item};
 
@@ -16,6 +22,9 @@ const TABLE: &str = "keys";
 pub struct TestDatabase {
     settings: Settings,
     server: tokio::task::JoinHandle<()>,
+    proxy: tokio::task::JoinHandle<()>,
+    proxied: Settings,
+    switch: Arc<Switch>,
 }
 
 impl TestDatabase {
@@ -28,7 +37,12 @@ impl TestDatabase {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let server = tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().expect("a database")));
-        let database = Self { settings: Settings::emulator(&format!("http://{address}")), server };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let proxied = Settings::emulator(&format!("http://{}", listener.local_addr().expect("an address")));
+        let switch = Arc::new(Switch::default());
+        let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&switch)));
+        let settings = Settings::emulator(&format!("http://{address}"));
+        let database = Self { settings, server, proxy, proxied, switch };
         let key =
             |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
         let text = |name: &str| {
@@ -57,6 +71,21 @@ impl TestDatabase {
     /// The store on it.
     pub fn store(&self) -> Store {
         Store::new(&self.settings, TABLE.into())
+    }
+
+    /// The store on it, by way of a proxy that [`Self::trouble`] can set to make trouble.
+    pub fn troubled_store(&self) -> Store {
+        Store::new(&self.proxied, TABLE.into())
+    }
+
+    /// The next `times` requests by way of the proxy meet this; `None` is the end of it.
+    pub fn trouble(&self, trouble: Option<(Trouble, usize)>) {
+        self.switch.set(trouble);
+    }
+
+    /// How many requests came by way of the proxy.
+    pub fn requests(&self) -> usize {
+        self.switch.requests()
     }
 
     /// Takes the database away, as an outage does.
@@ -127,5 +156,6 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         self.server.abort();
+        self.proxy.abort();
     }
 }

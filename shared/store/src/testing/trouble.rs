@@ -1,0 +1,123 @@
+//! A proxy that stands between the real client and the database, and makes trouble on request.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What can be wrong with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The connection ends without an answer.
+    Drops,
+    /// There is never an answer.
+    Hangs,
+    /// It asks us to slow down.
+    Throttles,
+    /// It says that it failed.
+    Fails,
+    /// It answers with something that is no answer.
+    Babbles,
+    /// The answer ends in the middle.
+    Truncates,
+}
+
+impl Trouble {
+    /// All there is.
+    pub const ALL: [Self; 6] = [Self::Drops, Self::Hangs, Self::Throttles, Self::Fails, Self::Babbles, Self::Truncates];
+}
+
+/// How many of the next requests meet which trouble, and how many requests there were.
+#[derive(Default)]
+pub struct Switch {
+    next: Mutex<Option<(Trouble, usize)>>,
+    requests: AtomicUsize,
+}
+
+impl Switch {
+    pub fn set(&self, trouble: Option<(Trouble, usize)>) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    fn next(&self) -> Option<Trouble> {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let (trouble, times) = (*next)?;
+        *next = times.checked_sub(1).filter(|left| *left > 0).map(|left| (trouble, left));
+        Some(trouble)
+    }
+}
+
+/// Passes requests on, one a connection, but for those that `switch` wants in trouble.
+pub async fn proxy(listener: TcpListener, database: std::net::SocketAddr, switch: Arc<Switch>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let switch = Arc::clone(&switch);
+        tokio::spawn(async move {
+            // A client that goes away is no concern of a test's.
+            let _ = exchange(client, database, &switch).await;
+        });
+    }
+}
+
+async fn exchange(mut client: TcpStream, database: std::net::SocketAddr, switch: &Switch) -> std::io::Result<()> {
+    let request = read_request(&mut client).await?;
+    match switch.next() {
+        None => client.write_all(&answer(&request, database).await?).await,
+        Some(Trouble::Drops) => Ok(()),
+        Some(Trouble::Hangs) => std::future::pending().await,
+        Some(Trouble::Throttles) => {
+            let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"slow down"}"#;
+            client.write_all(response("400 Bad Request", body).as_bytes()).await
+        }
+        Some(Trouble::Fails) => {
+            let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError"}"#;
+            client.write_all(response("500 Internal Server Error", body).as_bytes()).await
+        }
+        Some(Trouble::Babbles) => client.write_all(response("200 OK", "<html>").as_bytes()).await,
+        Some(Trouble::Truncates) => {
+            let whole = answer(&request, database).await?;
+            client.write_all(whole.get(..whole.len() - 1).unwrap_or_default()).await
+        }
+    }
+}
+
+async fn answer(request: &[u8], database: std::net::SocketAddr) -> std::io::Result<Vec<u8>> {
+    let mut upstream = TcpStream::connect(database).await?;
+    upstream.write_all(request).await?;
+    let mut whole = Vec::new();
+    upstream.read_to_end(&mut whole).await?;
+    Ok(whole)
+}
+
+/// The request as it is to be passed on: with the wish to end the connection after the answer.
+async fn read_request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        if client.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .and_then(|(_, length)| length.trim().parse().ok())
+            .unwrap_or(0);
+        if body.len() >= length {
+            return Ok(format!("{head}\r\nconnection: close\r\n\r\n{body}").into_bytes());
+        }
+    }
+}
+
+fn response(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
