@@ -50,11 +50,11 @@ impl CurrentUser {
     /// The authorizer's `context`: a flat map of strings, since API Gateway carries nothing else to a REST integration
     /// ([output of a Lambda authorizer](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html)).
     pub fn to_context(&self) -> BTreeMap<&'static str, String> {
-        let mut context = BTreeMap::from([
-            (ID, self.id.clone()),
-            (USERNAME, self.username.clone()),
-            (GROUPS, self.groups.to_string()),
-        ]);
+        let mut context = BTreeMap::from([(ID, self.id.clone()), (USERNAME, self.username.clone())]);
+        // Nothing says that an empty value arrives: none is written, and a missing one grants nothing.
+        if !self.groups.is_empty() {
+            context.insert(GROUPS, self.groups.to_string());
+        }
         match &self.authentication {
             Authentication::Jwt => {
                 context.insert(AUTHENTICATED_BY, "jwt".into());
@@ -79,7 +79,7 @@ impl CurrentUser {
         Ok(Self {
             id: required(ID)?.to_owned(),
             username: required(USERNAME)?.to_owned(),
-            groups: member(GROUPS).and_then(|text| text.parse().ok()).ok_or(ContextError(GROUPS))?,
+            groups: member(GROUPS).unwrap_or_default().parse().map_err(|_| ContextError(GROUPS))?,
             authentication: match required(AUTHENTICATED_BY)? {
                 "jwt" => Authentication::Jwt,
                 "api_key" => {
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_context_that_lacks_or_garbles_a_member_is_nobody() {
-        for name in [ID, USERNAME, GROUPS, AUTHENTICATED_BY, KEY_ID] {
+        for name in [ID, USERNAME, AUTHENTICATED_BY, KEY_ID] {
             let mut context = key_user().to_context();
             context.remove(name);
             assert_eq!(
@@ -140,6 +140,14 @@ mod tests {
                 Err(ContextError(name))
             );
         }
+    }
+
+    #[test]
+    fn a_context_without_groups_grants_none() {
+        let mut context = key_user().to_context();
+        context.remove(GROUPS);
+        let user = CurrentUser::from_context(|member| context.get(member).map(String::as_str)).unwrap();
+        assert_eq!(user.groups, Groups::NONE);
     }
 
     #[test]
