@@ -260,7 +260,7 @@ def put_gateway_response(gateway, api_id: str, kind: str, response: dict) -> Non
         responseType=kind,
         **({"statusCode": str(response["StatusCode"])} if "StatusCode" in response else {}),
         responseParameters={f"gatewayresponse.header.{name}": resolved(value) for name, value in headers.items()},
-        responseTemplates=response["ResponseTemplates"],
+        responseTemplates={kind: resolved(template) for kind, template in response["ResponseTemplates"].items()},
     )
 
 
@@ -275,8 +275,9 @@ def put_preflight(gateway, api_id: str, resource_id: str, cors: dict) -> None:
 
 
 def resolved(text: str) -> str:
-    """The template's text, with the default of the one parameter that it refers to."""
-    return text.replace("${CorsAllowedOrigin}", "*")
+    """The template's text, with the default of the one parameter that it refers to, and without the authorizer's word in
+    the body of a 403, which the emulator doesn't put in: `forbidden` is true of each."""
+    return text.replace("${CorsAllowedOrigin}", "*").replace("$context.authorizer.denied_as", "forbidden")
 
 
 def load_template() -> dict:

@@ -100,13 +100,15 @@ def test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_document
         assert headers["Access-Control-Allow-Origin"], kind
     for kind, status, error in (
         ("UNAUTHORIZED", 401, "invalid_token"),
-        ("ACCESS_DENIED", 403, "forbidden"),
+        ("ACCESS_DENIED", 403, "$context.authorizer.denied_as"),
         ("AUTHORIZER_FAILURE", 503, "temporarily_unavailable"),
         ("AUTHORIZER_CONFIGURATION_ERROR", 503, "temporarily_unavailable"),
     ):
         [body] = responses[kind]["ResponseTemplates"].values()
         problem = yaml.safe_load(body)
         assert (responses[kind]["StatusCode"], problem["status"], problem["error"]) == (status, status, error)
+    # the authorizer's word, which it always gives: functions/authorizer/src/policy.rs
+    assert "insufficient_scope" in responses["ACCESS_DENIED"]["ResponseParameters"]["Headers"]["WWW-Authenticate"]
     assert "Retry-After" in responses["AUTHORIZER_FAILURE"]["ResponseParameters"]["Headers"]
 
 

@@ -1,7 +1,9 @@
 //! What people send: checked here once, member by member.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer};
-use vega_auth::{CurrentUser, Groups, KeyStatus, Timestamp};
+use vega_auth::{AccessRules, CurrentUser, Groups, KeyRecord, KeyStatus, Network, ScopeName, Timestamp};
 use vega_http::Problem;
 use vega_store::Change;
 
@@ -24,6 +26,12 @@ pub struct NewKey {
     description: String,
     /// The owner's groups, where left out.
     groups: Option<Groups>,
+    /// What it is narrowed to; not narrowed, where left out.
+    #[serde(default)]
+    scopes: Vec<String>,
+    /// Where it may be used from; anywhere, where left out.
+    #[serde(default)]
+    cidrs: Vec<String>,
     /// A date, or `null` for never.
     #[serde(default, deserialize_with = "not_null")]
     expires_at: Option<Expiry>,
@@ -51,6 +59,8 @@ pub struct Wanted {
     pub name: String,
     pub description: String,
     pub groups: Groups,
+    pub scopes: Vec<ScopeName>,
+    pub cidrs: Vec<Network>,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -64,6 +74,10 @@ pub struct KeyPatch {
     description: Option<String>,
     #[serde(default, deserialize_with = "not_null")]
     groups: Option<Groups>,
+    #[serde(default, deserialize_with = "not_null")]
+    scopes: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "not_null")]
+    cidrs: Option<Vec<String>>,
     #[serde(default, deserialize_with = "not_null")]
     status: Option<SetStatus>,
 }
@@ -79,11 +93,13 @@ enum SetStatus {
 impl NewKey {
     /// # Errors
     /// 422 with the member that is not good.
-    pub fn check(self, owner: &CurrentUser, now: Timestamp) -> Result<Wanted, Problem> {
+    pub fn check(self, owner: &CurrentUser, rules: &AccessRules, now: Timestamp) -> Result<Wanted, Problem> {
         Ok(Wanted {
             name: name(self.name)?,
             description: description(self.description)?,
             groups: groups(self.groups.unwrap_or(owner.groups), owner)?,
+            scopes: scopes(&self.scopes, rules)?,
+            cidrs: cidrs(&self.cidrs)?,
             expires_at: expiry(self.expires_at, self.expires_in_days, now)?,
         })
     }
@@ -92,11 +108,13 @@ impl NewKey {
 impl KeyPatch {
     /// # Errors
     /// 422 with the member that is not good.
-    pub fn check(self, owner: &CurrentUser) -> Result<Change, Problem> {
+    pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<Change, Problem> {
         Ok(Change {
             name: self.name.map(name).transpose()?,
             description: self.description.map(description).transpose()?,
             groups: self.groups.map(|wanted| groups(wanted, owner)).transpose()?,
+            scopes: self.scopes.map(|wanted| scopes(&wanted, rules)).transpose()?,
+            cidrs: self.cidrs.map(|wanted| cidrs(&wanted)).transpose()?,
             status: self.status.map(|status| match status {
                 SetStatus::Active => KeyStatus::Active,
                 SetStatus::Disabled => KeyStatus::Disabled,
@@ -130,6 +148,30 @@ fn groups(wanted: Groups, owner: &CurrentUser) -> Result<Groups, Problem> {
         return Err(invalid(format!("groups: a key can have only groups that you are in: {}", owner.groups)));
     }
     Ok(wanted)
+}
+
+fn scopes(wanted: &[String], rules: &AccessRules) -> Result<Vec<ScopeName>, Problem> {
+    let known = |name: &str| {
+        let name = name.parse().ok().filter(|name| rules.scopes().any(|(known, _)| known == name));
+        name.ok_or_else(|| "there is no such scope: GET /v1/scopes tells them".to_owned())
+    };
+    each("scopes", wanted, known)
+}
+
+fn cidrs(wanted: &[String]) -> Result<Vec<Network>, Problem> {
+    each("cidrs", wanted, |text| text.parse().map_err(|problem: vega_auth::InvalidNetwork| problem.to_string()))
+}
+
+/// Each entry once, in one order. One that is not good is told by its place, and not repeated.
+fn each<T: Ord>(member: &str, wanted: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Problem> {
+    if wanted.len() > KeyRecord::MAX_RESTRICTIONS {
+        return Err(invalid(format!("{member}: expected at most {}", KeyRecord::MAX_RESTRICTIONS)));
+    }
+    let mut entries = BTreeSet::new();
+    for (index, text) in wanted.iter().enumerate() {
+        entries.insert(parse(text).map_err(|problem| invalid(format!("{member}[{index}]: {problem}")))?);
+    }
+    Ok(entries.into_iter().collect())
 }
 
 fn expiry(at: Option<Expiry>, in_days: Option<i64>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
@@ -177,9 +219,13 @@ mod tests {
         }
     }
 
+    fn rules() -> AccessRules {
+        r#"{"rules":[{"route":"* /v1/*","groups":"any"}],"scopes":{"deploy":["POST /v1/deployments/*"]}}"#.parse().unwrap()
+    }
+
     fn wanted(json: &str) -> Result<Wanted, String> {
         let new: NewKey = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        new.check(&owner(), NOW).map_err(|problem| problem.detail)
+        new.check(&owner(), &rules(), NOW).map_err(|problem| problem.detail)
     }
 
     #[test]
@@ -195,7 +241,21 @@ mod tests {
     }
 
     #[test]
+    fn restrictions_are_kept_each_once_in_one_order_and_written_one_way() {
+        let key =
+            wanted(r#"{"name":"ci","scopes":["read","deploy","read"],"cidrs":["2001:0DB8::/32","203.0.113.0/24"]}"#);
+        let key = key.unwrap();
+        let texts = |list: &[Network]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(key.scopes.iter().map(ScopeName::as_str).collect::<Vec<_>>(), ["deploy", "read"]);
+        assert_eq!(texts(&key.cidrs), ["203.0.113.0/24", "2001:db8::/32"]);
+        let none = wanted(r#"{"name":"ci"}"#).unwrap();
+        assert!(none.scopes.is_empty() && none.cidrs.is_empty());
+    }
+
+    #[test]
     fn what_is_not_good_is_refused_by_its_name() {
+        let many = |member: &str, entry: &str| serde_json::json!({ "name": "ci", member: vec![entry; 21] }).to_string();
+        let (many_scopes, many_cidrs) = (many("scopes", "read"), many("cidrs", "203.0.113.0/24"));
         let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(10_000));
         for (json, says) in [
             ("{}", "missing field `name`"),
@@ -206,6 +266,15 @@ mod tests {
             (r#"{"name":"ci","owner":"user-2"}"#, "unknown field `owner`"),
             (r#"{"name":"ci","groups":["root"]}"#, "groups:"),
             (r#"{"name":"ci","groups":["admins"]}"#, "unknown group"),
+            (r#"{"name":"ci","scopes":["read","gone"]}"#, "scopes[1]: there is no such scope"),
+            (r#"{"name":"ci","scopes":["Read"]}"#, "scopes[0]: there is no such scope"),
+            (r#"{"name":"ci","scopes":"read"}"#, "invalid type"),
+            (r#"{"name":"ci","scopes":null}"#, "invalid type"),
+            (many_scopes.as_str(), "scopes: expected at most 20"),
+            (r#"{"name":"ci","cidrs":["203.0.113.0/24","203.0.113.7/24"]}"#, "cidrs[1]: the address has bits set"),
+            (r#"{"name":"ci","cidrs":["203.0.113.7"]}"#, "cidrs[0]: expected a network"),
+            (r#"{"name":"ci","cidrs":["::ffff:203.0.113.0/120"]}"#, "cidrs[0]: an IPv4 network"),
+            (many_cidrs.as_str(), "cidrs: expected at most 20"),
             (r#"{"name":"ci","expires_at":"2027-01-15T08:00:00Z"}"#, "expires_at:"),
             (r#"{"name":"ci","expires_at":"9999-01-01T00:00:00Z"}"#, "expires_at:"),
             (r#"{"name":"ci","expires_at":"tomorrow"}"#, "RFC 3339"),
@@ -222,12 +291,24 @@ mod tests {
     fn a_patch_changes_what_it_names_and_cannot_revoke_or_clear() {
         let patch = |json: &str| -> Result<Change, String> {
             let patch: KeyPatch = serde_json::from_str(json).map_err(|error| error.to_string())?;
-            patch.check(&owner()).map_err(|problem| problem.detail)
+            patch.check(&owner(), &rules()).map_err(|problem| problem.detail)
         };
         assert_eq!(patch(r#"{"status":"disabled"}"#).unwrap().status, Some(KeyStatus::Disabled));
-        assert!(patch("{}").unwrap().name.is_none());
-        for json in [r#"{"status":"revoked"}"#, r#"{"name":null}"#, r#"{"groups":["root"]}"#, r#"{"expires_at":null}"#]
-        {
+        assert!(patch("{}").unwrap().name.is_none() && patch("{}").unwrap().scopes.is_none());
+        assert_eq!(
+            patch(r#"{"scopes":[],"cidrs":[]}"#).unwrap().scopes,
+            Some(vec![]),
+            "the key is not narrowed any more"
+        );
+        for json in [
+            r#"{"status":"revoked"}"#,
+            r#"{"name":null}"#,
+            r#"{"groups":["root"]}"#,
+            r#"{"scopes":["gone"]}"#,
+            r#"{"scopes":null}"#,
+            r#"{"cidrs":["10.0.0.1/8"]}"#,
+            r#"{"expires_at":null}"#,
+        ] {
             assert!(patch(json).is_err(), "{json}");
         }
     }

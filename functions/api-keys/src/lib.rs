@@ -14,8 +14,8 @@ use lambda_http::{Body, Request};
 use serde::Serialize;
 use vega_auth::config::{ConfigError, Environment, text};
 use vega_auth::{
-    ApiKey, Authentication, CurrentUser, DIGEST_VERSION, Fault, FindKey as _, KeyId, KeyRecord, KeySecret, KeyStatus,
-    Timestamp,
+    AccessRules, ApiKey, Authentication, CurrentUser, DIGEST_VERSION, Fault, FindKey as _, KeyId, KeyRecord, KeySecret,
+    KeyStatus, Route, ScopeName, Timestamp,
 };
 use vega_http::{Answer, Problem, current_user, json, path_parameter, read_json, request_id, route, source_address};
 use vega_store::{Actor, ChangeError, CreateError, Store};
@@ -41,6 +41,8 @@ pub struct ApiKeys {
     pub store: Store,
     /// How many live ones a person may have.
     pub limit: u32,
+    /// Which scopes there are.
+    pub rules: AccessRules,
     /// What their secrets are made of.
     pub entropy: Entropy,
 }
@@ -56,6 +58,8 @@ pub struct Config {
     pub table: String,
     /// `VEGA_KEY_LIMIT`: how many live keys a person may have.
     pub limit: u32,
+    /// `VEGA_ACCESS_RULES`: for the scopes.
+    pub rules: AccessRules,
 }
 
 impl Config {
@@ -67,10 +71,17 @@ impl Config {
         let limit = environment.optional("VEGA_KEY_LIMIT", 100, |text| {
             text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or("expected a number from 1 to 1000")
         });
+        let rules = environment.required("VEGA_ACCESS_RULES", str::parse);
         let http = vega_http::Settings::read(FUNCTION, &mut environment);
         let store = vega_store::Settings::read(&mut environment);
-        let config = http.zip(store).zip(table.zip(limit));
-        environment.finish(config.map(|((http, store), (table, limit))| Self { http, store, table, limit }))
+        let config = http.zip(store).zip(table.zip(limit.zip(rules)));
+        environment.finish(config.map(|((http, store), (table, (limit, rules)))| Self {
+            http,
+            store,
+            table,
+            limit,
+            rules,
+        }))
     }
 }
 
@@ -80,6 +91,19 @@ struct Created<'a> {
     key: &'a str,
     #[serde(flatten)]
     view: KeyView,
+}
+
+/// A scope, as `GET /v1/scopes` shows it.
+#[derive(Serialize)]
+struct Scope {
+    name: ScopeName,
+    /// As the access rules write them: a method or `*`, and a path.
+    routes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Scopes {
+    items: Vec<Scope>,
 }
 
 impl ApiKeys {
@@ -95,6 +119,9 @@ impl ApiKeys {
 
     async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         let owner = current_user(request)?;
+        if route(request) == "GET /v1/scopes" {
+            return self.scopes();
+        }
         if owner.authentication != Authentication::Jwt {
             return Err(Problem::new(403, "forbidden", "An API key can't manage API keys. Sign in."));
         }
@@ -109,7 +136,7 @@ impl ApiKeys {
     }
 
     async fn create(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
-        let wanted = read_json::<NewKey>(request)?.check(owner, now)?;
+        let wanted = read_json::<NewKey>(request)?.check(owner, &self.rules, now)?;
         for _ in 0..ID_TRIES {
             let key = self.new_key()?;
             let record = KeyRecord {
@@ -122,8 +149,8 @@ impl ApiKeys {
                 name: wanted.name.clone(),
                 description: wanted.description.clone(),
                 groups: wanted.groups,
-                scopes: Vec::new(),
-                cidrs: Vec::new(),
+                scopes: wanted.scopes.clone(),
+                cidrs: wanted.cidrs.clone(),
                 created_at: now,
                 expires_at: wanted.expires_at,
                 revoked_at: None,
@@ -160,7 +187,7 @@ impl ApiKeys {
     }
 
     async fn change(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
-        let change = read_json::<KeyPatch>(request)?.check(owner)?;
+        let change = read_json::<KeyPatch>(request)?.check(owner, &self.rules)?;
         let record = self.own(request, owner).await?;
         check_version(request, &record)?;
         if record.status == KeyStatus::Revoked {
@@ -189,6 +216,13 @@ impl ApiKeys {
             }
         }
         Err(Problem::fault("revoke_contended", &"the key changed at every try"))
+    }
+
+    /// What a key can be narrowed to.
+    fn scopes(&self) -> Answer {
+        let routes = |routes: &[Route]| routes.iter().map(ToString::to_string).collect();
+        let items = self.rules.scopes().map(|(name, of)| Scope { name: name.clone(), routes: routes(of) }).collect();
+        json(200, &Scopes { items })
     }
 
     /// The key of the path, if it is the caller's. Another's looks like none.

@@ -13,8 +13,12 @@ use vega_store::Store;
 )]
 async fn main() -> Result<(), lambda_http::Error> {
     let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| log_init_failure(FUNCTION, error))?;
-    let keys =
-        ApiKeys { store: Store::new(&config.store, config.table), limit: config.limit, entropy: getrandom::fill };
+    let keys = ApiKeys {
+        store: Store::new(&config.store, config.table),
+        limit: config.limit,
+        rules: config.rules,
+        entropy: getrandom::fill,
+    };
     keys.store.warm_up().await;
     serve(config.http, |request| {
         let keys = &keys;

@@ -1,7 +1,7 @@
 //! What people see of a key: all but the digest.
 
 use serde::Serialize;
-use vega_auth::{Groups, KeyId, KeyRecord, KeyStatus, Timestamp};
+use vega_auth::{Groups, KeyId, KeyRecord, KeyStatus, Network, ScopeName, Timestamp};
 
 /// A key as the API shows it.
 #[derive(Serialize)]
@@ -11,6 +11,10 @@ pub struct KeyView {
     description: String,
     status: Status,
     groups: Groups,
+    /// What it is narrowed to; not narrowed, where empty.
+    scopes: Vec<ScopeName>,
+    /// Where it may be used from; anywhere, where empty.
+    cidrs: Vec<Network>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
@@ -64,6 +68,8 @@ impl KeyView {
             name: record.name,
             description: record.description,
             groups: record.groups,
+            scopes: record.scopes,
+            cidrs: record.cidrs,
             created_at: record.created_at,
             expires_at: record.expires_at,
             revoked_at: record.revoked_at,

@@ -31,8 +31,8 @@ impl Api {
 
     async fn start_with(entropy: Entropy) -> Self {
         let database = TestDatabase::start().await;
-        let http = config(&[]).unwrap().http;
-        Self { keys: ApiKeys { store: database.store(), limit: 5, entropy }, http, database }
+        let Config { http, rules, .. } = config(&[]).unwrap();
+        Self { keys: ApiKeys { store: database.store(), limit: 5, rules, entropy }, http, database }
     }
 
     async fn call(&self, user: &str, method: &str, target: &str, body: Option<Value>) -> Seen {
@@ -49,7 +49,7 @@ impl Api {
     ) -> Seen {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let id = path.strip_prefix("/v1/api-keys/");
-        let resource = if id.is_some() { "/v1/api-keys/{id}" } else { "/v1/api-keys" };
+        let resource = if id.is_some() { "/v1/api-keys/{id}" } else { path };
         let query: Value = query
             .split('&')
             .filter_map(|pair| pair.split_once('='))
@@ -96,6 +96,10 @@ impl Api {
 fn config(changes: &[(&str, &str)]) -> Result<Config, vega_auth::config::ConfigError> {
     let sound = [
         ("VEGA_KEYS_TABLE", "keys"),
+        (
+            "VEGA_ACCESS_RULES",
+            r#"{"rules":[{"route":"* /v1/*","groups":"any"}],"scopes":{"deploy":["POST /v1/deployments/*","GET /v1/x"]}}"#,
+        ),
         ("AWS_REGION", "us-west-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -120,7 +124,7 @@ async fn a_new_key_is_shown_whole_once_and_stored_only_as_its_digest() {
     assert_eq!(seen.headers["location"], path(&seen.body).as_str());
     assert_eq!(seen.headers["etag"], "\"1\"");
     assert_eq!((&seen.body["status"], &seen.body["groups"]), (&json!("active"), &json!(["user"])));
-    let user = api.keys.store.find(key.id()).await.unwrap().unwrap().principal(&key, NOW).unwrap();
+    let user = api.keys.store.find(key.id()).await.unwrap().unwrap().principal(&key, None, NOW).unwrap();
     assert_eq!(user.id, "ada");
     let secret = &text[16..59];
     let shown = api.call("ada", "GET", &path(&seen.body), None).await.body.to_string()
@@ -271,6 +275,42 @@ async fn a_change_of_a_version_that_is_gone_is_refused() {
         assert_eq!((seen.status, &seen.body["error"]), (412, &json!("version_mismatch")), "{stale}");
     }
     assert_eq!(api.send("ada", "PATCH", &path(&key), rename("two"), &[("if-match", "*")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_scopes_and_networks_and_they_can_be_changed() {
+    let api = Api::start().await;
+    let wanted = json!({ "name": "ci", "scopes": ["read", "deploy"], "cidrs": ["2001:DB8::/32", "203.0.113.0/24"] });
+    let seen = api.call("ada", "POST", "/v1/api-keys", Some(wanted)).await;
+    let (scopes, cidrs) = (json!(["deploy", "read"]), json!(["203.0.113.0/24", "2001:db8::/32"]));
+    assert_eq!((seen.status, &seen.body["scopes"], &seen.body["cidrs"]), (201, &scopes, &cidrs));
+    let path = path(&seen.body);
+    let patch = json!({ "scopes": ["read"], "cidrs": ["198.51.100.0/24"] });
+    let seen = api.call("ada", "PATCH", &path, Some(patch)).await;
+    assert_eq!((&seen.body["scopes"], &seen.body["cidrs"]), (&json!(["read"]), &json!(["198.51.100.0/24"])));
+    let seen = api.call("ada", "PATCH", &path, Some(json!({ "scopes": [] }))).await;
+    assert_eq!((&seen.body["scopes"], &seen.body["cidrs"]), (&json!([]), &json!(["198.51.100.0/24"])));
+    assert_eq!(api.call("ada", "GET", &path, None).await.body, seen.body);
+    for wrong in [json!({ "scopes": ["gone"] }), json!({ "cidrs": ["198.51.100.1/24"] })] {
+        let refused = api.call("ada", "PATCH", &path, Some(wrong)).await;
+        assert_eq!((refused.status, &refused.body["error"]), (422, &json!("invalid_value")));
+    }
+    assert_eq!(api.call("ada", "GET", &path, None).await.body, seen.body);
+    let dump = api.database.dump().await;
+    assert!(dump.contains(r#"\"scopes\":[\"read\"]"#) && dump.contains(r#"\"cidrs\":[\"198.51.100.0/24\"]"#), "{dump}");
+}
+
+#[tokio::test]
+async fn everybody_who_is_signed_in_can_read_which_scopes_there_are() {
+    let api = Api::start().await;
+    for user in ["ada", "key of ada"] {
+        let seen = api.call(user, "GET", "/v1/scopes", None).await;
+        let items = json!([
+            { "name": "deploy", "routes": ["POST /v1/deployments/*", "GET /v1/x"] },
+            { "name": "read", "routes": ["GET /*", "HEAD /*"] }
+        ]);
+        assert_eq!((seen.status, &seen.body["items"]), (200, &items));
+    }
 }
 
 #[tokio::test]

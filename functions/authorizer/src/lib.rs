@@ -8,12 +8,13 @@ pub mod policy;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{
-    AccessRules, AuthError, Authentication, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse,
-    Timestamp,
+    Access, AccessRules, AuthError, Authentication, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId,
+    LastUse, Timestamp,
 };
 
 use crate::event::{Event, Form};
@@ -35,6 +36,8 @@ pub struct Config {
     pub rules: AccessRules,
     /// How an HTTP API is answered: `VEGA_HTTP_API_RESPONSE`.
     pub http_answer: HttpAnswer,
+    /// Whether API Gateway reuses an answer: `VEGA_AUTHORIZER_CACHE_SECONDS` is more than 0.
+    pub is_cached: bool,
 }
 
 impl Config {
@@ -47,7 +50,16 @@ impl Config {
             policy::check_size(&rules).map(|()| rules)
         });
         let http_answer = environment.optional("VEGA_HTTP_API_RESPONSE", HttpAnswer::Policy, str::parse);
-        Some(Self { provider: provider?, keys_table: keys_table?, rules: rules?, http_answer: http_answer? })
+        let is_cached = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", false, |text| {
+            text.parse().map(|seconds: u16| seconds > 0).map_err(|_| "expected a number of seconds")
+        });
+        Some(Self {
+            provider: provider?,
+            keys_table: keys_table?,
+            rules: rules?,
+            http_answer: http_answer?,
+            is_cached: is_cached?,
+        })
     }
 }
 
@@ -79,6 +91,8 @@ pub struct Authorizer<F, K> {
     pub rules: AccessRules,
     /// How an HTTP API is answered.
     pub http_answer: HttpAnswer,
+    /// Whether API Gateway may hold the answer against another route.
+    pub is_cached: bool,
 }
 
 /// The two answers that an HTTP API can be set to expect; its events don't say which.
@@ -143,29 +157,36 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
     ) -> Result<(Answer, Value), AuthError> {
         event.refuse_credential_in_query()?;
         let credential = Credential::from_headers([event.authorization()?])?;
-        let caller = self.callers.authenticate(credential, now).await?;
-        let is_granted = self.rules.allow(&caller.user, &arn.method, &arn.path);
-        let mut line = json!({
-            "outcome": if is_granted { "allow" } else { "deny" },
-            "code": if is_granted { "ok" } else { "forbidden" },
-            "user_id": caller.user.id,
-        });
+        let is_simple = form == Form::Http && self.http_answer == HttpAnswer::Simple;
+        // A simple answer can't say for which addresses it holds: of a key with networks, none could be reused rightly.
+        let address = event.source_address().filter(|_| !is_simple).and_then(|text| text.parse::<IpAddr>().ok());
+        let caller = self.callers.authenticate(credential, address, now).await?;
+        let access = self.rules.access(&caller.user, &arn.method, &arn.path);
+        let (outcome, code) = match access {
+            Access::Allowed => ("allow", "ok"),
+            Access::InsufficientScope => ("deny", "insufficient_scope"),
+            Access::Forbidden => ("deny", "forbidden"),
+        };
+        let mut line = json!({ "outcome": outcome, "code": code, "user_id": caller.user.id });
         merge(
             &mut line,
             match &caller.user.authentication {
                 Authentication::Jwt => json!({ "via": "jwt" }),
-                Authentication::ApiKey { key_id } => json!({ "via": "api_key", "key_id": key_id }),
+                Authentication::ApiKey { key_id, .. } => json!({ "via": "api_key", "key_id": key_id }),
             },
         );
-        if let Some(record) = caller.key.filter(|record| record.is_use_due(now)) {
+        if let Some(record) = caller.key.as_ref().filter(|record| record.is_use_due(now)) {
             let noted = self.callers.keys.note_use(record.id, &last_use(event, now)).await;
             if let Err(fault) = noted {
                 merge(&mut line, json!({ "last_use_not_noted": fault.chain() }));
             }
         }
-        let answer = match (form, self.http_answer) {
-            (Form::Http, HttpAnswer::Simple) => Answer::simple(&caller.user, is_granted),
-            _ => Answer::policy(&caller.user, &self.rules, arn),
+        let answer = if is_simple {
+            Answer::simple(&caller.user, access == Access::Allowed)
+        } else {
+            // Of a reused answer nobody knows which route it will deny: that names the reason that is always true.
+            let reason = if self.is_cached { Access::Forbidden } else { access };
+            Answer::policy(&caller, &self.rules, arn, reason)
         };
         Ok((answer, line))
     }

@@ -43,8 +43,12 @@ async fn main() -> Result<(), Error> {
             println!("{}", json!({ "outcome": "warning", "code": fault.code(), "cause": fault.chain() }));
         }
     });
-    let authorizer =
-        Authorizer { callers: Authenticator { tokens, keys }, rules: config.rules, http_answer: config.http_answer };
+    let authorizer = Authorizer {
+        callers: Authenticator { tokens, keys },
+        rules: config.rules,
+        http_answer: config.http_answer,
+        is_cached: config.is_cached,
+    };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::Serialize;
-use vega_auth::{AccessRules, CurrentUser, MethodPattern, PathPattern, Route};
+use vega_auth::{
+    Access, AccessRules, Authenticated, Authentication, CurrentUser, Group, KeyId, KeyRecord, MethodPattern, Network,
+    PathPattern, Route, ScopeName,
+};
 
 /// The longest resource that a policy may name, in characters.
 pub const MAX_RESOURCE: usize = 512;
@@ -93,21 +96,52 @@ struct Statement {
     effect: &'static str,
     action: &'static str,
     resource: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<Condition>,
 }
 
+/// Where the caller must be: a policy that API Gateway reuses meets other addresses than the one we saw.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Condition {
+    ip_address: SourceIp,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceIp {
+    #[serde(rename = "aws:SourceIp")]
+    networks: Vec<Network>,
+}
+
+/// The member of the context that says why a route is denied, for the body of the 403 in template.yaml:
+/// `forbidden` or `insufficient_scope`.
+const DENIED_AS: &str = "denied_as";
+
 impl Answer {
-    /// What `user` may call, of all the routes of the API that `arn` is of.
-    pub fn policy(user: &CurrentUser, rules: &AccessRules, arn: &MethodArn) -> Self {
-        let granted: Vec<String> = rules.granted(user).flat_map(|route| resources(&arn.stage, route)).collect();
-        let (effect, resource) =
-            if granted.is_empty() { ("Deny", vec![format!("{}/*", arn.stage)]) } else { ("Allow", granted) };
+    /// What `caller` may call, of all the routes of the API that `arn` is of, and from where. `reason` is what the client
+    /// is told of a route that is denied.
+    pub fn policy(caller: &Authenticated, rules: &AccessRules, arn: &MethodArn, reason: Access) -> Self {
+        let granted: Vec<String> =
+            rules.granted(&caller.user).iter().flat_map(|route| resources(&arn.stage, route)).collect();
+        let networks = caller.networks();
+        let condition =
+            (!networks.is_empty()).then(|| Condition { ip_address: SourceIp { networks: networks.to_vec() } });
+        let statement = if granted.is_empty() {
+            let resource = vec![format!("{}/*", arn.stage)];
+            Statement { effect: "Deny", action: "execute-api:Invoke", resource, condition: None }
+        } else {
+            Statement { effect: "Allow", action: "execute-api:Invoke", resource: granted, condition }
+        };
+        let mut context = caller.user.to_context();
+        let denied_as = match reason {
+            Access::InsufficientScope => "insufficient_scope",
+            Access::Allowed | Access::Forbidden => "forbidden",
+        };
+        context.insert(DENIED_AS, denied_as.to_owned());
         Self::Policy {
-            principal_id: user.id.clone(),
-            policy_document: PolicyDocument {
-                version: "2012-10-17",
-                statement: [Statement { effect, action: "execute-api:Invoke", resource }],
-            },
-            context: user.to_context(),
+            principal_id: caller.user.id.clone(),
+            policy_document: PolicyDocument { version: "2012-10-17", statement: [statement] },
+            context,
         }
     }
 
@@ -122,19 +156,47 @@ impl Answer {
 pub fn check_size(rules: &AccessRules) -> Result<(), String> {
     // The longest that can stand before the path: partition, region, account, API id and stage at their longest.
     let longest_stage = "x".repeat(220);
-    let is_too_long = |route: &&Route| resources(&longest_stage, route).iter().any(|text| text.len() > MAX_RESOURCE);
-    if let Some(route) = rules.routes().find(is_too_long) {
-        return Err(format!("rule {:?}: the path is too long for a policy", route.to_string()));
-    }
     // A usual stage's ARN has 70 characters; 3 are the quotes and the comma.
     let usual_stage = "x".repeat(80);
-    let size: usize = rules.routes().flat_map(|route| resources(&usual_stage, route)).map(|text| text.len() + 3).sum();
-    if size > MAX_POLICY_BYTES {
-        return Err(format!(
-            "the policy of all rules would have {size} bytes, more than {MAX_POLICY_BYTES}: use /* to join some"
-        ));
+    for (who, caller, restrictions) in largest_callers(rules) {
+        let granted = rules.granted(&caller);
+        let is_too_long = |route: &Route| resources(&longest_stage, route).iter().any(|text| text.len() > MAX_RESOURCE);
+        if let Some(route) = granted.iter().find(|route| is_too_long(route)) {
+            return Err(format!("{:?}: the path is too long for a policy", route.to_string()));
+        }
+        let resources = granted.iter().flat_map(|route| resources(&usual_stage, route));
+        let size = restrictions + resources.map(|text| text.len() + 3).sum::<usize>();
+        if size > MAX_POLICY_BYTES {
+            return Err(format!(
+                "the policy of {who} would have {size} bytes, more than {MAX_POLICY_BYTES}: use /* to join some routes"
+            ));
+        }
     }
     Ok(())
+}
+
+/// Who could have the largest policies, and how many bytes stand beside their routes. More groups are more routes, and so
+/// are more scopes, but for none at all.
+fn largest_callers(rules: &AccessRules) -> [(&'static str, CurrentUser, usize); 3] {
+    /// The longest network in its quotes: `"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",`
+    const NETWORK_BYTES: usize = 46;
+    /// Where the networks stand: `,"Condition":{"IpAddress":{"aws:SourceIp":[]}}`
+    const CONDITION_BYTES: usize = 48;
+    let restrictions =
+        CONDITION_BYTES + KeyRecord::MAX_RESTRICTIONS * (NETWORK_BYTES + ScopeName::MAX_CHARACTERS + ",".len());
+    let caller = |authentication| CurrentUser {
+        id: String::new(),
+        username: String::new(),
+        groups: Group::ALL.into_iter().collect(),
+        authentication,
+        expires_at: None,
+    };
+    let key = |scopes| caller(Authentication::ApiKey { key_id: KeyId::from_entropy([0; 16]), scopes });
+    [
+        ("a person in every group", caller(Authentication::Jwt), 0),
+        ("a key with every group", key(Vec::new()), restrictions),
+        ("a key with every scope", key(rules.scopes().map(|(name, _)| name.clone()).collect()), restrictions),
+    ]
 }
 
 /// In a policy `*` matches any characters, `/` among them. At the end of a path that is just what [`PathPattern::Below`]
@@ -154,8 +216,10 @@ fn resources(stage: &str, route: &Route) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use proptest::prelude::*;
-    use vega_auth::{Authentication, Group, Groups};
+    use vega_auth::{ApiKey, DIGEST_VERSION, Groups, KeySecret, KeyStatus, Timestamp};
 
     use super::*;
 
@@ -181,16 +245,83 @@ mod tests {
         statement
     }
 
-    fn iam_allows(answer: &Answer, method: &str, path: &str) -> bool {
-        let arn = format!("{STAGE}/{method}{path}");
-        let statement = statement(answer);
-        statement.effect == "Allow"
-            && statement.action == "execute-api:Invoke"
-            && statement.resource.iter().any(|resource| iam_matches(resource.as_bytes(), arn.as_bytes()))
+    /// IAM's `IpAddress`, from the document as it is written.
+    fn iam_is_in(network: &str, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+            IpAddr::V6(address) => u128::from(address),
+        };
+        let (base, length) = network.split_once('/').unwrap();
+        let base: IpAddr = base.parse().unwrap();
+        let length: u32 = length.parse().unwrap();
+        base.is_ipv4() == address.is_ipv4() && (length == 0 || (bits(base) ^ bits(address)) >> (128 - length) == 0)
     }
 
-    fn user(groups: Groups, authentication: Authentication) -> CurrentUser {
-        CurrentUser { id: "user-1".into(), username: "ada".into(), groups, authentication, expires_at: None }
+    fn iam_allows(answer: &Answer, method: &str, path: &str, address: IpAddr) -> bool {
+        let arn = format!("{STAGE}/{method}{path}");
+        let statement = serde_json::to_value(statement(answer)).unwrap();
+        let texts = |list: &serde_json::Value| -> Vec<String> { serde_json::from_value(list.clone()).unwrap() };
+        let is_inside = statement.get("Condition").is_none_or(|condition| {
+            texts(&condition["IpAddress"]["aws:SourceIp"]).iter().any(|network| iam_is_in(network, address))
+        });
+        statement["Effect"] == "Allow"
+            && statement["Action"] == "execute-api:Invoke"
+            && texts(&statement["Resource"]).iter().any(|resource| iam_matches(resource.as_bytes(), arn.as_bytes()))
+            && is_inside
+    }
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    fn person(groups: Groups) -> Authenticated {
+        let user = CurrentUser {
+            id: "user-1".into(),
+            username: "ada".into(),
+            groups,
+            authentication: Authentication::Jwt,
+            expires_at: None,
+        };
+        Authenticated { user, key: None }
+    }
+
+    fn key() -> ApiKey {
+        ApiKey::new(KeyId::from_entropy([0; 16]), &KeySecret::from_entropy(&mut [7; 32]))
+    }
+
+    fn record(groups: Groups, scopes: &[&str], cidrs: &[&str]) -> KeyRecord {
+        KeyRecord {
+            id: key().id(),
+            owner: "user-1".into(),
+            owner_username: "ada".into(),
+            digest: key().digest(),
+            digest_version: DIGEST_VERSION,
+            status: KeyStatus::Active,
+            name: "ci".into(),
+            description: String::new(),
+            groups,
+            scopes: scopes.iter().map(|name| name.parse().unwrap()).collect(),
+            cidrs: cidrs.iter().map(|network| network.parse().unwrap()).collect(),
+            created_at: NOW,
+            expires_at: None,
+            revoked_at: None,
+            rotated_from: None,
+            rotated_to: None,
+            version: 1,
+            last_use: None,
+        }
+    }
+
+    /// The holder of a key, who called from within its networks.
+    fn holder(record: KeyRecord) -> Authenticated {
+        let user = CurrentUser {
+            authentication: Authentication::ApiKey { key_id: record.id, scopes: record.scopes.clone() },
+            ..person(record.groups).user
+        };
+        Authenticated { user, key: Some(record) }
+    }
+
+    fn policy(caller: &Authenticated, rules: &AccessRules, arn: &str) -> Answer {
+        Answer::policy(caller, rules, &arn.parse().unwrap(), Access::Forbidden)
     }
 
     #[test]
@@ -219,8 +350,7 @@ mod tests {
             r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/x/*","groups":"any"},{"route":"POST /v1/x/*","groups":"any"}]}"#
                 .parse()
                 .unwrap();
-        let arn = format!("{STAGE}/GET/v1/projects").parse().unwrap();
-        let answer = Answer::policy(&user(Groups::known(["user"]), Authentication::Jwt), &rules, &arn);
+        let answer = policy(&person(Groups::known(["user"])), &rules, &format!("{STAGE}/GET/v1/projects"));
         assert_eq!(
             serde_json::to_value(&answer).unwrap(),
             serde_json::json!({
@@ -232,7 +362,50 @@ mod tests {
                         "Resource": [format!("{STAGE}/GET/v1/projects"), format!("{STAGE}/GET/v1/x/*"), format!("{STAGE}/POST/v1/x/*")]
                     }]
                 },
-                "context": { "id": "user-1", "username": "ada", "groups": "user", "authenticated_by": "jwt" }
+                "context": {
+                    "id": "user-1", "username": "ada", "groups": "user", "authenticated_by": "jwt", "denied_as": "forbidden"
+                }
+            })
+        );
+    }
+
+    #[test]
+    fn the_policy_of_a_key_with_scopes_and_networks_names_what_both_let_it_and_from_where() {
+        let rules: AccessRules = r#"{
+            "rules": [
+                {"route":"* /v1/projects","groups":["user"]}, {"route":"* /v1/x/*","groups":"any"},
+                {"route":"GET /v1/admin/*","groups":["root"]}, {"route":"* /v1/api-keys/*","groups":"any","api_keys":false},
+                {"route":"GET /v1/api-keys/self","groups":"any","scopes":false}
+            ],
+            "scopes": { "deploy": ["POST /v1/x/deployments/*", "GET /v1/projects"] }
+        }"#
+        .parse()
+        .unwrap();
+        let record = record(Groups::known(["user"]), &["deploy", "read"], &["203.0.113.0/24", "2001:db8::/32"]);
+        let answer = policy(&holder(record), &rules, &format!("{STAGE}/GET/v1/projects"));
+        assert_eq!(
+            serde_json::to_value(&answer).unwrap(),
+            serde_json::json!({
+                "principalId": "user-1",
+                "policyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [{
+                        "Effect": "Allow", "Action": "execute-api:Invoke",
+                        "Resource": [
+                            format!("{STAGE}/GET/v1/projects"),
+                            format!("{STAGE}/HEAD/v1/projects"),
+                            format!("{STAGE}/POST/v1/x/deployments/*"),
+                            format!("{STAGE}/GET/v1/x/*"),
+                            format!("{STAGE}/HEAD/v1/x/*"),
+                            format!("{STAGE}/GET/v1/api-keys/self"),
+                        ],
+                        "Condition": { "IpAddress": { "aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32"] } }
+                    }]
+                },
+                "context": {
+                    "id": "user-1", "username": "ada", "groups": "user", "authenticated_by": "api_key",
+                    "key_id": "000000000000", "scopes": "deploy,read", "denied_as": "forbidden"
+                }
             })
         );
     }
@@ -240,19 +413,22 @@ mod tests {
     #[test]
     fn every_method_is_written_out_since_a_wildcard_there_would_match_other_paths() {
         let rules: AccessRules = r#"{"rules":[{"route":"* /v1/*","groups":"any"}]}"#.parse().unwrap();
-        let answer =
-            Answer::policy(&user(Groups::NONE, Authentication::Jwt), &rules, &format!("{STAGE}/GET/").parse().unwrap());
+        let answer = policy(&person(Groups::NONE), &rules, &format!("{STAGE}/GET/"));
         assert_eq!(statement(&answer).resource.len(), Route::METHODS.len());
-        assert!(iam_allows(&answer, "DELETE", "/v1/x") && !iam_allows(&answer, "GET", "/other/v1/x"));
+        let allows = |method, path| iam_allows(&answer, method, path, ADDRESS);
+        assert!(allows("DELETE", "/v1/x") && !allows("GET", "/other/v1/x"));
     }
 
     #[test]
     fn who_may_call_nothing_is_denied_everything() {
         let rules: AccessRules = r#"{"rules":[{"route":"GET /v1/projects","groups":["root"]}]}"#.parse().unwrap();
-        let arn = format!("{STAGE}/GET/v1/projects").parse().unwrap();
-        let answer = Answer::policy(&user(Groups::NONE, Authentication::Jwt), &rules, &arn);
-        assert_eq!(statement(&answer).effect, "Deny");
-        assert_eq!(statement(&answer).resource, [format!("{STAGE}/*")]);
+        let networked = holder(record(Groups::NONE, &[], &["203.0.113.0/24"]));
+        for caller in [person(Groups::NONE), networked, holder(record(Groups::known(["root"]), &["gone"], &[]))] {
+            let answer = policy(&caller, &rules, &format!("{STAGE}/GET/v1/projects"));
+            assert_eq!(statement(&answer).effect, "Deny");
+            assert_eq!(statement(&answer).resource, [format!("{STAGE}/*")]);
+            assert!(statement(&answer).condition.is_none(), "from everywhere");
+        }
     }
 
     #[test]
@@ -266,6 +442,49 @@ mod tests {
         assert_eq!(check_size(&rules(50, "v1/x")), Ok(()));
         assert!(check_size(&rules(100, "v1/x")).unwrap_err().contains("bytes"));
         assert!(check_size(&rules(1, &"x".repeat(400))).unwrap_err().contains("too long"));
+    }
+
+    #[test]
+    fn the_largest_policy_that_a_key_could_have_is_counted() {
+        let rules = |scopes: usize, path: &str| -> AccessRules {
+            let scopes: serde_json::Map<_, _> = (0..scopes)
+                .map(|n| (format!("scope-{n:02}"), serde_json::json!([format!("GET /{path}{n:02}")])))
+                .collect();
+            serde_json::json!({ "rules": [{ "route": "* /*", "groups": "any" }], "scopes": scopes })
+                .to_string()
+                .parse()
+                .unwrap()
+        };
+        assert!(check_size(&rules(100, "v1/x")).unwrap_err().contains("every scope"));
+        assert!(check_size(&rules(1, &"x".repeat(400))).unwrap_err().contains("too long"));
+        // just small enough: no key gets a larger answer than every API takes
+        let largest = (1..100).rev().find(|count| check_size(&rules(*count, "v1/x")).is_ok()).unwrap();
+        let names: Vec<String> = (0..largest).map(|n| format!("scope-{n:02}")).collect();
+        let mut scopes: Vec<&str> = names.iter().map(String::as_str).collect();
+        scopes.push("read");
+        let networks: Vec<String> = (0..KeyRecord::MAX_RESTRICTIONS)
+            .map(|n| format!("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff{n:02}/128"))
+            .collect();
+        let networks: Vec<&str> = networks.iter().map(String::as_str).collect();
+        let rules = rules(largest, "v1/x");
+        let answer = policy(&holder(record(Groups::NONE, &scopes, &networks)), &rules, &format!("{STAGE}/GET/v1/x"));
+        let size = serde_json::to_string(&answer).unwrap().len();
+        assert!((5 * 1024..8 * 1024).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn the_client_is_told_of_a_scope_only_where_that_is_what_is_missing() {
+        let rules: AccessRules = r#"{"rules":[{"route":"* /v1/projects","groups":["user"]}]}"#.parse().unwrap();
+        let arn: MethodArn = format!("{STAGE}/POST/v1/projects").parse().unwrap();
+        let caller = holder(record(Groups::known(["user"]), &["read"], &[]));
+        for (reason, told) in [
+            (Access::InsufficientScope, "insufficient_scope"),
+            (Access::Forbidden, "forbidden"),
+            (Access::Allowed, "forbidden"),
+        ] {
+            let answer = serde_json::to_value(Answer::policy(&caller, &rules, &arn, reason)).unwrap();
+            assert_eq!(answer["context"]["denied_as"], told);
+        }
     }
 
     fn paths() -> impl Strategy<Value = String> {
@@ -288,33 +507,93 @@ mod tests {
             prop::sample::select(routes),
             prop::sample::subsequence(vec!["root", "operator", "user"], 0..=3),
             any::<bool>(),
+            prop::bool::weighted(0.8),
         )
-            .prop_map(|(route, groups, api_keys)| {
+            .prop_map(|(route, groups, api_keys, scopes)| {
                 let groups = if groups.is_empty() { serde_json::json!("any") } else { serde_json::json!(groups) };
-                serde_json::json!({ "route": route, "groups": groups, "api_keys": api_keys })
+                serde_json::json!({ "route": route, "groups": groups, "api_keys": api_keys, "scopes": scopes })
             })
     }
 
+    fn scope() -> impl Strategy<Value = Vec<&'static str>> {
+        let routes = vec!["GET /v1/a", "* /v1/a/*", "POST /v1/*", "* /*", "GET /v1/admin/b", "DELETE /v1/a", "* /"];
+        prop::sample::subsequence(routes, 1..3)
+    }
+
+    /// The rules with as many of the scopes as they let have an effect, unless the rules contradict each other.
+    fn sound(rules: &[serde_json::Value], scopes: &BTreeMap<&str, Vec<&str>>) -> Option<AccessRules> {
+        let read = |scopes: serde_json::Value| {
+            serde_json::json!({ "rules": rules, "scopes": scopes }).to_string().parse::<AccessRules>().ok()
+        };
+        let mut kept: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, routes) in scopes {
+            for route in routes.iter().filter(|route| read(serde_json::json!({ *name: [route] })).is_some()) {
+                kept.entry(name).or_default().push(route);
+            }
+        }
+        read(serde_json::json!(kept))
+    }
+
+    fn address() -> impl Strategy<Value = IpAddr> {
+        let addresses = vec!["203.0.113.7", "203.0.113.128", "203.0.114.1", "2001:db8::1", "2001:db9::1", "127.0.0.1"];
+        prop::sample::select(addresses).prop_map(|text| text.parse().unwrap())
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// The rules decide directly, pattern by pattern; the policy is made of intersections, and read as IAM reads it.
         #[test]
         fn a_policy_made_for_one_route_decides_every_other_as_the_rules_do(
             rules in prop::collection::vec(rule(), 1..4),
+            scopes in prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c"]), scope(), 1..=3),
             groups in prop::sample::subsequence(Group::ALL.to_vec(), 0..=3),
-            by_key: bool,
+            restrictions in prop::option::of((
+                prop::sample::subsequence(vec!["a", "b", "c", "gone", "read"], 0..=3),
+                prop::sample::subsequence(vec!["203.0.113.0/25", "203.0.112.0/20", "2001:db8::/32", "127.0.0.1/32"], 0..=2),
+            )),
             first in paths(),
-            requests in prop::collection::vec((prop::sample::select(vec!["GET", "POST", "DELETE"]), paths()), 1..20),
+            requests in prop::collection::vec(
+                (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE"]), paths(), address()),
+                1..20,
+            ),
         ) {
-            let Ok(rules) = serde_json::json!({ "rules": rules }).to_string().parse::<AccessRules>() else { return Ok(()) };
-            let authentication = if by_key {
-                Authentication::ApiKey { key_id: "000000000000".parse().unwrap() }
-            } else {
-                Authentication::Jwt
+            let Some(rules) = sound(&rules, &scopes) else { return Ok(()) };
+            let groups: Groups = groups.into_iter().collect();
+            let caller = match &restrictions {
+                Some((scopes, networks)) => holder(record(groups, scopes, networks)),
+                None => person(groups),
             };
-            let user = user(groups.into_iter().collect(), authentication);
-            let answer = Answer::policy(&user, &rules, &format!("{STAGE}/GET{first}").parse().unwrap());
-            for (method, path) in requests {
-                prop_assert_eq!(iam_allows(&answer, method, &path), rules.allow(&user, method, &path), "{} {}", method, path);
+            let answer = policy(&caller, &rules, &format!("{STAGE}/GET{first}"));
+            for (method, path, address) in requests {
+                let is_inside =
+                    caller.key.as_ref().is_none_or(|record| record.principal(&key(), Some(address), NOW).is_ok());
+                prop_assert_eq!(
+                    iam_allows(&answer, method, &path, address),
+                    is_inside && rules.access(&caller.user, method, &path) == Access::Allowed,
+                    "{} {} from {}", method, path, address
+                );
             }
+        }
+
+        /// Scopes only ever take away, and so do networks.
+        #[test]
+        fn a_restriction_never_lets_a_key_do_more(
+            rules in prop::collection::vec(rule(), 1..4),
+            scopes in prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c"]), scope(), 1..=3),
+            groups in prop::sample::subsequence(Group::ALL.to_vec(), 0..=3),
+            wanted in prop::sample::subsequence(vec!["a", "b", "c", "gone", "read"], 1..=3),
+            request in (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE"]), paths(), address()),
+        ) {
+            let Some(rules) = sound(&rules, &scopes) else { return Ok(()) };
+            let groups: Groups = groups.into_iter().collect();
+            let (method, path, address) = request;
+            let allows = |scopes: &[&str], networks: &[&str]| {
+                let answer = policy(&holder(record(groups, scopes, networks)), &rules, &format!("{STAGE}/GET/"));
+                iam_allows(&answer, method, &path, address)
+            };
+            prop_assert!(!allows(&wanted, &[]) || allows(&[], &[]));
+            prop_assert!(!allows(&wanted, &["203.0.113.0/25"]) || allows(&wanted, &[]));
         }
     }
 }

@@ -19,8 +19,7 @@ use vega_store::{Actor, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-const RULES: &str =
-    r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/admin/*","groups":["root"]}]}"#;
+const RULES: &str = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/admin/*","groups":["root"]},{"route":"* /v1/x/*","groups":["user"]}],"scopes":{"x":["* /v1/x/*"]}}"#;
 const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
 const ISSUER: &str = "https://cognito-idp.us-west-1.amazonaws.com/us-west-1_Test";
 /// Made for these tests with `openssl genrsa`; it opens nothing.
@@ -67,7 +66,12 @@ impl Gateway {
         let database = TestDatabase::start().await;
         let callers = Authenticator { tokens, keys: database.store() };
         Self {
-            authorizer: Authorizer { callers, rules: RULES.parse().unwrap(), http_answer: HttpAnswer::Policy },
+            authorizer: Authorizer {
+                callers,
+                rules: RULES.parse().unwrap(),
+                http_answer: HttpAnswer::Policy,
+                is_cached: false,
+            },
             issuer,
             database,
         }
@@ -406,7 +410,7 @@ impl authorizer::NoteUse for NoKeys {
 fn authorizer_without_keys() -> Authorizer<Issuer, NoKeys> {
     let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
     let callers = Authenticator { tokens, keys: NoKeys };
-    Authorizer { callers, rules: RULES.parse().unwrap(), http_answer: HttpAnswer::Policy }
+    Authorizer { callers, rules: RULES.parse().unwrap(), http_answer: HttpAnswer::Policy, is_cached: false }
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -504,7 +508,7 @@ async fn a_key_is_refused_for_each_reason_there_is() {
         (|record| record.expires_at = Some(NOW), "key_expired"),
         (|record| record.status = KeyStatus::Disabled, "key_disabled"),
         (|record| record.status = KeyStatus::Revoked, "key_revoked"),
-        (|record| record.cidrs = vec!["10.0.0.0/8".into()], "unsupported_record"),
+        (|record| record.cidrs = vec!["198.51.100.0/24".parse().unwrap()], "address_not_allowed"),
         (
             |record| record.digest = ApiKey::new(record.id, &KeySecret::from_entropy(&mut [8; 32])).digest(),
             "wrong_secret",
@@ -521,6 +525,87 @@ async fn a_key_is_refused_for_each_reason_there_is() {
     check(gateway.decide(unknown.expose()).await, UNAUTHORIZED, "unknown_key");
     let changed = key.expose().replace("Gh2", "gh2");
     check(gateway.decide(&changed).await, UNAUTHORIZED, "checksum");
+}
+
+#[tokio::test]
+async fn a_key_with_scopes_may_call_what_one_of_them_has_and_the_log_says_what_is_missing() {
+    for (scopes, is_cached, outcome, code, told) in [
+        (&["read"][..], false, "allow:ada", "ok", "forbidden"),
+        (&["x", "read"], false, "allow:ada", "ok", "forbidden"),
+        (&["x"], false, "deny:ada", "insufficient_scope", "insufficient_scope"),
+        (&["gone"], false, "deny:ada", "insufficient_scope", "insufficient_scope"),
+        // a reused answer meets other routes: it tells what is true of each
+        (&["x"], true, "deny:ada", "insufficient_scope", "forbidden"),
+    ] {
+        let mut gateway = Gateway::custom().await;
+        gateway.authorizer.is_cached = is_cached;
+        let key = gateway.key(|record| record.scopes = scopes.iter().map(|name| name.parse().unwrap()).collect()).await;
+        check(gateway.decide(key.expose()).await, outcome, code);
+        let answer = gateway.authorizer.decide(event(&format!("Bearer {}", key.expose())), NOW).await.0.unwrap();
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!(
+            (&answer["context"]["denied_as"], &answer["context"]["scopes"]),
+            (&json!(told), &json!(scopes.join(",")))
+        );
+    }
+    // a group is missing, whatever the scopes
+    let gateway = Gateway::custom().await;
+    let key = gateway
+        .key(|record| {
+            record.scopes = vec!["read".parse().unwrap()];
+            record.groups = Groups::NONE;
+        })
+        .await;
+    check(gateway.decide(key.expose()).await, "deny:ada", "forbidden");
+}
+
+#[tokio::test]
+async fn a_key_with_networks_is_refused_from_other_addresses_and_where_none_is_told() {
+    let gateway = Gateway::custom().await;
+    let networks = ["192.0.2.0/30", "2001:db8::/32"];
+    let key = gateway.key(|record| record.cidrs = networks.map(|text| text.parse().unwrap()).to_vec()).await;
+    let token = format!("Bearer {}", key.expose());
+    let from = |address: Value| {
+        let mut event = event(&token);
+        event["requestContext"]["identity"]["sourceIp"] = address;
+        // what a client can write counts for nothing
+        event["headers"]["X-Forwarded-For"] = json!("192.0.2.1");
+        event["multiValueHeaders"]["X-Forwarded-For"] = json!(["192.0.2.1"]);
+        event
+    };
+    for (address, outcome, code) in [
+        (json!("192.0.2.3"), "allow:ada", "ok"),
+        (json!("::ffff:192.0.2.3"), "allow:ada", "ok"),
+        (json!("2001:db8::7"), "allow:ada", "ok"),
+        (json!("192.0.2.4"), UNAUTHORIZED, "address_not_allowed"),
+        (json!("2001:db9::7"), UNAUTHORIZED, "address_not_allowed"),
+        (json!("192.0.2.3, 192.0.2.4"), UNAUTHORIZED, "address_not_allowed"),
+        (json!("192.0.2.3:443"), UNAUTHORIZED, "address_not_allowed"),
+        (json!(""), UNAUTHORIZED, "address_not_allowed"),
+        (Value::Null, UNAUTHORIZED, "address_not_allowed"),
+    ] {
+        check(gateway.decide_event(from(address), NOW, &[key.expose()]).await, outcome, code);
+    }
+    let [without_address, http] = other_forms(&token);
+    check(gateway.decide_event(without_address, NOW, &[]).await, UNAUTHORIZED, "address_not_allowed");
+    check(gateway.decide_event(http.clone(), NOW, &[]).await, "allow:ada", "ok");
+    let answer = serde_json::to_value(gateway.authorizer.decide(http.clone(), NOW).await.0.unwrap()).unwrap();
+    let condition = json!({ "IpAddress": { "aws:SourceIp": networks } });
+    assert_eq!(answer["policyDocument"]["Statement"][0]["Condition"], condition);
+    // a simple answer can't say for which addresses it holds
+    let mut gateway = gateway;
+    gateway.authorizer.http_answer = HttpAnswer::Simple;
+    check(gateway.decide_event(http, NOW, &[]).await, UNAUTHORIZED, "address_not_allowed");
+}
+
+#[tokio::test]
+async fn a_key_whose_restrictions_cannot_be_read_is_a_fault_and_never_an_allow() {
+    for attribute in ["scopes", "cidrs"] {
+        let gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.database.garble(key.id(), attribute).await;
+        check(gateway.decide(key.expose()).await, "temporarily unavailable", "record_unreadable");
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use crate::{Authentication, CurrentUser, Groups};
+use crate::{Authentication, CurrentUser, Groups, ScopeName};
 
 /// Which routes want which groups. What no rule names is denied.
 ///
@@ -12,30 +15,52 @@ use crate::{Authentication, CurrentUser, Groups};
 /// { "rules": [
 ///   { "route": "GET /v1/auth/me",  "groups": "any" },
 ///   { "route": "GET /v1/projects", "groups": ["root", "operator", "user"] },
-///   { "route": "* /v1/api-keys/*", "groups": "any", "api_keys": false }
-/// ] }
+///   { "route": "* /v1/api-keys/*", "groups": "any", "api_keys": false },
+///   { "route": "GET /v1/api-keys/self", "groups": "any", "scopes": false }
+/// ], "scopes": { "projects:read": ["GET /v1/projects"] } }
 /// ```
 /// - `route`: a method or `*`, a space, and a path. A path that ends in `/*` covers everything below it, not itself.
 ///   For a WebSocket API it is `$connect`.
 /// - `groups`: the caller needs one of these; `"any"` takes everybody who is signed in.
 /// - `api_keys`: `false` wants a person who signed in, not an API key. `true` where left out.
+/// - `scopes` of a rule: `false` lets a key in whatever its scopes are. `true` where left out.
+/// - `scopes` of the whole: sets of routes that a key can be narrowed to, by name. `read` is always there.
+///
+/// A key with scopes may call what the rules let its groups call and one of its scopes has: never more than without.
+/// A scope that isn't here any more has nothing.
 ///
 /// A caller may call what at least one rule lets them. So that a wide rule can't quietly open what a narrow one guards,
 /// rules where that would happen are refused.
 #[derive(Debug)]
-pub struct AccessRules(Vec<Rule>);
+pub struct AccessRules {
+    rules: Vec<Rule>,
+    scopes: BTreeMap<ScopeName, Vec<Route>>,
+}
 
 #[derive(Debug)]
 struct Rule {
     route: Route,
     groups: Wanted,
     api_keys: bool,
+    /// Whether the scopes of a key count.
+    scopes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Anyone,
     OneOf(Groups),
+}
+
+/// What the rules say about one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The caller may.
+    Allowed,
+    /// The caller's groups may, and none of the key's scopes has this.
+    InsufficientScope,
+    /// The caller may not.
+    Forbidden,
 }
 
 /// The requests that a rule is about: `GET /v1/projects`, `* /v1/api-keys/*`.
@@ -81,6 +106,8 @@ impl std::error::Error for RulesError {}
 #[serde(deny_unknown_fields)]
 struct Document {
     rules: Vec<WrittenRule>,
+    #[serde(default, deserialize_with = "each_once")]
+    scopes: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +117,8 @@ struct WrittenRule {
     groups: WrittenGroups,
     #[serde(default = "yes")]
     api_keys: bool,
+    #[serde(default = "yes")]
+    scopes: bool,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +130,32 @@ enum WrittenGroups {
 
 fn yes() -> bool {
     true
+}
+
+/// A map in which no name stands twice: of two, serde would take the last without a word.
+fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    struct EachOnce;
+
+    impl<'de> Visitor<'de> for EachOnce {
+        type Value = BTreeMap<String, Vec<String>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("scopes by name, each with a list of routes")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Self::Value, M::Error> {
+            let mut scopes = BTreeMap::new();
+            while let Some((name, routes)) = members.next_entry::<String, _>()? {
+                if scopes.contains_key(&name) {
+                    return Err(de::Error::custom(format!("scope {name:?} stands twice")));
+                }
+                scopes.insert(name, routes);
+            }
+            Ok(scopes)
+        }
+    }
+
+    deserializer.deserialize_map(EachOnce)
 }
 
 impl FromStr for AccessRules {
@@ -118,13 +173,24 @@ impl FromStr for AccessRules {
                 Err(problem) => problems.push(format!("rule {number} ({name:?}): {problem}")),
             }
         }
+        let mut scopes = BTreeMap::new();
+        for (name, routes) in document.scopes {
+            match read_scope(&name, &routes) {
+                Ok((name, routes)) => {
+                    scopes.insert(name, routes);
+                }
+                Err(more) => problems.extend(more.iter().map(|problem| format!("scope {name:?}: {problem}"))),
+            }
+        }
         if problems.is_empty() {
             problems = widened(&rules);
+            problems.extend(idle(&rules, &scopes));
         }
         if rules.is_empty() && problems.is_empty() {
             problems.push("no rules: nobody could call anything".into());
         }
-        if problems.is_empty() { Ok(Self(rules)) } else { Err(RulesError(problems)) }
+        scopes.insert(ScopeName::read(), Route::all_reads());
+        if problems.is_empty() { Ok(Self { rules, scopes }) } else { Err(RulesError(problems)) }
     }
 }
 
@@ -144,8 +210,47 @@ impl TryFrom<WrittenRule> for Rule {
                     .map_err(|error| format!("groups: {error}"))?,
             ),
         };
-        Ok(Self { route: written.route.parse()?, groups, api_keys: written.api_keys })
+        Ok(Self { route: written.route.parse()?, groups, api_keys: written.api_keys, scopes: written.scopes })
     }
+}
+
+/// # Errors
+/// All that is wrong with the scope.
+fn read_scope(name: &str, routes: &[String]) -> Result<(ScopeName, Vec<Route>), Vec<String>> {
+    let mut problems = Vec::new();
+    if name == ScopeName::READ {
+        problems.push("this name is taken: it is GET and HEAD, wherever the groups allow".to_owned());
+    }
+    if routes.is_empty() {
+        problems.push("the list is empty".to_owned());
+    }
+    let mut read = Vec::new();
+    for route in routes {
+        match route.parse() {
+            Ok(route) => read.push(route),
+            Err(problem) => problems.push(format!("{route:?}: {problem}")),
+        }
+    }
+    match name.parse() {
+        Ok(name) if problems.is_empty() => return Ok((name, read)),
+        Ok(_) => {}
+        Err(problem) => problems.push(problem.to_string()),
+    }
+    Err(problems)
+}
+
+/// The routes of scopes that have no effect, since no rule lets a key call anything of them: a mistake in one of the two.
+fn idle(rules: &[Rule], scopes: &BTreeMap<ScopeName, Vec<Route>>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, routes) in scopes {
+        for route in routes {
+            let counts = |rule: &Rule| rule.api_keys && rule.scopes && rule.route.intersection(route).is_some();
+            if !rules.iter().any(counts) {
+                problems.push(format!("scope {:?}: no rule lets a key call {:?}", name.as_str(), route.to_string()));
+            }
+        }
+    }
+    problems
 }
 
 /// The rules that a wider rule makes ineffective: it lets somebody in whom the narrower one keeps out.
@@ -153,7 +258,10 @@ fn widened(rules: &[Rule]) -> Vec<String> {
     let mut problems = Vec::new();
     for narrow in rules {
         for wide in rules {
-            if wide.route != narrow.route && wide.route.overlaps(&narrow.route) && !wide.lets_in_no_more_than(narrow) {
+            if wide.route != narrow.route
+                && wide.route.intersection(&narrow.route).is_some()
+                && !wide.lets_in_no_more_than(narrow)
+            {
                 // Of two that overlap in part, each is the wider one for the other: report what is guarded more strictly.
                 if narrow.route.covers(&wide.route) {
                     continue;
@@ -190,24 +298,60 @@ impl Rule {
             (Wanted::Anyone, Wanted::OneOf(_)) => false,
             (Wanted::OneOf(ours), Wanted::OneOf(theirs)) => ours.is_subset(theirs),
         };
-        groups && (!self.api_keys || other.api_keys)
+        let keys = !self.api_keys || (other.api_keys && (self.scopes || !other.scopes));
+        groups && keys
     }
 }
 
 impl AccessRules {
-    /// The routes that `user` may call, in the order of the rules: what a policy is built of.
-    pub fn granted<'a>(&'a self, user: &'a CurrentUser) -> impl Iterator<Item = &'a Route> {
-        self.0.iter().filter(|rule| rule.admits(user)).map(|rule| &rule.route)
+    /// The routes that `user` may call, in the order of the rules, each once: what a policy is built of.
+    pub fn granted(&self, user: &CurrentUser) -> Vec<Cow<'_, Route>> {
+        let narrowing = self.narrowing(user);
+        let mut granted = Vec::new();
+        for rule in self.rules.iter().filter(|rule| rule.admits(user)) {
+            match &narrowing {
+                Some(scopes) if rule.scopes => {
+                    for route in scopes.iter().filter_map(|scope| rule.route.intersection(scope)) {
+                        let route = Cow::Owned(route);
+                        if !granted.contains(&route) {
+                            granted.push(route);
+                        }
+                    }
+                }
+                _ => granted.push(Cow::Borrowed(&rule.route)),
+            }
+        }
+        granted
     }
 
     /// Whether `user` may call `method` on `path`, decided directly. The policy must say the same of every request.
-    pub fn allow(&self, user: &CurrentUser, method: &str, path: &str) -> bool {
-        self.granted(user).any(|route| route.matches(method, path))
+    pub fn access(&self, user: &CurrentUser, method: &str, path: &str) -> Access {
+        let narrowing = self.narrowing(user);
+        let mut access = Access::Forbidden;
+        for rule in self.rules.iter().filter(|rule| rule.admits(user) && rule.route.matches(method, path)) {
+            match &narrowing {
+                Some(scopes) if rule.scopes && !scopes.iter().any(|scope| scope.matches(method, path)) => {
+                    access = Access::InsufficientScope;
+                }
+                _ => return Access::Allowed,
+            }
+        }
+        access
     }
 
-    /// Every route that a rule is about.
-    pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.0.iter().map(|rule| &rule.route)
+    /// The routes that the user's key is narrowed to; `None` where nothing narrows them.
+    fn narrowing(&self, user: &CurrentUser) -> Option<Vec<&Route>> {
+        match &user.authentication {
+            Authentication::ApiKey { scopes, .. } if !scopes.is_empty() => {
+                Some(scopes.iter().filter_map(|name| self.scopes.get(name)).flatten().collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Every scope with its routes, by name.
+    pub fn scopes(&self) -> impl Iterator<Item = (&ScopeName, &[Route])> {
+        self.scopes.iter().map(|(name, routes)| (name, routes.as_slice()))
     }
 }
 
@@ -218,6 +362,15 @@ impl Route {
     /// The one route of a WebSocket API that has an authorizer. Its ARN has neither method nor path:
     /// `…/{stage}/$connect`.
     const CONNECT: &str = "$connect";
+
+    /// GET and HEAD of every path: the scope `read`.
+    fn all_reads() -> Vec<Self> {
+        let all = |method: &str| Self {
+            method: MethodPattern::One(method.to_owned()),
+            path: PathPattern::Below("/".to_owned()),
+        };
+        vec![all("GET"), all("HEAD")]
+    }
 
     fn matches(&self, method: &str, path: &str) -> bool {
         let method_matches = match &self.method {
@@ -231,12 +384,22 @@ impl Route {
             }
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
-        let methods = match (&self.method, &other.method) {
-            (MethodPattern::One(ours), MethodPattern::One(theirs)) => ours == theirs,
-            _ => true,
+    /// The requests that are of both. Patterns never overlap in part, neither methods nor paths: one holds the other, or
+    /// they have nothing in common.
+    fn intersection(&self, other: &Self) -> Option<Self> {
+        let method = match (&self.method, &other.method) {
+            (MethodPattern::Any, narrow) | (narrow, MethodPattern::Any) => narrow,
+            (ours, theirs) if ours == theirs => ours,
+            _ => return None,
         };
-        methods && (self.path.covers(&other.path) || other.path.covers(&self.path))
+        let path = if self.path.covers(&other.path) {
+            &other.path
+        } else if other.path.covers(&self.path) {
+            &self.path
+        } else {
+            return None;
+        };
+        Some(Self { method: method.clone(), path: path.clone() })
     }
 
     fn covers(&self, other: &Self) -> bool {
@@ -320,7 +483,18 @@ mod tests {
     use super::*;
 
     fn rules(list: &str) -> Result<AccessRules, String> {
-        format!(r#"{{"rules":[{list}]}}"#).parse().map_err(|error: RulesError| error.to_string())
+        rules_and_scopes(list, "")
+    }
+
+    fn rules_and_scopes(rules: &str, scopes: &str) -> Result<AccessRules, String> {
+        let json = format!(r#"{{"rules":[{rules}],"scopes":{{{scopes}}}}}"#);
+        json.parse().map_err(|error: RulesError| error.to_string())
+    }
+
+    impl AccessRules {
+        fn allow(&self, user: &CurrentUser, method: &str, path: &str) -> bool {
+            self.access(user, method, path) == Access::Allowed
+        }
     }
 
     fn user(groups: &[&str], authentication: Authentication) -> CurrentUser {
@@ -334,7 +508,12 @@ mod tests {
     }
 
     fn key() -> Authentication {
-        Authentication::ApiKey { key_id: "000000000000".parse().unwrap() }
+        key_with(&[])
+    }
+
+    fn key_with(scopes: &[&str]) -> Authentication {
+        let scopes = scopes.iter().map(|name| name.parse().unwrap()).collect();
+        Authentication::ApiKey { key_id: "000000000000".parse().unwrap(), scopes }
     }
 
     #[test]
@@ -409,6 +588,108 @@ mod tests {
     fn every_wrong_rule_is_reported_and_not_just_the_first() {
         let problems = rules(r#"{"route":"GET a","groups":"any"},{"route":"GET /b","groups":["x"]}"#).unwrap_err();
         assert!(problems.contains("rule 1") && problems.contains("rule 2"), "{problems}");
+    }
+
+    #[test]
+    fn a_key_may_call_what_its_groups_and_one_of_its_scopes_let_it() {
+        use Access::{Allowed, Forbidden, InsufficientScope};
+        let wide = r#"{"route":"* /v1/a/*","groups":["user"]},{"route":"GET /v1/admin/x","groups":["root"]}"#;
+        let rules =
+            rules_and_scopes(wide, r#""deploy":["POST /v1/a/deployments/*","PUT /v1/a/x"],"all":["* /*"]"#).unwrap();
+        for (scopes, method, path, expected) in [
+            (&[][..], "PUT", "/v1/a/b", Allowed),
+            (&["read"], "GET", "/v1/a/b", Allowed),
+            (&["read"], "HEAD", "/v1/a/b", Allowed),
+            (&["read"], "PUT", "/v1/a/b", InsufficientScope),
+            (&["read"], "GET", "/v1/other", Forbidden),
+            (&["read"], "GET", "/v1/admin/x", Forbidden),
+            (&["deploy"], "POST", "/v1/a/deployments/7", Allowed),
+            (&["deploy"], "POST", "/v1/a/deployments", InsufficientScope),
+            (&["deploy"], "GET", "/v1/a/x", InsufficientScope),
+            (&["deploy", "read"], "GET", "/v1/a/x", Allowed),
+            (&["deploy", "read"], "PUT", "/v1/a/x", Allowed),
+            (&["all"], "DELETE", "/v1/a/x", Allowed),
+            (&["all"], "GET", "/v1/admin/x", Forbidden),
+            (&["gone"], "GET", "/v1/a/x", InsufficientScope),
+            (&["gone", "read"], "GET", "/v1/a/x", Allowed),
+        ] {
+            let user = user(&["user"], key_with(scopes));
+            assert_eq!(rules.access(&user, method, path), expected, "{scopes:?} {method} {path}");
+        }
+        let person = user(&["user"], Authentication::Jwt);
+        assert_eq!(rules.access(&person, "PUT", "/v1/a/b"), Allowed, "scopes are for keys");
+    }
+
+    #[test]
+    fn a_rule_can_let_a_key_in_whatever_its_scopes_are() {
+        let rules = rules(
+            r#"{"route":"* /v1/api-keys/*","groups":"any","api_keys":false},
+               {"route":"GET /v1/api-keys/self","groups":"any","scopes":false}"#,
+        )
+        .unwrap();
+        for scopes in [&[][..], &["read"], &["gone"]] {
+            let user = user(&[], key_with(scopes));
+            assert!(rules.allow(&user, "GET", "/v1/api-keys/self"), "{scopes:?}");
+            assert!(!rules.allow(&user, "DELETE", "/v1/api-keys/self"), "{scopes:?}");
+            assert!(!rules.allow(&user, "GET", "/v1/api-keys/other"), "{scopes:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_without_scopes_may_not_open_what_scopes_guard() {
+        let narrow = r#"{"route":"GET /v1/a/x","groups":"any"}"#;
+        let wide = r#"{"route":"GET /v1/a/*","groups":"any","scopes":false}"#;
+        assert!(rules(&format!("{narrow},{wide}")).unwrap_err().contains(r#"also opens "GET /v1/a/x""#));
+        let for_people = r#"{"route":"GET /v1/a/*","groups":"any","scopes":false,"api_keys":false}"#;
+        assert!(rules(&format!("{narrow},{for_people}")).is_ok());
+    }
+
+    #[test]
+    fn a_scope_that_cannot_be_right_is_named_with_all_that_is_wrong() {
+        for (scope, says) in [
+            (r#""read":["GET /a"]"#, r#"scope "read": this name is taken"#),
+            (r#""Deploy":["GET /a"]"#, r#"scope "Deploy": the name of a scope has"#),
+            (r#""":["GET /a"]"#, r#"scope "": the name"#),
+            (r#""deploy":[]"#, r#"scope "deploy": the list is empty"#),
+            (r#""deploy":["GET a"]"#, r#"scope "deploy": "GET a": route: a path begins with /"#),
+            (r#""deploy":["FETCH /a"]"#, "expected one of GET"),
+            (r#""deploy":["GET /b"]"#, r#"scope "deploy": no rule lets a key call "GET /b""#),
+            (r#""deploy":["POST /a"]"#, "no rule lets a key call"),
+            (r#""deploy":["GET /person"]"#, "no rule lets a key call"),
+            (r#""deploy":["GET /self"]"#, "no rule lets a key call"),
+            (r#""deploy":["GET /a"],"deploy":["GET /a"]"#, r#"scope "deploy" stands twice"#),
+            (r#""deploy":"GET /a""#, "invalid type"),
+        ] {
+            let rules = r#"{"route":"GET /a","groups":"any"},{"route":"GET /person","groups":"any","api_keys":false},
+                {"route":"GET /self","groups":"any","scopes":false}"#;
+            let problem = rules_and_scopes(rules, scope).unwrap_err();
+            assert!(problem.contains(says), "{scope}: {problem}");
+        }
+        let two = rules_and_scopes(r#"{"route":"GET /a","groups":"x"}"#, r#""read":["a","GET /*/b"]"#).unwrap_err();
+        for part in ["rule 1", "is taken", r#""a":"#, r#""GET /*/b":"#] {
+            assert!(two.contains(part), "{part}: {two}");
+        }
+    }
+
+    #[test]
+    fn two_routes_have_in_common_what_matches_both() {
+        for (one, other, both) in [
+            ("GET /a", "GET /a", Some("GET /a")),
+            ("* /a", "GET /a", Some("GET /a")),
+            ("GET /a/*", "* /a/b/*", Some("GET /a/b/*")),
+            ("GET /a/*", "GET /a", None),
+            ("GET /a", "POST /a", None),
+            ("GET /a", "GET /b", None),
+            ("GET /a/*", "GET /ab/*", None),
+            ("* /*", "* /a", Some("* /a")),
+            ("$connect", "* /*", None),
+            ("$connect", "$connect", Some("$connect")),
+        ] {
+            let [one, other]: [Route; 2] = [one, other].map(|text| text.parse().unwrap());
+            for seen in [one.intersection(&other), other.intersection(&one)] {
+                assert_eq!(seen.map(|route| route.to_string()).as_deref(), both, "{one} and {other}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 use std::future::Future;
+use std::net::IpAddr;
 
 use crate::{
-    AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, Rejection, SigningKeys,
-    Timestamp, TokenUse, UnverifiedJwt, UserPool,
+    AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, Network, Rejection,
+    SigningKeys, Timestamp, TokenUse, UnverifiedJwt, UserPool,
 };
 
 /// Where key records live.
@@ -49,18 +50,23 @@ pub struct Authenticator<F, K> {
 }
 
 impl<F: FetchKeySet, K: FindKey> Authenticator<F, K> {
-    /// Who the caller is at `now`.
+    /// Who the caller is at `now`; `address` is where they call from, if we were told.
     ///
     /// # Errors
     /// When the credential is not good, or we could not find out.
-    pub async fn authenticate(&self, credential: Credential<'_>, now: Timestamp) -> Result<Authenticated, AuthError> {
+    pub async fn authenticate(
+        &self,
+        credential: Credential<'_>,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Authenticated, AuthError> {
         match credential {
             Credential::Jwt(token) => {
                 Ok(Authenticated { user: self.tokens.verify(token.expose(), now).await?, key: None })
             }
             Credential::ApiKey(key) => {
                 let record = self.keys.find(key.id()).await?.ok_or(Rejection::UnknownKey)?;
-                Ok(Authenticated { user: record.principal(&key, now)?, key: Some(record) })
+                Ok(Authenticated { user: record.principal(&key, address, now)?, key: Some(record) })
             }
         }
     }
@@ -73,4 +79,11 @@ pub struct Authenticated {
     pub user: CurrentUser,
     /// The record of the key they presented, if it was a key: to note its use.
     pub key: Option<KeyRecord>,
+}
+
+impl Authenticated {
+    /// The networks that the caller's key is bound to: what is decided of it holds for addresses in these alone.
+    pub fn networks(&self) -> &[Network] {
+        self.key.as_ref().map_or(&[], |record| &record.cidrs)
+    }
 }

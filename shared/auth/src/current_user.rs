@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Groups, KeyId, Timestamp};
+use crate::{Groups, KeyId, ScopeName, Timestamp};
 
 /// Who is calling: what the authorizer found out, and all that a function behind it knows of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,6 +31,8 @@ pub enum Authentication {
     ApiKey {
         /// The key's public id.
         key_id: KeyId,
+        /// What the key is narrowed to; not narrowed, where empty. The policy has seen to it: nothing else has to.
+        scopes: Vec<ScopeName>,
     },
 }
 
@@ -44,6 +46,7 @@ const USERNAME: &str = "username";
 const GROUPS: &str = "groups";
 const AUTHENTICATED_BY: &str = "authenticated_by";
 const KEY_ID: &str = "key_id";
+const SCOPES: &str = "scopes";
 const EXPIRES_AT: &str = "expires_at";
 
 impl CurrentUser {
@@ -59,9 +62,13 @@ impl CurrentUser {
             Authentication::Jwt => {
                 context.insert(AUTHENTICATED_BY, "jwt".into());
             }
-            Authentication::ApiKey { key_id } => {
+            Authentication::ApiKey { key_id, scopes } => {
                 context.insert(AUTHENTICATED_BY, "api_key".into());
                 context.insert(KEY_ID, key_id.to_string());
+                if !scopes.is_empty() {
+                    let names: Vec<&str> = scopes.iter().map(ScopeName::as_str).collect();
+                    context.insert(SCOPES, names.join(","));
+                }
             }
         }
         if let Some(instant) = self.expires_at {
@@ -82,9 +89,14 @@ impl CurrentUser {
             groups: member(GROUPS).unwrap_or_default().parse().map_err(|_| ContextError(GROUPS))?,
             authentication: match required(AUTHENTICATED_BY)? {
                 "jwt" => Authentication::Jwt,
-                "api_key" => {
-                    Authentication::ApiKey { key_id: required(KEY_ID)?.parse().map_err(|_| ContextError(KEY_ID))? }
-                }
+                "api_key" => Authentication::ApiKey {
+                    key_id: required(KEY_ID)?.parse().map_err(|_| ContextError(KEY_ID))?,
+                    scopes: member(SCOPES)
+                        .map(|names| names.split(',').map(str::parse).collect())
+                        .transpose()
+                        .map_err(|_| ContextError(SCOPES))?
+                        .unwrap_or_default(),
+                },
                 _ => return Err(ContextError(AUTHENTICATED_BY)),
             },
             expires_at: member(EXPIRES_AT)
@@ -103,7 +115,10 @@ mod tests {
             id: "user-1".into(),
             username: "ada".into(),
             groups: Groups::known(["root", "user"]),
-            authentication: Authentication::ApiKey { key_id: "7Gh2kQ9XbT4m".parse().unwrap() },
+            authentication: Authentication::ApiKey {
+                key_id: "7Gh2kQ9XbT4m".parse().unwrap(),
+                scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
+            },
             expires_at: Some(Timestamp(1_800_000_000)),
         }
     }
@@ -114,7 +129,9 @@ mod tests {
         jwt_user.authentication = Authentication::Jwt;
         jwt_user.expires_at = None;
         jwt_user.groups = Groups::NONE;
-        for user in [key_user(), jwt_user] {
+        let mut wide_key = key_user();
+        wide_key.authentication = Authentication::ApiKey { key_id: "7Gh2kQ9XbT4m".parse().unwrap(), scopes: vec![] };
+        for user in [key_user(), jwt_user, wide_key] {
             let context = user.to_context();
             assert_eq!(CurrentUser::from_context(|name| context.get(name).map(String::as_str)), Ok(user));
         }
@@ -130,9 +147,14 @@ mod tests {
                 Err(ContextError(name))
             );
         }
-        for (name, value) in
-            [(GROUPS, "admins"), (AUTHENTICATED_BY, "trust me"), (KEY_ID, "short"), (EXPIRES_AT, "soon")]
-        {
+        for (name, value) in [
+            (GROUPS, "admins"),
+            (AUTHENTICATED_BY, "trust me"),
+            (KEY_ID, "short"),
+            (EXPIRES_AT, "soon"),
+            (SCOPES, "read,"),
+            (SCOPES, ""),
+        ] {
             let mut context = key_user().to_context();
             context.insert(name, value.into());
             assert_eq!(
@@ -156,7 +178,7 @@ mod tests {
             serde_json::to_value(key_user()).unwrap(),
             serde_json::json!({
                 "id": "user-1", "username": "ada", "groups": ["root", "user"],
-                "authenticated_by": "api_key", "key_id": "7Gh2kQ9XbT4m",
+                "authenticated_by": "api_key", "key_id": "7Gh2kQ9XbT4m", "scopes": ["deploy", "read"],
                 "expires_at": "2027-01-15T08:00:00Z"
             })
         );

@@ -86,8 +86,11 @@ pub enum Rejection {
     /// Ended by time.
     #[error("API key expired")]
     KeyExpired,
-    /// The record holds a restriction, or a digest scheme, that this build can't enforce.
-    #[error("API key restricted in a way this version cannot enforce")]
+    /// Used from an address outside the key's networks, or from one that we were not told.
+    #[error("API key used from an address it is not meant for")]
+    AddressNotAllowed,
+    /// The record holds a digest scheme that this build doesn't know.
+    #[error("API key stored in a way this version does not know")]
     UnsupportedRecord,
 }
 
@@ -119,6 +122,7 @@ impl Rejection {
             Self::KeyDisabled => "key_disabled",
             Self::KeyRevoked => "key_revoked",
             Self::KeyExpired => "key_expired",
+            Self::AddressNotAllowed => "address_not_allowed",
             Self::UnsupportedRecord => "unsupported_record",
         }
     }

@@ -1,6 +1,11 @@
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiKey, Authentication, CurrentUser, DIGEST_VERSION, Groups, KeyDigest, KeyId, Rejection, Timestamp};
+use crate::{
+    ApiKey, Authentication, CurrentUser, DIGEST_VERSION, Groups, KeyDigest, KeyId, Network, Rejection, ScopeName,
+    Timestamp,
+};
 
 /// What the store knows of an API key: everything but the key.
 #[derive(Clone, Debug)]
@@ -24,9 +29,9 @@ pub struct KeyRecord {
     /// A subset of the owner's groups.
     pub groups: Groups,
     /// Restricts the key to these scopes, where there are any.
-    pub scopes: Vec<String>,
+    pub scopes: Vec<ScopeName>,
     /// Restricts the key to these networks, where there are any.
-    pub cidrs: Vec<String>,
+    pub cidrs: Vec<Network>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The first second at which it is no longer good; never, where absent.
@@ -72,18 +77,21 @@ impl LastUse {
 }
 
 impl KeyRecord {
+    /// How many scopes a key may have, and how many networks: all of them stand in the authorizer's answer.
+    pub const MAX_RESTRICTIONS: usize = 20;
+
     /// Whether a use at `now` is worth a write.
     pub fn is_use_due(&self, now: Timestamp) -> bool {
         self.last_use.as_ref().is_none_or(|last| now >= last.at.plus(LastUse::NOTED_EVERY_SECONDS))
     }
 
-    /// Who the holder of `key` is at this instant.
+    /// Who the holder of `key` is at this instant, calling from `address`, if we were told one.
     ///
     /// The secret is compared first: only its holder learns (from how long we take) what state a key is in.
     ///
     /// # Errors
-    /// When the secret is another one, or the key is no longer good at `now`.
-    pub fn principal(&self, key: &ApiKey, now: Timestamp) -> Result<CurrentUser, Rejection> {
+    /// When the secret is another one, the key is no longer good at `now`, or it isn't meant for this address.
+    pub fn principal(&self, key: &ApiKey, address: Option<IpAddr>, now: Timestamp) -> Result<CurrentUser, Rejection> {
         if self.digest_version != DIGEST_VERSION {
             return Err(Rejection::UnsupportedRecord);
         }
@@ -98,15 +106,15 @@ impl KeyRecord {
         if self.expires_at.is_some_and(|end| now >= end) {
             return Err(Rejection::KeyExpired);
         }
-        // A newer version may have written a restriction that this one doesn't enforce: refuse rather than widen.
-        if !self.scopes.is_empty() || !self.cidrs.is_empty() {
-            return Err(Rejection::UnsupportedRecord);
+        let is_inside = |address| self.cidrs.iter().any(|network| network.contains(address));
+        if !self.cidrs.is_empty() && !address.is_some_and(is_inside) {
+            return Err(Rejection::AddressNotAllowed);
         }
         Ok(CurrentUser {
             id: self.owner.clone(),
             username: self.owner_username.clone(),
             groups: self.groups,
-            authentication: Authentication::ApiKey { key_id: self.id },
+            authentication: Authentication::ApiKey { key_id: self.id, scopes: self.scopes.clone() },
             expires_at: self.expires_at,
         })
     }
@@ -150,15 +158,15 @@ mod tests {
     fn check(change: impl FnOnce(&mut KeyRecord), secret: u8, expected: Result<&str, Rejection>) {
         let mut record = record();
         change(&mut record);
-        let user = record.principal(&key(secret), NOW);
+        let user = record.principal(&key(secret), None, NOW);
         assert_eq!(user.as_ref().map(|user| user.id.as_str()).map_err(|reason| *reason), expected);
     }
 
     #[test]
     fn the_holder_of_a_good_key_is_its_owner_with_the_groups_of_the_key() {
-        let user = record().principal(&key(1), NOW).unwrap();
+        let user = record().principal(&key(1), None, NOW).unwrap();
         assert_eq!((user.id.as_str(), user.groups), ("user-1", Groups::known(["user"])));
-        assert_eq!(user.authentication, Authentication::ApiKey { key_id: key(1).id() });
+        assert_eq!(user.authentication, Authentication::ApiKey { key_id: key(1).id(), scopes: vec![] });
     }
 
     #[test]
@@ -191,9 +199,37 @@ mod tests {
     }
 
     #[test]
-    fn a_restriction_this_version_cannot_enforce_is_refused() {
-        check(|record| record.scopes = vec!["read".into()], 1, Err(Rejection::UnsupportedRecord));
-        check(|record| record.cidrs = vec!["10.0.0.0/8".into()], 1, Err(Rejection::UnsupportedRecord));
+    fn a_key_with_networks_is_good_from_an_address_in_one_of_them_and_from_no_other() {
+        let mut record = record();
+        record.cidrs = vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        for (address, is_good) in [
+            (Some("203.0.113.7"), true),
+            (Some("::ffff:203.0.113.7"), true),
+            (Some("2001:db8::7"), true),
+            (Some("203.0.114.7"), false),
+            (Some("2001:db9::7"), false),
+            (None, false),
+        ] {
+            let user = record.principal(&key(1), address.map(|address| address.parse().unwrap()), NOW);
+            assert_eq!(user.err(), (!is_good).then_some(Rejection::AddressNotAllowed), "{address:?}");
+        }
+        // that a key is known, or revoked, isn't told by way of the address
+        assert_eq!(record.principal(&key(2), None, NOW), Err(Rejection::WrongSecret));
+        record.status = KeyStatus::Revoked;
+        assert_eq!(record.principal(&key(1), None, NOW), Err(Rejection::KeyRevoked));
+    }
+
+    #[test]
+    fn the_scopes_of_a_key_go_with_its_holder() {
+        let mut record = record();
+        record.scopes = vec!["read".parse().unwrap()];
+        let scopes = record.scopes.clone();
+        let user = record.principal(&key(1), None, NOW).unwrap();
+        assert_eq!(user.authentication, Authentication::ApiKey { key_id: record.id, scopes });
+    }
+
+    #[test]
+    fn a_digest_scheme_that_this_version_does_not_know_is_refused() {
         check(|record| record.digest_version = 2, 1, Err(Rejection::UnsupportedRecord));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use vega_auth::{Fault, Groups, KeyDigest, KeyId, KeyRecord, KeyStatus, LastUse, Timestamp};
+use vega_auth::{Fault, Group, Groups, KeyDigest, KeyId, KeyRecord, KeyStatus, LastUse, Timestamp};
 
 /// How long the record of a key that ended is kept, to show.
 const TOMBSTONE_SECONDS: i64 = 90 * 24 * 60 * 60;
@@ -55,8 +55,8 @@ pub fn write(record: &KeyRecord, now: Timestamp) -> Item {
         ("name".into(), string(&record.name)),
         ("description".into(), string(&record.description)),
         ("groups".into(), strings(record.groups.iter().map(|group| group.name().to_owned()))),
-        ("scopes".into(), strings(record.scopes.iter().cloned())),
-        ("cidrs".into(), strings(record.cidrs.iter().cloned())),
+        ("scopes".into(), strings(record.scopes.iter().map(ToString::to_string))),
+        ("cidrs".into(), strings(record.cidrs.iter().map(ToString::to_string))),
         ("created_at".into(), number(record.created_at.0)),
         ("version".into(), number(record.version)),
     ]);
@@ -78,10 +78,6 @@ pub fn read(item: &Item) -> Result<KeyRecord, Fault> {
 
 fn read_all(item: &Item) -> Result<KeyRecord, &'static str> {
     let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
-    let list = |name: &'static str| -> Result<Vec<String>, &'static str> {
-        let values = item.get(name).and_then(|value| value.as_l().ok()).ok_or(name)?;
-        values.iter().map(|value| value.as_s().cloned().map_err(|_| name)).collect()
-    };
     let pk = text("pk")?;
     Ok(KeyRecord {
         id: pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?,
@@ -100,14 +96,9 @@ fn read_all(item: &Item) -> Result<KeyRecord, &'static str> {
         },
         name: text("name")?.clone(),
         description: text("description")?.clone(),
-        groups: list("groups")?
-            .iter()
-            .map(|name| name.parse())
-            .collect::<Result<Vec<_>, _>>()
-            .map(Groups::from_iter)
-            .map_err(|_| "groups")?,
-        scopes: list("scopes")?,
-        cidrs: list("cidrs")?,
+        groups: Groups::from_iter(list::<Group>(item, "groups")?),
+        scopes: list(item, "scopes")?,
+        cidrs: list(item, "cidrs")?,
         created_at: Timestamp(integer(item, "created_at")?.ok_or("created_at")?),
         expires_at: integer(item, "expires_at")?.map(Timestamp),
         revoked_at: integer(item, "revoked_at")?.map(Timestamp),
@@ -143,6 +134,12 @@ fn integer<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Opti
     item.get(name).map(|value| value.as_n().ok().and_then(|digits| digits.parse().ok()).ok_or(name)).transpose()
 }
 
+/// A list that must be there, each entry of which must be one: what can't be read might be a restriction.
+fn list<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Vec<T>, &'static str> {
+    let values = item.get(name).and_then(|value| value.as_l().ok()).ok_or(name)?;
+    values.iter().map(|value| value.as_s().ok().and_then(|text| text.parse().ok()).ok_or(name)).collect()
+}
+
 fn optional_id(item: &Item, name: &'static str) -> Result<Option<KeyId>, &'static str> {
     item.get(name).map(|value| value.as_s().ok().and_then(|id| id.parse().ok()).ok_or(name)).transpose()
 }
@@ -171,8 +168,8 @@ mod tests {
             name: "ci".into(),
             description: "for the pipeline".into(),
             groups: Groups::known(["user"]),
-            scopes: vec![],
-            cidrs: vec![],
+            scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
+            cidrs: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
             created_at: Timestamp(1),
             expires_at: Some(Timestamp(2)),
             revoked_at: None,
@@ -201,6 +198,17 @@ mod tests {
             let mut item = good.clone();
             item.insert(name.clone(), AttributeValue::Bool(true));
             assert!(read(&item).is_err(), "with another {name}");
+        }
+        for (name, entry) in [
+            ("groups", "admins"),
+            ("scopes", "Read"),
+            ("scopes", ""),
+            ("cidrs", "203.0.113.7"),
+            ("cidrs", "203.0.113.7/24"),
+        ] {
+            let mut item = good.clone();
+            item.insert(name.into(), strings([entry.to_owned()].into_iter()));
+            assert!(read(&item).is_err(), "{entry:?} among the {name}");
         }
     }
 

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem, Update};
 use serde_json::{Value, json};
-use vega_auth::{Fault, FindKey, KeyId, KeyRecord, KeyStatus, LastUse, Timestamp};
+use vega_auth::{Fault, FindKey, KeyId, KeyRecord, KeyStatus, LastUse, Network, ScopeName, Timestamp};
 
 use crate::client::Settings;
 use crate::item::{self, Item, key_pk, number, owner_pk, string};
@@ -53,6 +53,10 @@ pub struct Change {
     pub description: Option<String>,
     /// The new groups.
     pub groups: Option<vega_auth::Groups>,
+    /// The new scopes.
+    pub scopes: Option<Vec<ScopeName>>,
+    /// The new networks.
+    pub cidrs: Option<Vec<Network>>,
     /// The new status.
     pub status: Option<KeyStatus>,
 }
@@ -158,6 +162,8 @@ impl Store {
         changed.name = change.name.unwrap_or(changed.name);
         changed.description = change.description.unwrap_or(changed.description);
         changed.groups = change.groups.unwrap_or(changed.groups);
+        changed.scopes = change.scopes.unwrap_or(changed.scopes);
+        changed.cidrs = change.cidrs.unwrap_or(changed.cidrs);
         changed.status = change.status.unwrap_or(changed.status);
         if audited(&changed) == audited(record) {
             return Ok(changed);
@@ -456,7 +462,8 @@ impl FindKey for Store {
 /// What a person may see of a record before and after a change. No digest.
 fn audited(record: &KeyRecord) -> Value {
     json!({
-        "name": record.name, "description": record.description, "groups": record.groups, "status": record.status,
+        "name": record.name, "description": record.description, "groups": record.groups, "scopes": record.scopes,
+        "cidrs": record.cidrs, "status": record.status,
         "expires_at": record.expires_at, "version": record.version,
     })
 }

@@ -1,0 +1,112 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+
+/// A range of addresses that a key may be used from: `203.0.113.0/24`, `2001:db8::/32`. Written in one way only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether `address` lies in the network. An IPv4 address that came in as IPv6 (`::ffff:203.0.113.7`) is IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+/// A text that names no network, or one that could be written in another way. It doesn't repeat the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidNetwork {
+    /// Neither IPv4 nor IPv6 in CIDR notation.
+    #[error("expected a network such as 203.0.113.0/24 or 2001:db8::/32; one address is 203.0.113.7/32")]
+    Malformed,
+    /// Bits are set after the prefix: a typing mistake in one of the two, and which one isn't ours to guess.
+    #[error("the address has bits set after its prefix: 203.0.113.0/24, not 203.0.113.7/24")]
+    HostBits,
+    /// IPv4 in IPv6's clothes.
+    #[error("an IPv4 network is written as IPv4: 203.0.113.0/24, not ::ffff:203.0.113.0/120")]
+    MappedIpv4,
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let network: IpNet = text.parse().map_err(|_| InvalidNetwork::Malformed)?;
+        if network.trunc() != network {
+            return Err(InvalidNetwork::HostBits);
+        }
+        match network {
+            IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => Err(InvalidNetwork::MappedIpv4),
+            _ => Ok(Self(network)),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_matched_as_a_number_and_not_as_text() {
+        for (network, inside, outside) in [
+            ("203.0.113.0/24", "203.0.113.255", "203.0.114.0"),
+            ("203.0.113.0/25", "203.0.113.127", "203.0.113.128"),
+            ("203.0.113.7/32", "203.0.113.7", "203.0.113.70"),
+            ("203.0.113.7/32", "::ffff:203.0.113.7", "::ffff:203.0.113.8"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("2001:db8::/33", "2001:db8:7fff::", "2001:db8:8000::"),
+            ("2001:db8::1/128", "2001:0DB8:0:0:0:0:0:1", "2001:db8::2"),
+            ("0.0.0.0/0", "255.255.255.255", "::1"),
+            ("::/0", "2001:db8::1", "203.0.113.7"),
+            ("::/0", "::", "::ffff:203.0.113.7"),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            assert!(parsed.contains(inside.parse().unwrap()), "{network} {inside}");
+            assert!(!parsed.contains(outside.parse().unwrap()), "{network} {outside}");
+        }
+    }
+
+    #[test]
+    fn a_network_has_one_written_form() {
+        assert_eq!("2001:0DB8:0:0::/32".parse::<Network>().unwrap().to_string(), "2001:db8::/32");
+        assert_eq!("2001:db8::/32".parse::<Network>().unwrap(), "2001:DB8::/32".parse().unwrap());
+        for (text, problem) in [
+            ("203.0.113.7/24", InvalidNetwork::HostBits),
+            ("2001:db8::1/64", InvalidNetwork::HostBits),
+            ("::ffff:203.0.113.0/120", InvalidNetwork::MappedIpv4),
+            ("::ffff:0:0/96", InvalidNetwork::MappedIpv4),
+            ("", InvalidNetwork::Malformed),
+            ("203.0.113.7", InvalidNetwork::Malformed),
+            ("203.0.113.0/33", InvalidNetwork::Malformed),
+            ("203.0.113.0/", InvalidNetwork::Malformed),
+            ("203.0.113.0/-1", InvalidNetwork::Malformed),
+            ("203.0.113.0/24 ", InvalidNetwork::Malformed),
+            ("203.0.113/24", InvalidNetwork::Malformed),
+            ("203.0.0113.0/24", InvalidNetwork::Malformed),
+            ("0xcb.0.113.0/24", InvalidNetwork::Malformed),
+            ("3405803776/24", InvalidNetwork::Malformed),
+            ("2001:db8::/129", InvalidNetwork::Malformed),
+            ("fe80::%eth0/64", InvalidNetwork::Malformed),
+            ("[2001:db8::]/32", InvalidNetwork::Malformed),
+            ("203.0.113.0/24,0.0.0.0/0", InvalidNetwork::Malformed),
+            ("*", InvalidNetwork::Malformed),
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(problem), "{text}");
+        }
+    }
+}
