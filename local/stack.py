@@ -198,6 +198,8 @@ def deploy(stack: Stack, built: str) -> None:
     parameters = {
         "AuthProvider": stack.provider,
         "DomainName": DOMAIN,
+        # Nobody listens there but a test that plays GitHub.
+        "GithubKeysUrl": f"http://127.0.0.1:{stack.port + 2}/meta/public_keys/secret_scanning",
         **({"AuthSecret": kept["auth_secret"], **debug} if stack.provider == "custom" else {}),
     }
     wanted = fingerprint(built, json.dumps(parameters, sort_keys=True))
@@ -397,6 +399,7 @@ def test_environment(stack: Stack) -> dict[str, str]:
         "VEGA_COGNITO_APP_CLIENT_ID": outputs.get("AppClientId", ""),
         "VEGA_KEYS_TABLE": outputs["KeysTableName"],
         "VEGA_LOCAL_STATE": str(stack.state),
+        "VEGA_LOCAL_GITHUB_PORT": str(stack.port + 2),
         "VEGA_AUTH_SECRET": settings(stack)["auth_secret"],
         "AWS_ENDPOINT_URL": stack.aws,
         "AWS_DEFAULT_REGION": REGION,

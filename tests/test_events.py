@@ -22,6 +22,7 @@ EMULATOR = Path(samcli.__file__).parent / "local" / "rapid" / f"aws-lambda-rie-{
 FUNCTIONS = {
     "authorizer": "AuthorizerFunction", "login-debug": "LoginDebugFunction", "me": "MeFunction",
     "projects": "ProjectsFunction", "api-keys": "ApiKeysFunction",
+    "leaked-keys": "LeakedKeysFunction",
 }
 EVENTS = sorted(path for path in (ROOT / "events").glob("*/*.json") if not path.name.endswith(".expected.json"))
 
@@ -95,11 +96,15 @@ def test_every_function_has_sample_events():
 
 
 def test_a_function_that_is_told_nonsense_names_every_problem_and_does_not_start():
-    nonsense = {"VEGA_AUTH_PROVIDER": "custom", "VEGA_AUTH_SECRET": "a-short-secret", "VEGA_ACCESS_RULES": "{}", "VEGA_KEY_LIMIT": "many"}
+    nonsense = {
+        "VEGA_AUTH_PROVIDER": "custom", "VEGA_AUTH_SECRET": "a-short-secret", "VEGA_ACCESS_RULES": "{}", "VEGA_KEY_LIMIT": "many",
+        "VEGA_GITHUB_KEYS_URL": "http://api.github.com",
+    }
     for function, wanted in (
         ("authorizer", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET", "VEGA_KEYS_TABLE", "VEGA_ACCESS_RULES", "AWS_REGION"]),
         ("login-debug", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET"]),
         ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "AWS_REGION"]),
+        ("leaked-keys", ["VEGA_KEYS_TABLE", "VEGA_GITHUB_KEYS_URL", "AWS_REGION"]),
     ):
         binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"
         ended = subprocess.run([binary], env=nonsense, capture_output=True, text=True, timeout=10)

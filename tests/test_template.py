@@ -74,13 +74,14 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
     assert actions == {
         "AuthorizerFunction": ["Query", "UpdateItem"],
         "ApiKeysFunction": ["BatchGetItem", "GetItem", "PutItem", "Query", "UpdateItem"],
+        "LeakedKeysFunction": ["PutItem", "Query", "UpdateItem"],
         "MeFunction": [],
         "ProjectsFunction": [],
         "LoginDebugFunction": [],
     }
 
 
-def test_every_route_has_the_authorizer_but_those_of_the_login():
+def test_every_route_has_the_authorizer_but_those_of_the_login_and_of_leaked_keys():
     auth = RESOURCES["Api"]["Properties"]["Auth"]
     assert auth["DefaultAuthorizer"] in auth["Authorizers"]
     open_routes = {
@@ -89,7 +90,15 @@ def test_every_route_has_the_authorizer_but_those_of_the_login():
         for event in resource.get("Properties", {}).get("Events", {}).values()
         if event["Properties"].get("Auth", {}).get("Authorizer") == "NONE"
     }
-    assert open_routes == {"/v1/auth/login", "/v1/auth/refresh"}
+    assert open_routes == {"/v1/auth/login", "/v1/auth/refresh", "/v1/leaked-keys", "/v1/leaked-keys/github"}
+
+
+def test_what_anybody_may_call_on_aws_is_limited_in_rate():
+    limited = {
+        setting["ResourcePath"].removeprefix("/").replace("~1", "/"): setting["ThrottlingRateLimit"]
+        for setting in RESOURCES["Api"]["Properties"]["MethodSettings"]
+    }
+    assert limited == {"/v1/leaked-keys": 5, "/v1/leaked-keys/github": 5}
 
 
 def test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_documents_say():

@@ -130,7 +130,7 @@ impl Provider {
 }
 
 /// Whether this endpoint is on the developer's own machine.
-fn is_emulator(url: &str) -> bool {
+pub fn is_emulator(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
         return false;
     };

@@ -56,6 +56,21 @@ impl fmt::Debug for RsaKey {
     }
 }
 
+/// A set of public keys that an issuer publishes as one document.
+pub trait PublishedKeys: Sized {
+    /// What checks a signature.
+    type Key;
+
+    /// Reads a whole document.
+    ///
+    /// # Errors
+    /// When nothing usable is in it: such a document must not replace a good one.
+    fn parse(json: &[u8]) -> Result<Self, NotAKeySet>;
+
+    /// The key of this id.
+    fn get(&self, kid: &str) -> Option<Arc<Self::Key>>;
+}
+
 /// The issuer's signing keys by `kid` (RFC 7517 section 5).
 #[derive(Debug)]
 pub struct KeySet(HashMap<String, Arc<RsaKey>>);
@@ -94,6 +109,18 @@ impl KeySet {
     }
 }
 
+impl PublishedKeys for KeySet {
+    type Key = RsaKey;
+
+    fn parse(json: &[u8]) -> Result<Self, NotAKeySet> {
+        Self::parse(json)
+    }
+
+    fn get(&self, kid: &str) -> Option<Arc<RsaKey>> {
+        self.0.get(kid).cloned()
+    }
+}
+
 /// The `kid` and key of a JWK that is good for RS256 signatures, else `None`.
 fn signing_key(jwk: &Value) -> Option<(&str, RsaKey)> {
     let member = |name: &str| jwk.get(name).and_then(Value::as_str);
@@ -126,33 +153,40 @@ fn signing_key(jwk: &Value) -> Option<(&str, RsaKey)> {
 /// - a set is replaced only by a whole new one that parsed, and kept when a fetch fails;
 /// - it is fetched again when a `kid` is unknown or it is older than 15 minutes, one fetch at a time, at most one per cool-down;
 /// - it is trusted for 24 hours at most without a successful fetch.
-pub struct SigningKeys<F> {
+pub struct SigningKeys<F, S: PublishedKeys = KeySet> {
     source: F,
-    cache: Mutex<Cache>,
+    cache: Mutex<Cache<S>>,
     one_fetch: Semaphore,
 }
 
-#[derive(Default)]
-struct Cache {
-    set: Option<(KeySet, Timestamp)>,
+struct Cache<S> {
+    set: Option<(S, Timestamp)>,
     last_attempt: Option<Timestamp>,
     last_failure: Option<String>,
 }
 
-enum Lookup {
-    Found(Arc<RsaKey>),
+enum Lookup<K> {
+    Found(Arc<K>),
     /// The set is current and has no such key.
     Absent,
     /// A fetch is due; until it is done, this key of the current set is still good.
-    Due(Option<Arc<RsaKey>>),
+    Due(Option<Arc<K>>),
     /// No set that may be trusted, and a fetch failed a moment ago.
     Down(String),
 }
 
 impl<F: FetchKeySet> SigningKeys<F> {
-    /// Nothing is fetched before [`Self::refresh`] or the first [`Self::key`].
+    /// The keys of an issuer of JWTs.
     pub fn new(source: F) -> Self {
-        Self { source, cache: Mutex::default(), one_fetch: Semaphore::new(1) }
+        Self::of(source)
+    }
+}
+
+impl<F: FetchKeySet, S: PublishedKeys> SigningKeys<F, S> {
+    /// Nothing is fetched before [`Self::warm_up`] or the first [`Self::key`].
+    pub fn of(source: F) -> Self {
+        let cache = Cache { set: None, last_attempt: None, last_failure: None };
+        Self { source, cache: Mutex::new(cache), one_fetch: Semaphore::new(1) }
     }
 
     /// Fetches the set ahead of the first request. A failure is no harm: the first request tries again.
@@ -176,7 +210,7 @@ impl<F: FetchKeySet> SigningKeys<F> {
     ///
     /// # Errors
     /// When no set that may be trusted can be had.
-    pub async fn key(&self, kid: &str, now: Timestamp) -> Result<Option<Arc<RsaKey>>, Fault> {
+    pub async fn key(&self, kid: &str, now: Timestamp) -> Result<Option<Arc<S::Key>>, Fault> {
         let lookup = self.cache().lookup(kid, now);
         match lookup {
             Lookup::Found(key) => return Ok(Some(key)),
@@ -208,7 +242,7 @@ impl<F: FetchKeySet> SigningKeys<F> {
     async fn refresh(&self, now: Timestamp) {
         self.cache().last_attempt = Some(now);
         let fetched = match self.source.fetch().await {
-            Ok(json) => KeySet::parse(&json).map_err(|error| error.to_string()),
+            Ok(json) => S::parse(&json).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let mut cache = self.cache();
@@ -222,15 +256,15 @@ impl<F: FetchKeySet> SigningKeys<F> {
     }
 
     /// Never held across an `.await`. A panic can't leave it half-written: every change is one assignment.
-    fn cache(&self) -> MutexGuard<'_, Cache> {
+    fn cache(&self) -> MutexGuard<'_, Cache<S>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Cache {
-    fn lookup(&self, kid: &str, now: Timestamp) -> Lookup {
+impl<S: PublishedKeys> Cache<S> {
+    fn lookup(&self, kid: &str, now: Timestamp) -> Lookup<S::Key> {
         let trusted = self.set.as_ref().filter(|(_, fetched)| now.0 < fetched.0.saturating_add(TRUST_SECONDS));
-        let known = trusted.and_then(|(set, _)| set.0.get(kid)).cloned();
+        let known = trusted.and_then(|(set, _)| set.get(kid));
         let is_fresh = trusted.is_some_and(|(_, fetched)| now.0 < fetched.0.saturating_add(REFRESH_SECONDS));
         let cooling = self.last_attempt.is_some_and(|last| now.0 < last.0.saturating_add(COOL_DOWN_SECONDS));
         match known {

@@ -32,7 +32,7 @@ pub use decision::{AuthError, Fault, Rejection};
 pub use group::{Group, Groups, UnknownGroup};
 pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, SecretTooShort, TokenUse, UnverifiedJwt, UserPool};
 pub use key_record::{KeyRecord, KeyStatus, LastUse};
-pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, RsaKey, SigningKeys};
+pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys, RsaKey, SigningKeys};
 pub use network::{InvalidNetwork, Network};
 pub use scope::{InvalidScopeName, ScopeName};
 pub use timestamp::Timestamp;

@@ -10,6 +10,9 @@ use vega_auth::{FetchKeySet, MAX_KEY_SET_BYTES};
 /// The whole exchange, connection included. The authorizer answers or fails within 5 s.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// Some issuers turn a request without one away (GitHub's documentation, "User agent required").
+const USER_AGENT: &str = "vega-auth";
+
 /// The key set at one URL.
 pub struct HttpKeySet {
     client: Client,
@@ -25,7 +28,8 @@ impl HttpKeySet {
     pub fn new(url: String) -> Result<Self, reqwest::Error> {
         // Fails only where a provider is installed already, which is then the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder().redirect(Policy::none()).no_proxy().timeout(TIMEOUT).build()?;
+        let client =
+            Client::builder().user_agent(USER_AGENT).redirect(Policy::none()).no_proxy().timeout(TIMEOUT).build()?;
         Ok(Self { client, url })
     }
 }

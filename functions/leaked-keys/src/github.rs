@@ -1,0 +1,210 @@
+//! GitHub's secret scanning partner protocol: who signed a report, what it says, and what is answered.
+//! <https://docs.github.com/en/code-security/secret-scanning/secret-scanning-partner-program>
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+use vega_auth::{NotAKeySet, PublishedKeys};
+
+/// The most keys we keep. GitHub publishes a handful, the retired ones included.
+const MAX_KEYS: usize = 64;
+/// What stands before the point in the DER of every P-256 public key (RFC 5480 section 2): algorithm, curve, bit string.
+const P256_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// An uncompressed point: 04, x, y.
+const POINT_LEN: usize = 65;
+
+/// The keys that GitHub signs its reports with, by their identifier.
+#[derive(Debug)]
+pub struct GithubKeys(HashMap<String, Arc<GithubKey>>);
+
+/// A P-256 public key.
+#[derive(Debug)]
+pub struct GithubKey([u8; POINT_LEN]);
+
+impl PublishedKeys for GithubKeys {
+    type Key = GithubKey;
+
+    /// Keys that aren't P-256 are skipped; of an identifier that stands twice, neither is used.
+    fn parse(json: &[u8]) -> Result<Self, NotAKeySet> {
+        #[derive(Deserialize)]
+        struct Document {
+            public_keys: Vec<Published>,
+        }
+        #[derive(Deserialize)]
+        struct Published {
+            key_identifier: String,
+            key: String,
+        }
+        let document: Document = serde_json::from_slice(json).map_err(|_| NotAKeySet)?;
+        let mut keys = HashMap::new();
+        let mut ambiguous = Vec::new();
+        for published in document.public_keys.into_iter().take(MAX_KEYS) {
+            let Some(key) = GithubKey::from_pem(&published.key) else { continue };
+            if keys.insert(published.key_identifier.clone(), Arc::new(key)).is_some() {
+                ambiguous.push(published.key_identifier);
+            }
+        }
+        for identifier in ambiguous {
+            keys.remove(&identifier);
+        }
+        if keys.is_empty() { Err(NotAKeySet) } else { Ok(Self(keys)) }
+    }
+
+    fn get(&self, identifier: &str) -> Option<Arc<GithubKey>> {
+        self.0.get(identifier).cloned()
+    }
+}
+
+impl GithubKey {
+    fn from_pem(pem: &str) -> Option<Self> {
+        let base64: String = pem
+            .trim()
+            .strip_prefix("-----BEGIN PUBLIC KEY-----")?
+            .strip_suffix("-----END PUBLIC KEY-----")?
+            .split_ascii_whitespace()
+            .collect();
+        let der = STANDARD.decode(base64).ok()?;
+        let point: [u8; POINT_LEN] = der.strip_prefix(&P256_PREFIX)?.try_into().ok()?;
+        (point.first() == Some(&4)).then_some(Self(point))
+    }
+
+    /// Whether this key signed `message`: `signature` is base64 of an ASN.1 ECDSA signature over SHA-256 of the raw bytes.
+    pub fn signed(&self, message: &[u8], signature: &str) -> bool {
+        STANDARD.decode(signature).is_ok_and(|signature| {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, self.0).verify(message, &signature).is_ok()
+        })
+    }
+}
+
+/// One place where GitHub found something that looks like a key. It may say more than this.
+#[derive(Deserialize)]
+pub struct Match {
+    /// What it found.
+    pub token: String,
+    /// The name that GitHub has for our pattern.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where; may be empty.
+    #[serde(default)]
+    pub url: String,
+    /// In what kind of place: `content`, `commit`, `gist_content` …
+    #[serde(default)]
+    pub source: String,
+}
+
+impl Match {
+    /// Where it was found, for the owner.
+    pub fn found_at(&self) -> String {
+        if self.url.is_empty() { format!("GitHub, {}", self.source) } else { self.url.clone() }
+    }
+}
+
+/// What GitHub wants to know of each match.
+#[derive(Serialize)]
+pub struct Feedback {
+    token_raw: String,
+    token_type: String,
+    label: &'static str,
+}
+
+impl Feedback {
+    /// `is_ours` is whether it is, or was, a key of ours.
+    pub fn new(found: Match, is_ours: bool) -> Self {
+        let label = if is_ours { "true_positive" } else { "false_positive" };
+        Self { token_raw: found.token, token_type: found.kind, label }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The samples of GitHub's documentation: identifier, public key, body, signature.
+    const SAMPLES: [[&str; 4]; 2] = [
+        [
+            "f9525bf080f75b3506ca1ead061add62b8633a346606dc5fe544e29231c6ee0d",
+            "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsz9ugWDj5jK5ELBK42ynytbo38gP\nHzZFI03Exwz8Lh/tCfL3YxwMdLjB+bMznsanlhK0RwcGP3IDb34kQDIo3Q==\n-----END PUBLIC KEY-----",
+            r#"[{"token":"some_token","type":"some_type","url":"some_url","source":"some_source"}]"#,
+            "MEUCIFLZzeK++IhS+y276SRk2Pe5LfDrfvTXu6iwKKcFGCrvAiEAhHN2kDOhy2I6eGkOFmxNkOJ+L2y8oQ9A2T9GGJo6WJY=",
+        ],
+        [
+            "bcb53661c06b4728e59d897fb6165d5c9cda0fd9cdf9d09ead458168deb7518c",
+            "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEYAGMWO8XgCamYKMJS6jc/qgvSlAd\nAjPuDPRcXU22YxgBrz+zoN19MzuRyW87qEt9/AmtoNP5GrobzUvQSyJFVw==\n-----END PUBLIC KEY-----\n",
+            r#"[{"source":"commit","token":"some_token","type":"some_type","url":"https://example.com/base-repo-url/"}]"#,
+            "MEQCIQDaMKqrGnE27S0kgMrEK0eYBmyG0LeZismAEz/BgZyt7AIfXt9fErtRS4XaeSt/AO1RtBY66YcAdjxji410VQV4xg==",
+        ],
+    ];
+
+    fn published() -> GithubKeys {
+        let keys: Vec<_> = SAMPLES
+            .iter()
+            .map(|[identifier, key, ..]| serde_json::json!({"key_identifier": identifier, "key": key, "is_current": true}))
+            .collect();
+        GithubKeys::parse(serde_json::json!({ "public_keys": keys }).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_documented_samples_are_signed_by_their_keys_and_by_no_other() {
+        let keys = published();
+        for [identifier, _, body, signature] in SAMPLES {
+            assert!(keys.get(identifier).unwrap().signed(body.as_bytes(), signature));
+            for [other, ..] in SAMPLES.iter().filter(|[other, ..]| *other != identifier) {
+                assert!(!keys.get(other).unwrap().signed(body.as_bytes(), signature));
+            }
+        }
+        assert!(keys.get("").is_none());
+    }
+
+    #[test]
+    fn one_changed_byte_of_the_body_or_the_signature_is_not_signed() {
+        let [identifier, _, body, signature] = SAMPLES[0];
+        let key = published().get(identifier).unwrap();
+        for at in 0..body.len() {
+            let mut changed = body.as_bytes().to_vec();
+            changed[at] ^= 1;
+            assert!(!key.signed(&changed, signature), "byte {at} of the body");
+        }
+        let raw = STANDARD.decode(signature).unwrap();
+        for at in 0..raw.len() {
+            let mut changed = raw.clone();
+            changed[at] ^= 1;
+            assert!(!key.signed(body.as_bytes(), &STANDARD.encode(changed)), "byte {at} of the signature");
+        }
+        // the same JSON in other bytes, cut off, and what is no base64 at all
+        assert!(!key.signed(format!("{body}\n").as_bytes(), signature));
+        for nonsense in ["", "MEU", &signature[4..], "*"] {
+            assert!(!key.signed(body.as_bytes(), nonsense));
+        }
+    }
+
+    #[test]
+    fn a_document_without_a_usable_key_is_refused_and_an_unusable_key_is_skipped() {
+        let [identifier, pem, ..] = SAMPLES[0];
+        let good = serde_json::json!({ "key_identifier": identifier, "key": pem });
+        let with = |keys: serde_json::Value| {
+            GithubKeys::parse(serde_json::json!({ "public_keys": keys }).to_string().as_bytes())
+        };
+        for key in [
+            "",
+            "nonsense",
+            &pem[1..],
+            &pem.replace("MFkw", "MFkx"),
+            &pem.replace("EAE", "EAA"),
+            &pem.replace("Q==", ""),
+        ] {
+            let bad = serde_json::json!({ "key_identifier": "bad", "key": key });
+            assert!(with(serde_json::json!([bad])).is_err() || key == pem, "{key}");
+            assert!(with(serde_json::json!([bad, good])).unwrap().get(identifier).is_some());
+        }
+        assert!(with(serde_json::json!([])).is_err());
+        assert!(with(serde_json::json!([good, good])).is_err(), "which of the two counts is not ours to guess");
+        assert!(GithubKeys::parse(b"{}").is_err() && GithubKeys::parse(b"").is_err());
+    }
+}

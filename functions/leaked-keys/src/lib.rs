@@ -1,0 +1,190 @@
+//! `/v1/leaked-keys`: whoever finds a key in the open hands it in, and it ends.
+//!
+//! Nobody signs in here: the key itself is the proof. An answer never says whether it was one, but to GitHub, whose
+//! protocol asks for it and whose signature we check. What is told by how long we take is worth nothing: a form or checksum
+//! that is wrong can be seen offline, an id that is wrong and a secret that is wrong cost the same one read, and only the
+//! holder of a whole key makes us write, which leaves them with a dead one.
+
+mod github;
+
+use std::time::Duration;
+
+use http::StatusCode;
+use lambda_http::{Body, Request};
+use serde::Deserialize;
+use vega_auth::config::{ConfigError, Environment, is_emulator, text};
+use vega_auth::{ApiKey, DIGEST_VERSION, Fault, FetchKeySet, FindKey as _, KeyStatus, SigningKeys, Timestamp};
+use vega_http::{Answer, Problem, json, read_json, request_id, route, source_address};
+use vega_store::{Actor, ChangeError, Store};
+
+pub use crate::github::GithubKeys;
+use crate::github::{Feedback, Match};
+
+/// The function's name in the log.
+pub const FUNCTION: &str = "leaked-keys";
+/// Who ended the key, in its audit events.
+const ACTOR: &str = "system:leaked-keys";
+/// The longest place, in characters.
+const MAX_FOUND_AT: usize = 500;
+/// The largest report of GitHub's that we read: some thousands of matches.
+const MAX_GITHUB_BODY_BYTES: usize = 1024 * 1024;
+/// How often ending a key is tried again that met a change of it.
+const TRIES: usize = 5;
+/// All that a request may take. GitHub waits for 30 s, API Gateway for 29.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// Ends leaked keys.
+pub struct LeakedKeys<F> {
+    /// Where they live.
+    pub store: Store,
+    /// Who may report for GitHub; `None` turns that route off.
+    pub github: Option<SigningKeys<F, GithubKeys>>,
+}
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    /// Of every HTTP function.
+    pub http: vega_http::Settings,
+    /// Where the table is.
+    pub store: vega_store::Settings,
+    /// `VEGA_KEYS_TABLE`.
+    pub table: String,
+    /// `VEGA_GITHUB_KEYS_URL`: where GitHub publishes the keys that it signs its reports with. Left out: no such reports.
+    pub github_keys_url: Option<String>,
+}
+
+impl Config {
+    /// # Errors
+    /// Names all that is missing or nonsense.
+    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(lookup);
+        let table = environment.required("VEGA_KEYS_TABLE", text);
+        let github = environment.optional("VEGA_GITHUB_KEYS_URL", None, |url| {
+            // Over plain HTTP, whoever sits on the line would sign the reports.
+            let is_safe = url.starts_with("https://") || is_emulator(url);
+            is_safe.then(|| Some(url.to_owned())).ok_or("expected an https:// URL")
+        });
+        let http = vega_http::Settings::read(FUNCTION, &mut environment);
+        let store = vega_store::Settings::read(&mut environment);
+        let config = http.zip(store).zip(table.zip(github));
+        environment.finish(config.map(|((http, store), (table, github_keys_url))| Self {
+            http,
+            store,
+            table,
+            github_keys_url,
+        }))
+    }
+}
+
+/// `POST /v1/leaked-keys`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Report {
+    key: String,
+    #[serde(default)]
+    found_at: String,
+}
+
+impl<F: FetchKeySet> LeakedKeys<F> {
+    /// Answers a request at `now`.
+    ///
+    /// # Errors
+    /// A problem with a stable code. After a 503 some of what was reported may have ended: reporting again is safe.
+    pub async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
+        tokio::time::timeout(DEADLINE, self.answer(request, now))
+            .await
+            .unwrap_or_else(|elapsed| Err(Problem::fault("deadline", &elapsed)))
+    }
+
+    async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
+        match (route(request).as_str(), &self.github) {
+            ("POST /v1/leaked-keys", _) => self.report(request, now).await,
+            ("POST /v1/leaked-keys/github", Some(github)) => self.report_of_github(request, github, now).await,
+            _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+        }
+    }
+
+    async fn report(&self, request: &Request, now: Timestamp) -> Answer {
+        let report: Report = read_json(request)?;
+        if report.found_at.chars().count() > MAX_FOUND_AT || report.found_at.contains(char::is_control) {
+            let detail = format!("found_at: expected a line of at most {MAX_FOUND_AT} characters.");
+            return Err(Problem::new(422, "invalid_value", detail));
+        }
+        self.end(&report.key, &report.found_at, request, now).await?;
+        let mut response = http::Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::ACCEPTED;
+        Ok(response)
+    }
+
+    async fn report_of_github(&self, request: &Request, github: &SigningKeys<F, GithubKeys>, now: Timestamp) -> Answer {
+        let body: &[u8] = match request.body() {
+            Body::Text(text) => text.as_bytes(),
+            Body::Binary(bytes) => bytes,
+            _ => &[],
+        };
+        if body.len() > MAX_GITHUB_BODY_BYTES {
+            let detail = format!("The body has more than {MAX_GITHUB_BODY_BYTES} bytes.");
+            return Err(Problem::new(413, "body_too_large", detail));
+        }
+        // Nothing of the body is read before its signature is good.
+        let unsigned = || Problem::new(400, "invalid_signature", "The body is not signed by a key of GitHub's.");
+        let identifier = one_header(request, "github-public-key-identifier").ok_or_else(unsigned)?;
+        let signature = one_header(request, "github-public-key-signature").ok_or_else(unsigned)?;
+        let key = github.key(identifier, now).await.map_err(|fault| unavailable(&fault))?.ok_or_else(unsigned)?;
+        if !key.signed(body, signature) {
+            return Err(unsigned());
+        }
+        let matches: Vec<Match> = serde_json::from_slice(body)
+            .map_err(|_| Problem::new(400, "invalid_body", "The body is not a list of matches, as GitHub sends it."))?;
+        let mut feedback = Vec::new();
+        for found in matches {
+            let place = found.found_at().chars().filter(|letter| !letter.is_control()).take(MAX_FOUND_AT).collect();
+            let place: String = place;
+            let is_ours = self.end(&found.token, &place, request, now).await?;
+            feedback.push(Feedback::new(found, is_ours));
+        }
+        json(200, &feedback)
+    }
+
+    /// Ends a key, if `text` is one that could still be used. Whether it is, or was, a key of ours.
+    async fn end(&self, text: &str, found_at: &str, request: &Request, now: Timestamp) -> Result<bool, Problem> {
+        let Ok(key) = text.parse::<ApiKey>() else { return Ok(false) };
+        let actor = Actor {
+            id: format!("{ACTOR}: {found_at}"),
+            address: source_address(request),
+            request_id: request_id(request),
+        };
+        for _ in 0..TRIES {
+            let found = self.store.find(key.id()).await.map_err(|fault| unavailable(&fault))?;
+            let Some(record) =
+                found.filter(|record| record.digest_version == DIGEST_VERSION && record.digest.matches(&key))
+            else {
+                return Ok(false);
+            };
+            if record.status == KeyStatus::Revoked || record.expires_at.is_some_and(|end| now >= end) {
+                return Ok(true);
+            }
+            match self.store.revoke(&record, &actor, now).await {
+                Ok(_) => return Ok(true),
+                // No change of the key may outrun its end
+                Err(ChangeError::Conflict) => {}
+                Err(ChangeError::Fault(fault)) => return Err(unavailable(&fault)),
+            }
+        }
+        Err(Problem::fault("revoke_contended", &"the key changed at every try"))
+    }
+}
+
+/// A header that stands exactly once: of two, which one counts is not ours to guess.
+fn one_header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let mut values = request.headers().get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+fn unavailable(fault: &Fault) -> Problem {
+    Problem::fault(fault.code(), &fault.chain())
+}

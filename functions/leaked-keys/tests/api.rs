@@ -1,0 +1,300 @@
+//! The HTTP contract of leaked keys, against a real `DynamoDB` API, with GitHub's part played by a key of the test's own.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::error::Error;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use leaked_keys::{Config, LeakedKeys};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use vega_auth::{
+    ApiKey, DIGEST_VERSION, FetchKeySet, FindKey as _, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp,
+};
+use vega_store::testing::TestDatabase;
+use vega_store::{Actor, Store};
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+const PLACE: &str = "https://example.com/commit/1";
+
+/// GitHub's document of keys; `None` is an outage.
+#[derive(Clone)]
+struct Published(Arc<Mutex<Option<String>>>);
+
+impl FetchKeySet for Published {
+    async fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+        self.0.lock().unwrap().clone().map(String::into_bytes).ok_or_else(|| "down".into())
+    }
+}
+
+struct Github {
+    key: EcdsaKeyPair,
+    published: Published,
+}
+
+impl Github {
+    fn new() -> Self {
+        let random = SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref(), &random).unwrap();
+        let prefix = STANDARD.decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA=").unwrap();
+        let der = [&prefix[..], key.public_key().as_ref()].concat();
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
+        let published =
+            json!({ "public_keys": [{ "key_identifier": "k1", "key": pem, "is_current": true }] }).to_string();
+        Self { key, published: Published(Arc::new(Mutex::new(Some(published)))) }
+    }
+
+    fn sign(&self, body: &str) -> String {
+        STANDARD.encode(self.key.sign(&SystemRandom::new(), body.as_bytes()).unwrap())
+    }
+}
+
+struct Api {
+    keys: LeakedKeys<Published>,
+    github: Github,
+    database: TestDatabase,
+}
+
+impl Api {
+    async fn start() -> Self {
+        let (database, github) = (TestDatabase::start().await, Github::new());
+        let keys = LeakedKeys { store: database.store(), github: Some(SigningKeys::of(github.published.clone())) };
+        Self { keys, github, database }
+    }
+
+    async fn post(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+        let mut all = json!({ "content-type": ["application/json"] });
+        for (name, value) in headers {
+            let values = all.as_object_mut().unwrap().entry(*name).or_insert(json!([])).as_array_mut().unwrap();
+            values.push(json!(value));
+        }
+        let event = json!({
+            "resource": path, "path": path, "httpMethod": "POST", "headers": {}, "multiValueHeaders": all,
+            "queryStringParameters": null, "multiValueQueryStringParameters": null, "pathParameters": null,
+            "stageVariables": null, "body": body, "isBase64Encoded": false,
+            "requestContext": {
+                "resourcePath": path, "httpMethod": "POST", "requestId": "request-1", "stage": "live",
+                "identity": { "sourceIp": "192.0.2.7" },
+            },
+        });
+        let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+        let response = match self.keys.handle(&request, NOW).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        };
+        let body = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
+        (response.status().as_u16(), body)
+    }
+
+    async fn report(&self, key: &str) -> (u16, Value) {
+        self.post("/v1/leaked-keys", &json!({ "key": key, "found_at": PLACE }).to_string(), &[]).await
+    }
+
+    async fn report_of_github(&self, body: &str) -> (u16, Value) {
+        let signature = self.github.sign(body);
+        let headers = [("Github-Public-Key-Identifier", "k1"), ("Github-Public-Key-Signature", &signature)];
+        self.post("/v1/leaked-keys/github", body, &headers).await
+    }
+
+    async fn status(&self, key: &ApiKey) -> KeyStatus {
+        self.keys.store.find(key.id()).await.unwrap().unwrap().status
+    }
+}
+
+fn key(secret: u8) -> ApiKey {
+    ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [secret; 32]))
+}
+
+async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) {
+    let mut record = KeyRecord {
+        id: key.id(),
+        owner: "user-1".into(),
+        owner_username: "ada".into(),
+        digest: key.digest(),
+        digest_version: DIGEST_VERSION,
+        status: KeyStatus::Active,
+        name: "ci".into(),
+        description: String::new(),
+        groups: Groups::known(["user"]),
+        scopes: vec![],
+        cidrs: vec![],
+        created_at: NOW.plus(-100),
+        expires_at: None,
+        revoked_at: None,
+        rotated_from: None,
+        rotated_to: None,
+        version: 1,
+        last_use: None,
+    };
+    change(&mut record);
+    let actor = Actor { id: "user-1".into(), address: "192.0.2.1".into(), request_id: "request-0".into() };
+    store.create(&record, 5, &actor).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_anybody_hands_in_ends_and_its_audit_event_says_where_it_was_found() {
+    let api = Api::start().await;
+    make(&api.keys.store, &key(1), |_| {}).await;
+    assert_eq!(api.report(key(1).expose()).await, (202, Value::Null));
+    let record = api.keys.store.find(key(1).id()).await.unwrap().unwrap();
+    assert_eq!((record.status, record.revoked_at), (KeyStatus::Revoked, Some(NOW)));
+    let dump = api.database.dump().await;
+    let event = dump.lines().find(|line| line.contains("system:leaked-keys")).unwrap();
+    for part in [PLACE, "system:leaked-keys", "192.0.2.7", "request-1"] {
+        assert!(event.contains(part), "{event}");
+    }
+    assert!(!dump.contains(key(1).expose()));
+}
+
+#[tokio::test]
+async fn the_answer_is_the_same_whether_it_was_a_key_or_not_and_only_the_whole_key_ends_one() {
+    let api = Api::start().await;
+    make(&api.keys.store, &key(1), |_| {}).await;
+    let typo = key(1).expose().replace("vk_7", "vk_8");
+    for text in ["", "vk_", "some_token", &typo, key(2).expose(), &format!("{} ", key(1).expose())] {
+        assert_eq!(api.report(text).await, (202, Value::Null));
+    }
+    let record = api.keys.store.find(key(1).id()).await.unwrap().unwrap();
+    assert_eq!((record.status, record.version), (KeyStatus::Active, 1));
+    for _ in 0..2 {
+        assert_eq!(api.report(key(1).expose()).await, (202, Value::Null));
+        assert_eq!(api.status(&key(1)).await, KeyStatus::Revoked);
+    }
+    let dump = api.database.dump().await;
+    assert_eq!(dump.matches("system:leaked-keys").count(), 1, "the second report changes nothing");
+}
+
+#[tokio::test]
+async fn a_disabled_key_ends_too_since_it_could_come_back_and_one_that_ended_stays_as_it_is() {
+    for (change, expected) in [
+        (
+            Box::new(|record: &mut KeyRecord| record.status = KeyStatus::Disabled) as Box<dyn FnOnce(&mut KeyRecord)>,
+            true,
+        ),
+        (Box::new(|record: &mut KeyRecord| record.expires_at = Some(NOW.plus(1))), true),
+        (Box::new(|record: &mut KeyRecord| record.expires_at = Some(NOW)), false),
+    ] {
+        let api = Api::start().await;
+        make(&api.keys.store, &key(1), change).await;
+        assert_eq!(api.report(key(1).expose()).await.0, 202);
+        assert_eq!(api.status(&key(1)).await == KeyStatus::Revoked, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_is_not_well_formed_is_refused_and_not_repeated() {
+    let api = Api::start().await;
+    let key = key(1);
+    let text = key.expose();
+    for (body, status, error) in [
+        ("{".to_owned(), 400, "invalid_body"),
+        (json!({}).to_string(), 400, "invalid_body"),
+        (json!([text]).to_string(), 400, "invalid_body"),
+        (json!({ "key": [text] }).to_string(), 400, "invalid_body"),
+        (json!({ "key": text, "owner": "user-1" }).to_string(), 400, "invalid_body"),
+        (json!({ "key": text, "found_at": "x".repeat(501) }).to_string(), 422, "invalid_value"),
+        (json!({ "key": text, "found_at": "two\nlines" }).to_string(), 422, "invalid_value"),
+        (json!({ "key": "x".repeat(20_000) }).to_string(), 413, "body_too_large"),
+    ] {
+        let (seen, problem) = api.post("/v1/leaked-keys", &body, &[]).await;
+        assert_eq!((seen, problem["error"].as_str()), (status, Some(error)), "{body}");
+        assert!(!problem.to_string().contains(text));
+    }
+    let longest = json!({ "key": "x", "found_at": "é".repeat(500) }).to_string();
+    assert_eq!(api.post("/v1/leaked-keys", &longest, &[]).await.0, 202);
+}
+
+#[tokio::test]
+async fn what_github_reports_under_its_signature_ends_and_it_is_told_which_were_keys() {
+    let api = Api::start().await;
+    make(&api.keys.store, &key(1), |_| {}).await;
+    let body = json!([
+        { "token": key(1).expose(), "type": "vega_key", "url": PLACE, "source": "content" },
+        { "token": key(2).expose(), "type": "vega_key", "url": "", "source": "commit" },
+        { "token": "some_token", "type": "vega_key", "url": "", "source": "commit" },
+        { "token": key(1).expose(), "type": "vega_key", "url": "", "source": "gist_content", "a_new_member": 1 },
+    ])
+    .to_string();
+    let label = |token: &str, label| json!({ "token_raw": token, "token_type": "vega_key", "label": label });
+    let expected = json!([
+        label(key(1).expose(), "true_positive"),
+        label(key(2).expose(), "false_positive"),
+        label("some_token", "false_positive"),
+        label(key(1).expose(), "true_positive"),
+    ]);
+    assert_eq!(api.report_of_github(&body).await, (200, expected.clone()));
+    assert_eq!(api.status(&key(1)).await, KeyStatus::Revoked);
+    let dump = api.database.dump().await;
+    assert!(dump.contains(PLACE) && dump.matches("system:leaked-keys").count() == 1);
+    assert_eq!(api.report_of_github(&body).await, (200, expected), "a retry is told the same");
+    assert_eq!(api.report_of_github("[]").await, (200, json!([])));
+}
+
+#[tokio::test]
+async fn a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing() {
+    let api = Api::start().await;
+    make(&api.keys.store, &key(1), |_| {}).await;
+    let body = json!([{ "token": key(1).expose(), "type": "vega_key", "url": "", "source": "" }]).to_string();
+    let (good, other) = (api.github.sign(&body), Github::new().sign(&body));
+    let (identifier, signature) = ("Github-Public-Key-Identifier", "Github-Public-Key-Signature");
+    for headers in [
+        vec![],
+        vec![(identifier, "k1")],
+        vec![(signature, &*good)],
+        vec![(identifier, "k2"), (signature, &good)],
+        vec![(identifier, "k1"), (signature, &other)],
+        vec![(identifier, "k1"), (signature, "")],
+        vec![(identifier, "k1"), (signature, &good), (signature, &good)],
+        vec![(identifier, "k1"), (identifier, "k2"), (signature, &good)],
+    ] {
+        let (status, problem) = api.post("/v1/leaked-keys/github", &body, &headers).await;
+        assert_eq!((status, &problem["error"]), (400, &json!("invalid_signature")), "{headers:?}");
+    }
+    // signed, and changed on the way
+    let changed =
+        api.post("/v1/leaked-keys/github", &format!("{body} "), &[(identifier, "k1"), (signature, &good)]).await;
+    assert_eq!(changed.0, 400);
+    // signed, and not a list of matches
+    assert_eq!(api.report_of_github("{}").await.1["error"], "invalid_body");
+    let huge = " ".repeat(1024 * 1024 + 1);
+    assert_eq!(api.report_of_github(&huge).await.0, 413);
+    assert_eq!(api.status(&key(1)).await, KeyStatus::Active);
+}
+
+#[tokio::test]
+async fn without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off_there_is_no_such_route() {
+    let mut api = Api::start().await;
+    *api.github.published.0.lock().unwrap() = None;
+    assert_eq!(api.report_of_github("[]").await.0, 503);
+    api.keys.github = None;
+    assert_eq!(api.report_of_github("[]").await.0, 404);
+}
+
+#[tokio::test]
+async fn without_the_table_a_key_that_could_be_one_is_a_fault_and_the_reporter_knows_to_try_again() {
+    let api = Api::start().await;
+    api.database.stop();
+    assert_eq!(api.report(key(1).expose()).await.0, 503);
+    assert_eq!(api.report("some_token").await.0, 202, "which anybody can tell offline");
+}
+
+#[test]
+fn githubs_keys_are_taken_over_https_only() {
+    let problems = |url: &str| {
+        let lookup = |name: &str| match name {
+            "VEGA_GITHUB_KEYS_URL" => Some(url.to_owned()),
+            "VEGA_CORS_ALLOWED_ORIGIN" => None,
+            _ => Some("text".into()),
+        };
+        Config::load(lookup).map_or_else(|error| error.0, |_| Vec::new())
+    };
+    for good in ["", "https://api.github.com/meta/public_keys/secret_scanning", "http://127.0.0.1:8612/keys"] {
+        assert!(problems(good).is_empty(), "{good}");
+    }
+    for bad in ["http://api.github.com/keys", "api.github.com", "file:///keys"] {
+        assert_eq!(problems(bad), ["VEGA_GITHUB_KEYS_URL: expected an https:// URL"]);
+    }
+}
