@@ -3,7 +3,7 @@ PORT ?= 8000
 VENV := local/.venv
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint unit end-to-end build logs token reset deploy lock clean
+.PHONY: dev test lint unit end-to-end build dashboard logs token reset deploy lock clean
 .DELETE_ON_ERROR:
 
 dev: tools
@@ -11,20 +11,21 @@ dev: tools
 
 test: lint unit end-to-end ## everything CI checks
 
-lint: tools
+lint: tools dashboard
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
+	cd dashboard && npm run -s check
 
-unit:
+unit: dashboard
 	cargo test --workspace --locked
 
-end-to-end: tools ## both providers, each on a fresh local stack
+end-to-end: tools dashboard ## both providers, each on a fresh local stack
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test $(PWD)/$(VENV)/tools/bin/pytest tests
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test $(PWD)/$(VENV)/tools/bin/pytest tests
 
-build: tools ## what a deployment uploads
+build: tools dashboard ## what a deployment uploads
 	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam build
 
 deploy: build ## to AWS; asks what it needs to know
@@ -46,6 +47,19 @@ lock: tools ## renew the pinned Python packages from local/*.in
 
 .PHONY: tools
 tools: prerequisites $(VENV)/tools/ready $(VENV)/ministack/ready
+
+# The page, which functions/dashboard makes part of its binary.
+dashboard: prerequisites dashboard/dist/index.html
+
+dashboard/dist/index.html: dashboard/node_modules/ready $(shell find dashboard/src -type f) \
+  $(addprefix dashboard/,index.html package.json svelte.config.js tsconfig.json vite.config.ts)
+	@echo "building the dashboard"
+	@cd dashboard && npm run -s build -- --logLevel warn
+
+dashboard/node_modules/ready: dashboard/package-lock.json
+	@echo "installing the dashboard's packages (once)"
+	@cd dashboard && npm ci --silent --ignore-scripts
+	@touch $@
 
 .PHONY: prerequisites
 prerequisites:

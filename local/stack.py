@@ -101,8 +101,9 @@ def fingerprint(*parts: str) -> str:
 def sources() -> str:
     """Changes when anything does that a build depends on."""
     files = [ROOT / "template.yaml", ROOT / "Cargo.toml", ROOT / "Cargo.lock"]
-    for folder in ("functions", "shared"):
-        files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and "tests" not in path.parts)
+    unbuilt = {"tests", "node_modules", "dist"}
+    for folder in ("functions", "shared", "dashboard"):
+        files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and unbuilt.isdisjoint(path.parts))
     return fingerprint(*(f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files))
 
 
@@ -133,6 +134,7 @@ def build() -> str:
         print("  build: nothing changed")
         return wanted
     marker.unlink(missing_ok=True)
+    run("build the dashboard", ["make", "--silent", "dashboard"], STATE / "dashboard.log")
     run("build the functions (minutes the first time)", ["sam", "build", "--region", REGION], STATE / "build.log")
     marker.write_text(wanted)
     return wanted
@@ -354,7 +356,7 @@ def what_to_try(stack: Stack) -> str:
         )
         sign_in = f"TOKEN=$(make -s token EMAIL=user@example.com PORT={stack.port})"
     return f"""
-Ready: {stack.url}   (Ctrl-C stops it; `make logs` shows what was decided, in another terminal)
+Ready: {stack.url}/api-keys is the page, {stack.url} the API   (Ctrl-C stops it; `make logs` shows what was decided)
 {who}
 Paste into another terminal, in this folder (jq reads the answers):
 

@@ -77,11 +77,12 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
         "LeakedKeysFunction": ["PutItem", "Query", "UpdateItem"],
         "MeFunction": [],
         "ProjectsFunction": [],
+        "DashboardFunction": [],
         "LoginDebugFunction": [],
     }
 
 
-def test_every_route_has_the_authorizer_but_those_of_the_login_and_of_leaked_keys():
+def test_every_route_has_the_authorizer_but_those_of_the_login_of_leaked_keys_and_of_the_page():
     auth = RESOURCES["Api"]["Properties"]["Auth"]
     assert auth["DefaultAuthorizer"] in auth["Authorizers"]
     open_routes = {
@@ -90,7 +91,10 @@ def test_every_route_has_the_authorizer_but_those_of_the_login_and_of_leaked_key
         for event in resource.get("Properties", {}).get("Events", {}).values()
         if event["Properties"].get("Auth", {}).get("Authorizer") == "NONE"
     }
-    assert open_routes == {"/v1/auth/login", "/v1/auth/refresh", "/v1/leaked-keys", "/v1/leaked-keys/github"}
+    assert open_routes == {
+        "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/config", "/api-keys", "/api-keys/{file+}",
+        "/v1/leaked-keys", "/v1/leaked-keys/github",
+    }
 
 
 def test_what_anybody_may_call_on_aws_is_limited_in_rate():

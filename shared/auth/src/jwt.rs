@@ -90,7 +90,8 @@ impl UserPool {
         format!("{endpoint}/{}/.well-known/jwks.json", self.pool_id)
     }
 
-    fn endpoint(&self) -> String {
+    /// Where the pool's API is.
+    pub fn endpoint(&self) -> String {
         // China's regions have a domain of their own; see "Amazon Cognito user pools endpoints" in the AWS general reference.
         let domain = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         format!("https://cognito-idp.{}.{domain}", self.region)

@@ -74,8 +74,8 @@ where
 pub fn answer(settings: &Settings, answer: Answer) -> Response<Body> {
     let mut response = answer.unwrap_or_else(Problem::into_response);
     let headers = response.headers_mut();
-    // Everything here depends on who asks.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What depends on who asks must not be kept; what doesn't says so itself.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, settings.cors_allowed_origin.clone());
     headers.insert(

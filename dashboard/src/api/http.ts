@@ -1,0 +1,66 @@
+/** An RFC 9457 problem of the API. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly error: string,
+    readonly detail: string,
+    readonly retryAfter?: number,
+  ) {
+    super(detail);
+  }
+}
+
+/** The API did not answer at all. */
+export class Unreachable extends Problem {
+  constructor() {
+    super(
+      0,
+      "unreachable",
+      navigator.onLine ? "The API did not answer. Try again in a moment." : "You are offline. Try again when you are connected.",
+    );
+  }
+}
+
+export type Answer<T> = { ok: true; status: number; body: T; etag: string | null } | { ok: false; problem: Problem };
+
+export interface Call {
+  method?: "GET" | "POST" | "PATCH" | "DELETE";
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+/** One request. Whatever comes back that is not what the API says is a problem, never an exception. */
+export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {} }: Call = {}): Promise<Answer<T>> {
+  let answer: Response;
+  let text: string;
+  try {
+    answer = await fetch(url, {
+      method,
+      headers: { accept: "application/json", ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+      body: body === undefined ? null : JSON.stringify(body),
+      cache: "no-store",
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+      redirect: "error",
+      signal: AbortSignal.timeout(30_000),
+    });
+    text = await answer.text();
+  } catch {
+    return { ok: false, problem: new Unreachable() };
+  }
+  const json = parsed(text);
+  if (answer.ok && (json !== undefined || answer.status === 204)) {
+    return { ok: true, status: answer.status, body: json as T, etag: answer.headers.get("etag") };
+  }
+  const { error = "unknown", detail = `The API answered ${answer.status}. Try again in a moment.` } = (json ?? {}) as Partial<Problem>;
+  const seconds = Number(answer.headers.get("retry-after") ?? Number.NaN);
+  return { ok: false, problem: new Problem(answer.status, error, detail, Number.isFinite(seconds) ? seconds : undefined) };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

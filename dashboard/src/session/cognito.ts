@@ -1,0 +1,185 @@
+import { confirmResetPassword, confirmSignIn, resetPassword, signIn, signOut, type SignInOutput } from "@aws-amplify/auth";
+import { cognitoUserPoolsTokenProvider } from "@aws-amplify/auth/cognito";
+import { Amplify } from "@aws-amplify/core";
+import { Unreachable } from "../api/http";
+import { Refusal, SessionEnded, TokenHolder, type Choice, type Session, type SignInConfig, type Step } from "./session";
+
+/** Provider `cognito`: SRP straight to the user pool, so that the password is sent to nobody. */
+export class CognitoSession implements Session {
+  readonly #tokens = new TokenHolder(() => this.#renew());
+
+  constructor(config: Extract<SignInConfig, { provider: "cognito" }>) {
+    const Auth = {
+      Cognito: {
+        userPoolId: config.user_pool_id,
+        userPoolClientId: config.app_client_id,
+        ...(config.user_pool_endpoint === undefined ? {} : { userPoolEndpoint: config.user_pool_endpoint }),
+      },
+    };
+    cognitoUserPoolsTokenProvider.setAuthConfig(Auth);
+    cognitoUserPoolsTokenProvider.setKeyValueStorage(new Memory());
+    Amplify.configure({ Auth }, { Auth: { tokenProvider: cognitoUserPoolsTokenProvider } });
+  }
+
+  async signIn(email: string, password: string): Promise<Step> {
+    // What an earlier session left behind would be refused as "already signed in".
+    this.#tokens.drop();
+    await cognitoUserPoolsTokenProvider.tokenOrchestrator.clearTokens();
+    return this.#step(() => signIn({ username: email, password, options: { authFlowType: "USER_SRP_AUTH" } }), email);
+  }
+
+  confirm(answer: string): Promise<Step> {
+    return this.#step(() => confirmSignIn({ challengeResponse: answer }));
+  }
+
+  async forgot(email: string): Promise<Step> {
+    const { nextStep } = await refusing(() => resetPassword({ username: email }));
+    return { kind: "reset", destination: nextStep.codeDeliveryDetails?.destination };
+  }
+
+  async reset(email: string, code: string, password: string): Promise<void> {
+    await refusing(() => confirmResetPassword({ username: email, confirmationCode: code, newPassword: password }));
+  }
+
+  accessToken(): Promise<string> {
+    return this.#tokens.token();
+  }
+
+  freshToken(refused: string): Promise<string> {
+    return this.#tokens.token(refused);
+  }
+
+  async signOut(): Promise<void> {
+    this.#tokens.drop();
+    await signOut(); // revokes the refresh token, and the access tokens that came of it
+  }
+
+  async #step(call: () => Promise<SignInOutput>, email?: string): Promise<Step> {
+    try {
+      const { nextStep } = await refusing(call);
+      return await this.#next(nextStep, email);
+    } finally {
+      forgetPersistedStep();
+    }
+  }
+
+  async #next(next: SignInOutput["nextStep"], email: string | undefined): Promise<Step> {
+    switch (next.signInStep) {
+      case "DONE": {
+        const tokens = await cognitoUserPoolsTokenProvider.getTokens();
+        if (!tokens) throw new Refusal("Cognito signed you in without a token. Try again.");
+        this.#tokens.hold(tokens.accessToken.toString());
+        return { kind: "signed-in" };
+      }
+      case "CONFIRM_SIGN_IN_WITH_NEW_PASSWORD_REQUIRED":
+        return { kind: "new-password" };
+      case "CONFIRM_SIGN_IN_WITH_TOTP_CODE":
+        return { kind: "code", from: "app" };
+      case "CONFIRM_SIGN_IN_WITH_EMAIL_CODE":
+        return { kind: "code", from: "email", destination: next.codeDeliveryDetails?.destination };
+      case "CONFIRM_SIGN_IN_WITH_SMS_CODE":
+        return { kind: "code", from: "sms", destination: next.codeDeliveryDetails?.destination };
+      case "CONTINUE_SIGN_IN_WITH_MFA_SELECTION":
+      case "CONTINUE_SIGN_IN_WITH_MFA_SETUP_SELECTION":
+        return { kind: "choose", options: (next.allowedMFATypes ?? []).map(choice) };
+      case "CONTINUE_SIGN_IN_WITH_TOTP_SETUP": {
+        const { sharedSecret, getSetupUri } = next.totpSetupDetails;
+        return { kind: "set-up-app", secret: sharedSecret, link: getSetupUri("Vega", email).toString() };
+      }
+      case "RESET_PASSWORD":
+        if (email === undefined) throw new Refusal("Your password must be reset: use “Forgot your password?”.");
+        return this.forgot(email);
+      case "CONFIRM_SIGN_UP":
+        throw new Refusal("Your account is not confirmed yet. Follow the link or code that you were sent, or ask whoever invited you.");
+      default:
+        throw new Refusal("Your account wants a way to sign in that this page doesn't have. Ask whoever runs it.");
+    }
+  }
+
+  async #renew(): Promise<string> {
+    let tokens;
+    try {
+      tokens = await cognitoUserPoolsTokenProvider.getTokens({ forceRefresh: true });
+    } catch (error) {
+      if (isNetwork(error)) throw new Unreachable();
+      if (isThrottling(error)) throw new Refusal(THROTTLED);
+      throw new SessionEnded();
+    }
+    if (!tokens) throw new SessionEnded();
+    return tokens.accessToken.toString();
+  }
+}
+
+/** Amplify's store, kept in memory. */
+class Memory {
+  readonly #items = new Map<string, string>();
+
+  async setItem(key: string, value: string): Promise<void> {
+    this.#items.set(key, value);
+  }
+  async getItem(key: string): Promise<string | null> {
+    return this.#items.get(key) ?? null;
+  }
+  async removeItem(key: string): Promise<void> {
+    this.#items.delete(key);
+  }
+  async clear(): Promise<void> {
+    this.#items.clear();
+  }
+}
+
+/** Amplify writes a half-done sign-in to sessionStorage, to survive a reload. Here nothing survives one. */
+function forgetPersistedStep(): void {
+  for (const key of Object.keys(sessionStorage)) if (key.startsWith("CognitoSignInState.")) sessionStorage.removeItem(key);
+}
+
+function choice(type: string): Choice {
+  const labels: Record<string, string> = { TOTP: "A code from an authenticator app", EMAIL: "A code by e-mail", SMS: "A code by text message" };
+  return { answer: type, label: labels[type] ?? type };
+}
+
+const THROTTLED = "Too many tries. Wait a few minutes, then try again.";
+
+/** Cognito's errors, by name, in words for a person. */
+const WORDS: Record<string, string> = {
+  UserNotFoundException: "The e-mail address or the password is wrong.",
+  CodeMismatchException: "That code is not right. Check it, or ask for a new one.",
+  EnableSoftwareTokenMFAException: "That code is not right. Check the clock of your phone, and try the next code.",
+  ExpiredCodeException: "That code has expired. Ask for a new one.",
+  InvalidPasswordException: "That password is too weak: use 12 characters or more, with capital and small letters and a digit.",
+  PasswordHistoryPolicyViolationException: "You had that password before. Choose another.",
+  PasswordResetRequiredException: "Your password must be reset: use “Forgot your password?”.",
+  UserNotConfirmedException: "Your account is not confirmed yet. Ask whoever invited you.",
+  TooManyRequestsException: THROTTLED,
+  LimitExceededException: THROTTLED,
+  TooManyFailedAttemptsException: THROTTLED,
+  CodeDeliveryFailureException: "The code could not be sent. Try again in a few minutes.",
+  SignInException: "This took too long, and the sign-in ended. Start again with your password.",
+};
+
+async function refusing<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (isNetwork(error)) throw new Refusal("Cognito, which signs you in, can't be reached. Check your connection, then try again.");
+    const { name = "", message = "" } = error as Partial<Error>;
+    throw new Refusal(name === "NotAuthorizedException" ? notAuthorized(message) : (WORDS[name] ?? `You could not be signed in (${name}). Try again.`));
+  }
+}
+
+/** One error for many things, told apart by its text alone. */
+function notAuthorized(message: string): string {
+  if (/attempts exceeded/i.test(message)) return THROTTLED;
+  if (/disabled/i.test(message)) return "This account is disabled. Ask whoever runs the API.";
+  if (/temporary password has expired/i.test(message)) return "Your temporary password has expired. Ask whoever invited you for a new one.";
+  if (/session/i.test(message)) return "This took too long, and the sign-in ended. Start again with your password.";
+  return "The e-mail address or the password is wrong.";
+}
+
+function isNetwork(error: unknown): boolean {
+  return error instanceof Error && (error.name === "NetworkError" || error instanceof TypeError);
+}
+
+function isThrottling(error: unknown): boolean {
+  return error instanceof Error && WORDS[error.name] === THROTTLED;
+}

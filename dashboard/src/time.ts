@@ -1,0 +1,29 @@
+/** Times as people read them. The page is in English, so its times are too. */
+const DAY = 86_400_000;
+const exactFormat = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+const longFormat = new Intl.DateTimeFormat("en", { dateStyle: "full", timeStyle: "short" });
+const relativeFormat = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** `Nov 24, 2026, 9:03 PM`, in the reader's time zone. */
+export const exact = (at: string): string => exactFormat.format(new Date(at));
+
+/** `Tuesday, November 24, 2026 at 9:03 PM`. */
+export const long = (at: Date): string => longFormat.format(at);
+
+/** `3 hours ago`, `in 12 days`. */
+export function relative(at: string, now: number): string {
+  const seconds = Math.round((new Date(at).getTime() - now) / 1000);
+  const distance = Math.abs(seconds);
+  // what just happened can seem to be ahead: the server's clock is not this one
+  if (distance < 45) return "now";
+  if (distance < 45 * 60) return relativeFormat.format(Math.round(seconds / 60), "minute");
+  if (distance < 22 * 3600) return relativeFormat.format(Math.round(seconds / 3600), "hour");
+  if (distance < 60 * 86_400) return relativeFormat.format(Math.round(seconds / 86_400), "day");
+  if (distance < 700 * 86_400) return relativeFormat.format(Math.round(seconds / (30.44 * 86_400)), "month");
+  return relativeFormat.format(Math.round(seconds / (365.25 * 86_400)), "year");
+}
+
+/** How long ago, in days; negative for what is ahead. */
+export const daysSince = (at: string, now: number): number => (now - new Date(at).getTime()) / DAY;
+
+export const inDays = (days: number, now: number): Date => new Date(now + days * DAY);

@@ -1,0 +1,114 @@
+/** Chromium on the page of a running stack, with nothing between them. Every test gets a context of its own. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+export const base = process.env.VEGA_BASE_URL ?? "http://localhost:8000";
+export const provider = process.env.VEGA_AUTH_PROVIDER ?? "custom";
+const people = JSON.parse(process.env.VEGA_TEST_USERS ?? "{}");
+
+/** Who signs in, by group. Provider custom has one user. */
+export const person = (group = "user") =>
+  provider === "custom" ? { email: "debug@example.com", password: "vega-debug-password" } : people[group];
+
+const executablePath = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
+  (path) => path && existsSync(path),
+);
+
+export async function launch() {
+  assert.ok(executablePath, "no Chromium: apt-get install chromium, or set CHROMIUM to where it is");
+  return chromium.launch({
+    executablePath,
+    args: [
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync",
+    ],
+  });
+}
+
+/** A page whose every error is a failure: in the console, in the script, against the policy. */
+export async function open(browser, { path = "/api-keys", context, ...options } = {}) {
+  context ??= await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"], ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  const wrong = [];
+  page.on("pageerror", (error) => wrong.push(`script: ${error.message}`));
+  page.on("console", (message) => {
+    // A status of 400 or more is written there by the browser itself; the tests look at what the page makes of it.
+    if (message.type() === "error" && !/^Failed to load resource/.test(message.text())) wrong.push(`console: ${message.text()}`);
+  });
+  await page.addInitScript(() => {
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+  });
+  await page.goto(`${base}${path}`);
+  page.wrong = async () => [...wrong, ...(await page.evaluate(() => window.violations)).map((violation) => `policy: ${violation}`)];
+  return page;
+}
+
+export async function fillSignIn(page, { email, password }) {
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password", { exact: true }).fill(password);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+}
+
+export async function signIn(page, group) {
+  await fillSignIn(page, person(group));
+  await page.getByRole("heading", { level: 1, name: /API key/ }).waitFor();
+}
+
+/** No violation of WCAG 2.2 AA, nor of what axe holds to be good practice, light and dark. axe comes in by the debugger. */
+export async function accessible(page, state) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await page.evaluate(axeSource);
+    const found = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+    const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`);
+    assert.deepEqual(violations, [], `${state}, ${colorScheme}`);
+  }
+}
+
+/** Nothing sticks out to the right, at any width the page is used at. */
+export async function fits(page, state) {
+  const size = page.viewportSize();
+  for (const width of [320, 640, 1280]) {
+    await page.setViewportSize({ width, height: 800 });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= width, `${state}: ${wide} at ${width}`);
+  }
+  await page.setViewportSize(size);
+}
+
+/** Everywhere that a page can leave something behind. */
+export async function leftBehind(page) {
+  return page.evaluate(async () => {
+    const databases = await indexedDB.databases();
+    const stored = await Promise.all(
+      databases.map(({ name }) => new Promise((resolve, reject) => {
+        const opening = indexedDB.open(name);
+        opening.onerror = () => reject(opening.error);
+        opening.onsuccess = async () => {
+          const all = [];
+          for (const store of opening.result.objectStoreNames) {
+            all.push(await new Promise((done) => {
+              const asking = opening.result.transaction(store).objectStore(store).getAll();
+              asking.onsuccess = () => done(JSON.stringify(asking.result));
+            }));
+          }
+          resolve(all.join());
+        };
+      })),
+    );
+    const fields = [...document.querySelectorAll("input, textarea")].map((field) => field.value);
+    return {
+      localStorage: JSON.stringify(localStorage), sessionStorage: JSON.stringify(sessionStorage), indexedDB: stored.join(),
+      url: location.href, history: JSON.stringify(history.state), title: document.title, cookies: document.cookie,
+      document: document.documentElement.outerHTML, fields: fields.join(),
+    };
+  });
+}
+
+export const KEY = /vk_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}/;

@@ -1,0 +1,344 @@
+//! `/api-keys`: the page where people manage their keys, and `GET /v1/auth/config`, by which it learns how they sign in.
+//!
+//! The built page is part of the binary. Its files have the hash of their content in their names, so they are good for
+//! ever; the page itself is asked for each time. Nothing here is secret, and nobody needs to be signed in to load it.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::{Response, StatusCode};
+use lambda_http::{Body, Request};
+use serde::Serialize;
+use vega_auth::UserPool;
+use vega_auth::config::{Environment, text};
+use vega_http::{Answer, Problem, json, path_parameter, route, source_address};
+
+/// The files of the built page: the path below `dashboard/dist`, and the content. All of them are text.
+pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
+
+/// The page, and what it is told.
+pub struct Dashboard {
+    files: &'static [(&'static str, &'static str)],
+    sign_in: SignIn,
+    revocation_seconds: u32,
+    policy: HeaderValue,
+}
+
+/// `GET /v1/auth/config`: what the page is told. None of it is secret.
+#[derive(Serialize)]
+struct Config<'a> {
+    #[serde(flatten)]
+    sign_in: &'a SignIn,
+    /// Within how many seconds a revocation counts.
+    revocation_seconds: u32,
+    /// Where the caller is, as the API sees it: a key can be held to it.
+    address: String,
+}
+
+/// How people sign in. Any page that signs people in shows as much.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+enum SignIn {
+    /// `POST /v1/auth/login`, on a developer's machine.
+    Custom,
+    /// At the user pool, over SRP.
+    Cognito {
+        region: String,
+        user_pool_id: String,
+        app_client_id: String,
+        /// Where the pool is, if it isn't at AWS.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_pool_endpoint: Option<String>,
+    },
+}
+
+impl Dashboard {
+    /// Reads the provider, the pool and its endpoint where that is `cognito`, and `VEGA_AUTHORIZER_CACHE_SECONDS`.
+    pub fn read<L: Fn(&str) -> Option<String>>(
+        environment: &mut Environment<L>,
+        files: &'static [(&'static str, &'static str)],
+    ) -> Option<Self> {
+        let revocation_seconds = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", 0, str::parse);
+        let (sign_in, endpoint) = SignIn::read(environment)?;
+        let revocation_seconds = revocation_seconds?;
+        match HeaderValue::from_str(&content_security_policy(endpoint.as_deref())) {
+            Ok(policy) => Some(Self { files, sign_in, revocation_seconds, policy }),
+            Err(error) => environment.problem(format!("AWS_ENDPOINT_URL: {error}")),
+        }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// 404 for a file that is not part of this build.
+    pub fn handle(&self, request: &Request) -> Answer {
+        match route(request).as_str() {
+            "GET /v1/auth/config" => {
+                let (sign_in, revocation_seconds) = (&self.sign_in, self.revocation_seconds);
+                json(200, &Config { sign_in, revocation_seconds, address: source_address(request) })
+            }
+            // Its links are relative, so it must be loaded without the slash, under a stage as under a domain.
+            "GET /api-keys" if request.uri().path().ends_with('/') => Ok(redirect("../api-keys")),
+            "GET /api-keys" => self.file("index.html", "no-store"),
+            "GET /api-keys/{file+}" => {
+                let name = path_parameter(request, "file").unwrap_or_default();
+                self.file(&format!("api-keys/{name}"), "public, max-age=31536000, immutable")
+            }
+            _ => Err(not_found()),
+        }
+    }
+
+    fn file(&self, name: &str, caching: &'static str) -> Answer {
+        let (_, content) = self.files.iter().find(|(known, _)| *known == name).ok_or_else(not_found)?;
+        let mut response = Response::new(Body::from(*content));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(name)));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+        headers.insert(HeaderName::from_static("content-security-policy"), self.policy.clone());
+        for (name, value) in HEADERS {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Ok(response)
+    }
+}
+
+impl SignIn {
+    /// How people sign in, and the one other origin that the page talks to for it.
+    fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<(Self, Option<String>)> {
+        match environment.required("VEGA_AUTH_PROVIDER", text)?.as_str() {
+            "custom" => Some((Self::Custom, None)),
+            "cognito" => {
+                let region = environment.required("VEGA_COGNITO_REGION", text);
+                let user_pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
+                let app_client_id = environment.required("VEGA_COGNITO_APP_CLIENT_ID", text);
+                let (region, user_pool_id, app_client_id) = (region?, user_pool_id?, app_client_id?);
+                let pool = match UserPool::new(&region, &user_pool_id, &app_client_id) {
+                    Ok(pool) => pool,
+                    Err(problem) => return environment.problem(problem),
+                };
+                let name = "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER";
+                let name = if environment.get(name).is_some() { name } else { "AWS_ENDPOINT_URL" };
+                let user_pool_endpoint = environment.optional(name, None, |url| origin(url).map(Some))?;
+                let endpoint = user_pool_endpoint.clone().unwrap_or_else(|| pool.endpoint());
+                Some((Self::Cognito { region, user_pool_id, app_client_id, user_pool_endpoint }, Some(endpoint)))
+            }
+            _ => environment.problem("VEGA_AUTH_PROVIDER: expected custom or cognito"),
+        }
+    }
+}
+
+/// What every file says beside its policy.
+const HEADERS: [(&str, &str); 6] = [
+    ("strict-transport-security", "max-age=63072000"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
+];
+
+/// Nothing but our own files runs, and text never becomes script. Svelte's policy makes elements of its own templates.
+fn content_security_policy(endpoint: Option<&str>) -> String {
+    let endpoint = endpoint.map(|endpoint| format!(" {endpoint}")).unwrap_or_default();
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{endpoint}; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
+    )
+}
+
+/// An endpoint without a path: the origin that the policy names. Anything else could widen the policy.
+fn origin(url: &str) -> Result<String, &'static str> {
+    let url = url.trim_end_matches('/');
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || ".-:[]".contains(character);
+    if host.is_empty() || !host.chars().all(is_plain) {
+        return Err("expected an origin, such as http://127.0.0.1:4566");
+    }
+    Ok(url.to_owned())
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+fn redirect(location: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static(location));
+    response
+}
+
+fn not_found() -> Problem {
+    Problem::new(404, "not_found", "There is no such page. The dashboard is at /api-keys.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &[(&str, &str)] = &[
+        ("api-keys/assets/index-abc.css", "body{}"),
+        ("api-keys/assets/index-abc.js", "export{}"),
+        ("api-keys/assets/key.svg", "<svg/>"),
+        ("index.html", "<!doctype html>"),
+    ];
+    const POOL: &[(&str, &str)] = &[
+        ("VEGA_AUTH_PROVIDER", "cognito"),
+        ("VEGA_COGNITO_REGION", "us-west-1"),
+        ("VEGA_COGNITO_USER_POOL_ID", "us-west-1_abc"),
+        ("VEGA_COGNITO_APP_CLIENT_ID", "client"),
+    ];
+
+    fn dashboard(variables: &[(&str, &str)]) -> Result<Dashboard, Vec<String>> {
+        let lookup =
+            |name: &str| variables.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let mut environment = Environment::new(lookup);
+        let read = Dashboard::read(&mut environment, PAGE);
+        environment.finish(read).map_err(|error| error.0)
+    }
+
+    fn get(dashboard: &Dashboard, resource: &str, path: &str) -> Result<Response<Body>, u16> {
+        let event = serde_json::json!({
+            "httpMethod": "GET", "path": path, "resource": resource, "headers": {}, "multiValueHeaders": {},
+            "pathParameters": { "file": path.trim_start_matches("/api-keys/") }, "isBase64Encoded": false,
+            "requestContext": {
+                "stage": "live", "httpMethod": "GET", "resourcePath": resource, "identity": { "sourceIp": "192.0.2.1" }
+            }
+        });
+        let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+        dashboard.handle(&request).map_err(|problem| problem.status)
+    }
+
+    fn with(extra: (&'static str, &'static str)) -> Vec<(&'static str, &'static str)> {
+        POOL.iter().copied().chain([extra]).collect()
+    }
+
+    fn policy(variables: &[(&str, &str)]) -> String {
+        let page = get(&dashboard(variables).unwrap(), "/api-keys", "/api-keys").unwrap();
+        page.headers()["content-security-policy"].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_page_is_asked_for_each_time_and_its_files_are_kept_for_ever() {
+        let dashboard = dashboard(POOL).unwrap();
+        for (resource, path, kind, caching) in [
+            ("/api-keys", "/api-keys", "text/html; charset=utf-8", "no-store"),
+            ("/api-keys/{file+}", "/api-keys/assets/index-abc.js", "text/javascript; charset=utf-8", "immutable"),
+            ("/api-keys/{file+}", "/api-keys/assets/index-abc.css", "text/css; charset=utf-8", "immutable"),
+            ("/api-keys/{file+}", "/api-keys/assets/key.svg", "image/svg+xml", "immutable"),
+        ] {
+            let answer = get(&dashboard, resource, path).unwrap();
+            assert_eq!(answer.headers()[CONTENT_TYPE], kind);
+            assert!(answer.headers()[CACHE_CONTROL].to_str().unwrap().contains(caching), "{path}");
+            for (name, value) in HEADERS {
+                assert_eq!(answer.headers()[name], value, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_file_of_the_page_is_not_found() {
+        let dashboard = dashboard(POOL).unwrap();
+        for path in ["/api-keys/index.html", "/api-keys/../index.html", "/api-keys/assets/", "/api-keys/assets/old.js"]
+        {
+            assert_eq!(get(&dashboard, "/api-keys/{file+}", path).unwrap_err(), 404, "{path}");
+        }
+        assert_eq!(get(&dashboard, "/v1/other", "/v1/other").unwrap_err(), 404);
+    }
+
+    #[test]
+    fn a_slash_too_many_leads_to_the_page() {
+        let answer = get(&dashboard(POOL).unwrap(), "/api-keys", "/api-keys/").unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()[LOCATION]),
+            (308, &HeaderValue::from_static("../api-keys"))
+        );
+    }
+
+    #[test]
+    fn the_page_runs_its_own_files_only_and_talks_to_the_api_and_to_cognito_only() {
+        let policy = policy(POOL);
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "connect-src 'self' https://cognito-idp.us-west-1.amazonaws.com",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types svelte-trusted-html",
+        ] {
+            assert!(policy.split("; ").any(|directive| directive == part), "{part}: {policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains('*'));
+    }
+
+    #[test]
+    fn an_emulators_endpoint_takes_the_place_of_cognitos() {
+        let local = with(("AWS_ENDPOINT_URL", "http://127.0.0.1:8001/"));
+        assert!(policy(&local).contains("connect-src 'self' http://127.0.0.1:8001;"));
+        assert!(policy(&[("VEGA_AUTH_PROVIDER", "custom")]).contains("connect-src 'self';"));
+    }
+
+    #[test]
+    fn an_endpoint_cannot_widen_the_policy() {
+        for url in ["http://a; script-src *", "http://a *", "http://", "*", "http://a/b", "javascript:x", "http://a'b"]
+        {
+            let problems = dashboard(&with(("AWS_ENDPOINT_URL", url))).err().unwrap();
+            assert_eq!(problems, ["AWS_ENDPOINT_URL: expected an origin, such as http://127.0.0.1:4566"], "{url}");
+        }
+    }
+
+    #[test]
+    fn the_page_learns_how_people_sign_in() {
+        let says = |variables: &[(&str, &str)]| -> serde_json::Value {
+            let answer = get(&dashboard(variables).unwrap(), "/v1/auth/config", "/v1/auth/config").unwrap();
+            serde_json::from_slice(answer.body()).unwrap()
+        };
+        let pool = serde_json::json!({
+            "provider": "cognito", "region": "us-west-1", "user_pool_id": "us-west-1_abc", "app_client_id": "client",
+            "revocation_seconds": 0, "address": "192.0.2.1"
+        });
+        assert_eq!(says(POOL), pool);
+        assert_eq!(says(&with(("VEGA_AUTHORIZER_CACHE_SECONDS", "60")))["revocation_seconds"], 60);
+        assert_eq!(
+            says(&with(("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://localhost:1")))["user_pool_endpoint"],
+            "http://localhost:1"
+        );
+        assert_eq!(
+            says(&[("VEGA_AUTH_PROVIDER", "custom")]),
+            serde_json::json!({ "provider": "custom", "revocation_seconds": 0, "address": "192.0.2.1" })
+        );
+    }
+
+    #[test]
+    fn every_missing_variable_is_named_at_once() {
+        let problems = |variables: &[(&str, &str)]| dashboard(variables).err().unwrap_or_default().len();
+        assert_eq!(problems(&[]), 1);
+        assert_eq!(problems(&[("VEGA_AUTH_PROVIDER", "basic")]), 1);
+        assert_eq!(problems(&[("VEGA_AUTH_PROVIDER", "cognito")]), 3);
+        assert_eq!(problems(&with(("VEGA_COGNITO_USER_POOL_ID", "eu-west-1_abc"))), 1);
+        assert_eq!(problems(&with(("VEGA_AUTHORIZER_CACHE_SECONDS", "soon"))), 1);
+    }
+
+    #[test]
+    fn the_built_page_names_only_files_that_are_there_and_runs_nothing_inline() {
+        let Some((_, page)) = FILES.iter().find(|(name, _)| *name == "index.html") else {
+            return; // a debug build without the page: build.rs has warned
+        };
+        let named: Vec<_> = page.split(['"', '\'']).filter_map(|text| text.strip_prefix("./")).collect();
+        for kind in ["text/javascript", "text/css"] {
+            assert!(named.iter().any(|name| content_type(name).starts_with(kind)), "{kind}");
+        }
+        for name in named {
+            assert!(FILES.iter().any(|(known, _)| *known == name), "{name}");
+        }
+        assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains("<script>"));
+    }
+}
