@@ -1,29 +1,51 @@
-//! `GET /v1/api-keys?status=&q=&limit=&cursor=`: which keys, and which page of them.
+//! `GET /v1/api-keys?status=&q=&sort=&limit=&cursor=`: which keys, in which order, and which page of them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lambda_http::{Request, RequestExt as _};
-use serde::Serialize;
-use vega_auth::{KeyId, KeyRecord, Timestamp};
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::{Deserialize as _, Serialize};
+use vega_auth::{KeyId, KeyRecord, KeyState, Timestamp};
 use vega_http::Problem;
 
-use crate::view::{KeyView, Status};
+use crate::cursor;
+use crate::query::{Parameters, invalid};
+use crate::view::KeyView;
 
-const DEFAULT_PAGE: usize = 50;
-const MAX_PAGE: usize = 100;
+/// What a list can be asked.
+pub const PARAMETERS: [&str; 5] = ["status", "q", "sort", "limit", "cursor"];
+
+const DEFAULT_PAGE: u32 = 50;
+const MAX_PAGE: u32 = 100;
+const DEFAULT_SORT: &str = "-created_at";
 
 /// What the query asks for.
-pub struct Query {
-    status: Option<Status>,
+pub struct Query<'a> {
+    /// What list this is: a cursor is good for this one alone.
+    list: [&'a str; 5],
+    status: Option<KeyState>,
     /// Part of a name in any case, or the beginning of an id.
     text: Option<String>,
+    by: Attribute,
+    descending: bool,
     page: usize,
-    after: Option<Position>,
+    after: Option<Place>,
 }
 
-/// The last key of a page: newest first, and by id within a second.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Position(Timestamp, KeyId);
+#[derive(Clone, Copy)]
+enum Attribute {
+    CreatedAt,
+    Name,
+    LastUsedAt,
+    ExpiresAt,
+}
+
+/// Where a key stands in the order: by what is asked for, and by id where that is equal.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(Value, KeyId);
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    Number(i64),
+    Text(String),
+}
 
 /// A page of keys.
 #[derive(Serialize)]
@@ -32,44 +54,63 @@ pub struct Page {
     next_cursor: Option<String>,
 }
 
-impl Query {
+impl<'a> Query<'a> {
+    /// What the parameters ask of the keys of `owner`.
+    ///
     /// # Errors
     /// 400 with the parameter that is not good.
-    pub fn read(request: &Request) -> Result<Self, Problem> {
-        let parameters = request.query_string_parameters();
-        let one = |name: &str| parameters.first(name).filter(|value| !value.is_empty());
-        let known = ["status", "q", "limit", "cursor"];
-        if parameters.iter().any(|(name, _)| !known.contains(&name)) {
-            return Err(invalid(&format!("the parameters are {}", known.join(", "))));
-        }
+    pub fn read(parameters: &'a Parameters, owner: &'a str) -> Result<Self, Problem> {
+        let one = |name: &str| parameters.one(name);
+        let sort = one("sort").unwrap_or(DEFAULT_SORT);
+        let (descending, name) = sort.strip_prefix('-').map_or((false, sort), |name| (true, name));
+        let by = match name {
+            "created_at" => Attribute::CreatedAt,
+            "name" => Attribute::Name,
+            "last_used_at" => Attribute::LastUsedAt,
+            "expires_at" => Attribute::ExpiresAt,
+            _ => return Err(invalid("sort: created_at, name, last_used_at or expires_at; - before it for descending")),
+        };
+        let list = ["keys", owner, one("status").unwrap_or_default(), one("q").unwrap_or_default(), sort];
         Ok(Self {
+            list,
             status: one("status")
-                .map(|name| {
-                    Status::from_name(name).ok_or_else(|| invalid("status: active, disabled, expired or revoked"))
-                })
+                .map(|name| state(name).ok_or_else(|| invalid("status: active, disabled, expired or revoked")))
                 .transpose()?,
             text: one("q").map(str::to_lowercase),
-            page: one("limit")
-                .map_or(Some(DEFAULT_PAGE), |text| text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)))
-                .ok_or_else(|| invalid(&format!("limit: 1 to {MAX_PAGE}")))?,
+            by,
+            descending,
+            page: usize::try_from(parameters.limit(DEFAULT_PAGE, MAX_PAGE)?).unwrap_or(usize::MAX),
             after: one("cursor")
-                .map(|cursor| Position::from_cursor(cursor).ok_or_else(|| invalid("cursor: take it from next_cursor")))
+                .map(|cursor| {
+                    cursor::read(&list, cursor)
+                        .and_then(|place| Place::from_text(&place, by))
+                        .ok_or_else(|| invalid("cursor: take it from next_cursor of this very query"))
+                })
                 .transpose()?,
         })
     }
 
-    /// The page of these records, which are one owner's, newest first. A cursor names a place, never an owner.
+    /// The page of these records, which are the owner's.
     pub fn page(&self, records: Vec<KeyRecord>, now: Timestamp) -> Page {
-        let mut wanted = records
+        let mut wanted: Vec<(Place, KeyRecord)> = records
             .into_iter()
-            .filter(|record| self.after.is_none_or(|after| Position::of(record) < after))
-            .filter(|record| self.status.is_none_or(|status| Status::of(record, now) == status))
-            .filter(|record| self.text.as_ref().is_none_or(|text| is_about(record, text)));
-        let page: Vec<KeyRecord> = wanted.by_ref().take(self.page).collect();
-        let has_more = wanted.next().is_some();
-        let next_cursor = page.last().filter(|_| has_more).map(|last| Position::of(last).to_cursor());
-        Page { items: page.into_iter().map(|record| KeyView::new(record, now)).collect(), next_cursor }
+            .filter(|record| self.status.is_none_or(|status| record.state(now) == status))
+            .filter(|record| self.text.as_ref().is_none_or(|text| is_about(record, text)))
+            .map(|record| (Place::of(&record, self.by), record))
+            .filter(|(place, _)| {
+                self.after.as_ref().is_none_or(|after| if self.descending { place < after } else { place > after })
+            })
+            .collect();
+        wanted.sort_by(|(a, _), (b, _)| if self.descending { b.cmp(a) } else { a.cmp(b) });
+        let more = wanted.len() > self.page;
+        wanted.truncate(self.page);
+        let next_cursor = wanted.last().filter(|_| more).map(|(place, _)| cursor::write(&self.list, &place.to_text()));
+        Page { items: wanted.into_iter().map(|(_, record)| KeyView::new(record, now)).collect(), next_cursor }
     }
+}
+
+fn state(name: &str) -> Option<KeyState> {
+    KeyState::deserialize(StrDeserializer::<ValueError>::new(name)).ok()
 }
 
 fn is_about(record: &KeyRecord, text: &str) -> bool {
@@ -77,22 +118,31 @@ fn is_about(record: &KeyRecord, text: &str) -> bool {
         || record.id.as_str().to_lowercase().starts_with(text.strip_prefix("vk_").unwrap_or(text))
 }
 
-impl Position {
-    fn of(record: &KeyRecord) -> Self {
-        Self(record.created_at, record.id)
+impl Place {
+    fn of(record: &KeyRecord, by: Attribute) -> Self {
+        let value = match by {
+            Attribute::CreatedAt => Value::Number(record.created_at.0),
+            Attribute::Name => Value::Text(record.name.to_lowercase()),
+            // Never used is before every use, and never ends after every end.
+            Attribute::LastUsedAt => Value::Number(record.last_use.as_ref().map_or(i64::MIN, |last| last.at.0)),
+            Attribute::ExpiresAt => Value::Number(record.expires_at.map_or(i64::MAX, |end| end.0)),
+        };
+        Self(value, record.id)
     }
 
-    fn to_cursor(self) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{}.{}", self.0.0, self.1))
+    fn to_text(&self) -> String {
+        match &self.0 {
+            Value::Number(number) => format!("{}.{number}", self.1),
+            Value::Text(text) => format!("{}.{text}", self.1),
+        }
     }
 
-    fn from_cursor(cursor: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (at, id) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
-        Some(Self(Timestamp(at.parse().ok()?), id.parse().ok()?))
+    fn from_text(text: &str, by: Attribute) -> Option<Self> {
+        let (id, value) = text.split_once('.')?;
+        let value = match by {
+            Attribute::Name => Value::Text(value.to_owned()),
+            Attribute::CreatedAt | Attribute::LastUsedAt | Attribute::ExpiresAt => Value::Number(value.parse().ok()?),
+        };
+        Some(Self(value, id.parse().ok()?))
     }
-}
-
-fn invalid(detail: &str) -> Problem {
-    Problem::new(400, "invalid_query", detail)
 }

@@ -47,28 +47,41 @@ impl Api {
         body: Option<String>,
         headers: &[(&str, &str)],
     ) -> Seen {
+        self.at(NOW, user, method, target, body, headers).await
+    }
+
+    async fn at(
+        &self,
+        now: Timestamp,
+        user: &str,
+        method: &str,
+        target: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> Seen {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let id = path.strip_prefix("/v1/api-keys/");
-        let resource = if id.is_some() { "/v1/api-keys/{id}" } else { path };
-        let query: Value = query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (name.to_owned(), json!([value])))
-            .collect::<serde_json::Map<_, _>>()
-            .into();
+        let (resource, id) = resource(path);
+        let mut parameters = json!({});
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            match &mut parameters[name] {
+                Value::Array(values) => values.push(json!(value)),
+                none => *none = json!([value]),
+            }
+        }
         let mut all = json!({ "content-type": "application/json" });
         for (name, value) in headers {
             all[*name] = json!(value);
         }
         let authorizer = match user.strip_prefix("key of ") {
             Some(user) => {
-                json!({ "id": user, "username": user, "groups": "user", "authenticated_by": "api_key", "key_id": "000000000000" })
+                let (user, key_id) = user.split_once(' ').unwrap_or((user, "000000000000"));
+                json!({ "id": user, "username": user, "groups": "user", "authenticated_by": "api_key", "key_id": key_id })
             }
             None => json!({ "id": user, "username": user, "groups": "user", "authenticated_by": "jwt" }),
         };
         let event = json!({
             "httpMethod": method, "path": path, "resource": resource, "headers": all, "multiValueHeaders": {},
-            "multiValueQueryStringParameters": query, "pathParameters": id.map(|id| json!({ "id": id })),
+            "multiValueQueryStringParameters": parameters, "pathParameters": id.map(|id| json!({ "id": id })),
             "body": body, "isBase64Encoded": false,
             "requestContext": {
                 "stage": "live", "requestId": "r-1", "httpMethod": method, "resourcePath": resource,
@@ -76,7 +89,7 @@ impl Api {
             }
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
-        let response = vega_http::answer(&self.http, self.keys.handle(&request, NOW).await);
+        let response = vega_http::answer(&self.http, self.keys.handle(&request, now).await);
         assert_eq!(response.headers()["cache-control"], "no-store");
         Seen {
             status: response.status().as_u16(),
@@ -108,6 +121,20 @@ fn config(changes: &[(&str, &str)]) -> Result<Config, vega_auth::config::ConfigE
         let (_, value) = changes.iter().chain(&sound).find(|(known, _)| *known == name)?;
         Some((*value).to_owned())
     })
+}
+
+/// The route that API Gateway would choose, and the id in its place.
+fn resource(path: &str) -> (String, Option<&str>) {
+    let parts: Vec<&str> = path.split('/').collect();
+    let at = parts.iter().position(|part| *part == "api-keys").map_or(usize::MAX, |at| at + 1);
+    match parts.get(at) {
+        None | Some(&"self") => (path.to_owned(), None),
+        Some(id) => {
+            let open: Vec<&str> =
+                parts.iter().enumerate().map(|(i, part)| if i == at { "{id}" } else { part }).collect();
+            (open.join("/"), Some(id))
+        }
+    }
 }
 
 fn path(key: &Value) -> String {
@@ -350,9 +377,230 @@ async fn the_list_is_filtered_searched_and_paged() {
     }
     assert_eq!(seen.len(), 4);
     assert_eq!(seen.iter().collect::<std::collections::HashSet<_>>().len(), 4, "no key twice");
-    for query in ["status=gone", "limit=0", "limit=101", "cursor=x", "owner=bob"] {
+    for query in
+        ["status=gone", "limit=0", "limit=101", "cursor=x", "owner=bob", "sort=id", "sort=--name", "limit=1&limit=2"]
+    {
         assert_eq!(api.call("ada", "GET", &format!("/v1/api-keys?{query}"), None).await.status, 400, "{query}");
     }
+}
+
+/// All pages of a list, of two items each.
+async fn pages(api: &Api, target: &str) -> Vec<Value> {
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = api.call("ada", "GET", &format!("{target}limit=2&cursor={cursor}"), None).await;
+        assert_eq!(page.status, 200, "{}", page.body);
+        let items = page.body["items"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        seen.extend(items.iter().cloned());
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = next.into(),
+            None => return seen,
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_sorted_as_asked_and_its_pages_hold_every_key_once() {
+    let api = Api::start().await;
+    for (name, days, used) in [("b", 3, Some(2)), ("A", 1, None), ("c.d", 2, Some(1)), ("é", 0, Some(3))] {
+        let body = match days {
+            0 => json!({ "name": name, "expires_at": null }),
+            days => json!({ "name": name, "expires_in_days": days }),
+        };
+        let key = api.call("ada", "POST", "/v1/api-keys", Some(body)).await.body;
+        if let Some(minutes) = used {
+            let last = LastUse { at: NOW.plus(minutes * 60), address: String::new(), user_agent: String::new() };
+            api.keys.store.note_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
+        }
+    }
+    for (sort, expected) in [
+        ("name", ["A", "b", "c.d", "é"]),
+        ("-name", ["é", "c.d", "b", "A"]),
+        ("expires_at", ["A", "c.d", "b", "é"]),
+        ("-expires_at", ["é", "b", "c.d", "A"]),
+        ("last_used_at", ["A", "c.d", "b", "é"]),
+        ("-last_used_at", ["é", "b", "c.d", "A"]),
+    ] {
+        let keys = pages(&api, &format!("/v1/api-keys?sort={sort}&")).await;
+        assert_eq!(keys.iter().map(|key| key["name"].as_str().unwrap()).collect::<Vec<_>>(), expected, "{sort}");
+    }
+    // made in one second: by id
+    let ids = async |sort: &str| -> Vec<String> {
+        pages(&api, &format!("/v1/api-keys?sort={sort}&")).await.iter().map(|key| key["id"].to_string()).collect()
+    };
+    let mut ascending = ids("created_at").await;
+    assert!(ascending.is_sorted());
+    ascending.reverse();
+    assert_eq!(ids("-created_at").await, ascending);
+    assert_eq!(pages(&api, "/v1/api-keys?").await, pages(&api, "/v1/api-keys?sort=-created_at&").await);
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_for_its_owner_and_query_alone() {
+    let api = Api::start().await;
+    for user in ["ada", "ada", "bob", "bob"] {
+        api.create(user, "ci").await;
+    }
+    let cursor = api.call("ada", "GET", "/v1/api-keys?limit=1&q=ci", None).await.body["next_cursor"].clone();
+    let cursor = cursor.as_str().unwrap();
+    for (user, query, status) in [
+        ("ada", "q=ci", 200),
+        ("ada", "q=ci&limit=7", 200),
+        ("bob", "q=ci", 400),
+        ("ada", "q=c", 400),
+        ("ada", "q=ci&sort=name", 400),
+        ("ada", "q=ci&status=active", 400),
+        ("ada", "", 400),
+    ] {
+        let seen = api.call(user, "GET", &format!("/v1/api-keys?cursor={cursor}&{query}"), None).await;
+        assert_eq!(seen.status, status, "{user} {query}: {}", seen.body);
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_a_key_leaves_an_event_that_says_who_from_where_why_and_what() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let path = path(&key);
+    for (body, reason) in [
+        (json!({ "name": "new" }), ""),
+        (json!({ "status": "disabled" }), "lost+laptop"),
+        (json!({ "status": "active", "description": "found it" }), ""),
+        (json!({ "status": "active" }), "changes+nothing"),
+    ] {
+        let seen = api.call("ada", "PATCH", &format!("{path}?reason={reason}"), Some(body)).await;
+        assert_eq!(seen.status, 200, "{}", seen.body);
+    }
+    assert_eq!(api.call("ada", "DELETE", &format!("{path}?reason=gone"), None).await.status, 204);
+    assert_eq!(api.call("ada", "DELETE", &format!("{path}?reason=again"), None).await.status, 204);
+    let events = pages(&api, &format!("{path}/events?")).await;
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["revoked", "enabled", "changed", "disabled", "changed", "created"]);
+    assert_eq!(
+        events[0],
+        json!({
+            "at": "2027-01-15T08:00:00Z", "event": "revoked", "key_id": key["id"], "actor": "ada", "actor_username": "ada",
+            "address": "192.0.2.1", "request_id": "r-1", "reason": "gone",
+            "before": {
+                "name": "new", "description": "found it", "status": "active", "groups": ["user"], "scopes": [], "cidrs": [],
+                "expires_at": key["expires_at"], "rotated_from": null, "rotated_to": null, "version": 4
+            },
+            "after": {
+                "name": "new", "description": "found it", "status": "revoked", "groups": ["user"], "scopes": [], "cidrs": [],
+                "expires_at": key["expires_at"], "rotated_from": null, "rotated_to": null, "version": 5
+            }
+        })
+    );
+    assert_eq!((&events[3]["reason"], &events[5]["before"]), (&json!("lost+laptop"), &Value::Null));
+    assert_eq!(events.iter().filter(|event| event["reason"].is_null()).count(), 4);
+    let shown = api.call("ada", "GET", &path, None).await.body;
+    assert_eq!((&shown["revoked_reason"], &shown["revoked_at"]), (&json!("gone"), &json!("2027-01-15T08:00:00Z")));
+    let text = json!(events).to_string();
+    assert!(!text.contains("digest") && !text.contains(&key["key"].as_str().unwrap()[16..59]));
+}
+
+#[tokio::test]
+async fn the_trail_of_a_key_says_that_it_expired_from_that_very_second_on() {
+    let api = Api::start().await;
+    let body = json!({ "name": "ci", "expires_at": NOW.plus(60).to_string() });
+    let key = api.call("ada", "POST", "/v1/api-keys", Some(body)).await.body;
+    let events = async |now: Timestamp, query: &str| {
+        let seen = api.at(now, "ada", "GET", &format!("{}/events?{query}", path(&key)), None, &[]).await;
+        let kinds = seen.body["items"].as_array().unwrap().iter().map(|event| event["event"].to_string());
+        (kinds.collect::<Vec<_>>().join(" "), seen.body)
+    };
+    assert_eq!(events(NOW.plus(59), "").await.0, r#""created""#);
+    let (kinds, body) = events(NOW.plus(60), "").await;
+    assert_eq!(kinds, r#""expired" "created""#);
+    let expired = &body["items"][0];
+    assert_eq!((&expired["at"], &expired["actor"]), (&json!("2027-01-15T08:01:00Z"), &Value::Null));
+    assert_eq!((&expired["before"]["status"], &expired["after"]["status"]), (&json!("active"), &json!("expired")));
+    let (kinds, body) = events(NOW.plus(61), "limit=1").await;
+    assert_eq!(kinds, r#""expired""#);
+    let cursor = body["next_cursor"].as_str().unwrap().to_owned();
+    let (kinds, body) = events(NOW.plus(61), &format!("limit=1&cursor={cursor}")).await;
+    assert_eq!((kinds.as_str(), &body["next_cursor"]), (r#""created""#, &Value::Null));
+    // it can't be changed any more, but still be revoked
+    let seen = api.at(NOW.plus(60), "ada", "PATCH", &path(&key), Some(r#"{"name":"new"}"#.into()), &[]).await;
+    assert_eq!((seen.status, &seen.body["error"]), (409, &json!("key_expired")));
+    let seen = api.at(NOW.plus(70), "ada", "DELETE", &path(&key), None, &[]).await;
+    assert_eq!(seen.status, 204);
+    let (kinds, body) = events(NOW.plus(80), "").await;
+    assert_eq!((kinds.as_str(), &body["items"][0]["before"]["status"]), (r#""revoked" "created""#, &json!("expired")));
+}
+
+#[tokio::test]
+async fn the_trail_of_a_key_is_its_owners_alone_and_outlives_it() {
+    let api = Api::start().await;
+    let (key, other) = (api.create("ada", "one").await, api.create("ada", "two").await);
+    let events = format!("{}/events", path(&key));
+    for target in [events.as_str(), "/v1/api-keys/zzzzzzzzzzzz/events", "/v1/api-keys/no-id/events"] {
+        let seen = api.call("eve", "GET", target, None).await;
+        assert_eq!((seen.status, &seen.body["error"]), (404, &json!("not_found")));
+    }
+    api.call("ada", "PATCH", &path(&key), Some(json!({ "name": "new" }))).await;
+    let cursor = api.call("ada", "GET", &format!("{events}?limit=1"), None).await.body["next_cursor"].clone();
+    let others = format!("{}/events?cursor={}", path(&other), cursor.as_str().unwrap());
+    for query in [others, format!("{events}?cursor=x"), format!("{events}?limit=0"), format!("{events}?q=x")] {
+        assert_eq!(api.call("ada", "GET", &query, None).await.body["error"], "invalid_query", "{query}");
+    }
+    api.database.purge(key["id"].as_str().unwrap().parse().unwrap()).await;
+    assert_eq!(api.call("ada", "GET", &path(&key), None).await.status, 404);
+    assert_eq!(pages(&api, &format!("{events}?")).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_can_look_at_itself_and_revoke_itself_and_nothing_else() {
+    let api = Api::start().await;
+    let (key, other) = (api.create("ada", "ci").await, api.create("ada", "other").await);
+    let id = key["id"].as_str().unwrap();
+    let itself = format!("key of ada {id}");
+    let seen = api.call(&itself, "GET", "/v1/api-keys/self", None).await;
+    assert_eq!((seen.status, &seen.headers["etag"]), (200, &"\"1\"".parse().unwrap()));
+    assert_eq!(seen.body, api.call("ada", "GET", &path(&key), None).await.body);
+    for (method, target) in [
+        ("GET", path(&key)),
+        ("DELETE", path(&key)),
+        ("DELETE", path(&other)),
+        ("PATCH", path(&key)),
+        ("GET", format!("{}/events", path(&key))),
+    ] {
+        let seen = api.call(&itself, method, &target, Some(json!({ "name": "x" }))).await;
+        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("forbidden")), "{method} {target}");
+    }
+    for method in ["GET", "DELETE"] {
+        let person = api.call("ada", method, "/v1/api-keys/self", None).await;
+        assert_eq!((person.status, &person.body["error"]), (403, &json!("forbidden")));
+        // a context that names a key of somebody else's, which the authorizer never writes
+        assert_eq!(api.call(&format!("key of eve {id}"), method, "/v1/api-keys/self", None).await.status, 404);
+    }
+    let target = "/v1/api-keys/self?reason=in+a+public+log";
+    for _ in 0..2 {
+        assert_eq!(api.call(&itself, "DELETE", target, None).await.status, 204);
+    }
+    assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["revoked_reason"], "in+a+public+log");
+    assert_eq!(api.call("ada", "GET", &path(&other), None).await.body["status"], "active");
+    let event = &pages(&api, &format!("{}/events?", path(&key))).await[0];
+    assert_eq!((&event["actor"], &event["actor_username"]), (&json!(format!("api_key:{id}")), &json!("ada")));
+}
+
+#[tokio::test]
+async fn a_reason_is_short_plain_text_and_the_first_one_is_kept() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let (longest, long) = ("é".repeat(200), "é".repeat(201));
+    for query in [format!("reason={long}"), "reason=a\u{7}b".into(), "raeson=x".into(), "reason=x&reason=y".into()] {
+        for (method, body) in [("DELETE", None), ("PATCH", Some(json!({ "name": "new" })))] {
+            let seen = api.call("ada", method, &format!("{}?{query}", path(&key)), body).await;
+            assert_eq!((seen.status, &seen.body["error"]), (400, &json!("invalid_query")), "{method} {query}");
+        }
+    }
+    assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["version"], 1);
+    for reason in [longest.as_str(), "later"] {
+        assert_eq!(api.call("ada", "DELETE", &format!("{}?reason={reason}", path(&key)), None).await.status, 204);
+    }
+    assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["revoked_reason"], longest.as_str());
 }
 
 #[tokio::test]

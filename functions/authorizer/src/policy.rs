@@ -304,6 +304,7 @@ mod tests {
             created_at: NOW,
             expires_at: None,
             revoked_at: None,
+            revoked_reason: None,
             rotated_from: None,
             rotated_to: None,
             version: 1,

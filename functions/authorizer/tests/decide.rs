@@ -15,7 +15,7 @@ use vega_auth::{
     SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
 use vega_store::testing::{TestDatabase, Trouble};
-use vega_store::{Actor, Store};
+use vega_store::{Actor, EventKind, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -122,13 +122,15 @@ impl Gateway {
             created_at: NOW,
             expires_at: None,
             revoked_at: None,
+            revoked_reason: None,
             rotated_from: None,
             rotated_to: None,
             version: 1,
             last_use: None,
         };
         change(&mut record);
-        let actor = Actor { id: "ada".into(), address: String::new(), request_id: String::new() };
+        let actor =
+            Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
         self.authorizer.callers.keys.create(&record, 10, &actor).await.unwrap();
         key
     }
@@ -615,8 +617,8 @@ async fn a_revoked_key_fails_on_the_next_request() {
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     let store = gateway.database.store();
     let record = vega_auth::FindKey::find(&store, key.id()).await.unwrap().unwrap();
-    let actor = Actor { id: "ada".into(), address: String::new(), request_id: String::new() };
-    store.revoke(&record, &actor, NOW).await.unwrap();
+    let actor = Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+    store.revoke(&record, EventKind::Revoked, None, &actor, NOW).await.unwrap();
     check(gateway.decide(key.expose()).await, UNAUTHORIZED, "key_revoked");
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use vega_auth::config::{ConfigError, Environment, is_emulator, text};
 use vega_auth::{ApiKey, DIGEST_VERSION, Fault, FetchKeySet, FindKey as _, KeyStatus, SigningKeys, Timestamp};
 use vega_http::{Answer, Problem, json, read_json, request_id, route, source_address};
-use vega_store::{Actor, ChangeError, Store};
+use vega_store::{Actor, ChangeError, EventKind, Store};
 
 pub use crate::github::GithubKeys;
 use crate::github::{Feedback, Match};
@@ -151,10 +151,12 @@ impl<F: FetchKeySet> LeakedKeys<F> {
     async fn end(&self, text: &str, found_at: &str, request: &Request, now: Timestamp) -> Result<bool, Problem> {
         let Ok(key) = text.parse::<ApiKey>() else { return Ok(false) };
         let actor = Actor {
-            id: format!("{ACTOR}: {found_at}"),
+            id: ACTOR.to_owned(),
+            username: FUNCTION.to_owned(),
             address: source_address(request),
             request_id: request_id(request),
         };
+        let reason = if found_at.is_empty() { "leaked".to_owned() } else { format!("leaked: {found_at}") };
         for _ in 0..TRIES {
             let found = self.store.find(key.id()).await.map_err(|fault| unavailable(&fault))?;
             let Some(record) =
@@ -165,7 +167,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             if record.status == KeyStatus::Revoked || record.expires_at.is_some_and(|end| now >= end) {
                 return Ok(true);
             }
-            match self.store.revoke(&record, &actor, now).await {
+            match self.store.revoke(&record, EventKind::Leaked, Some(&reason), &actor, now).await {
                 Ok(_) => return Ok(true),
                 // No change of the key may outrun its end
                 Err(ChangeError::Conflict) => {}

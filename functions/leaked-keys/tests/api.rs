@@ -124,13 +124,19 @@ async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) 
         created_at: NOW.plus(-100),
         expires_at: None,
         revoked_at: None,
+        revoked_reason: None,
         rotated_from: None,
         rotated_to: None,
         version: 1,
         last_use: None,
     };
     change(&mut record);
-    let actor = Actor { id: "user-1".into(), address: "192.0.2.1".into(), request_id: "request-0".into() };
+    let actor = Actor {
+        id: "user-1".into(),
+        username: "ada".into(),
+        address: "192.0.2.1".into(),
+        request_id: "request-0".into(),
+    };
     store.create(&record, 5, &actor).await.unwrap();
 }
 

@@ -38,6 +38,8 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Why, as the one who revoked it put it.
+    pub revoked_reason: Option<String>,
     /// The key this one replaces.
     pub rotated_from: Option<KeyId>,
     /// The key that replaces this one.
@@ -60,6 +62,20 @@ pub enum KeyStatus {
     Revoked,
 }
 
+/// What a key is at an instant: the clock's word counts as much as people's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Good.
+    Active,
+    /// Switched off by its owner; may come back.
+    Disabled,
+    /// Ended by time, for good.
+    Expired,
+    /// Ended by a person, for good.
+    Revoked,
+}
+
 /// When and from where a key was last used. At most [`LastUse::NOTED_EVERY_SECONDS`] behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastUse {
@@ -79,6 +95,16 @@ impl LastUse {
 impl KeyRecord {
     /// How many scopes a key may have, and how many networks: all of them stand in the authorizer's answer.
     pub const MAX_RESTRICTIONS: usize = 20;
+
+    /// What the key is at `now`.
+    pub fn state(&self, now: Timestamp) -> KeyState {
+        match self.status {
+            KeyStatus::Revoked => KeyState::Revoked,
+            _ if self.expires_at.is_some_and(|end| now >= end) => KeyState::Expired,
+            KeyStatus::Disabled => KeyState::Disabled,
+            KeyStatus::Active => KeyState::Active,
+        }
+    }
 
     /// Whether a use at `now` is worth a write.
     pub fn is_use_due(&self, now: Timestamp) -> bool {
@@ -121,17 +147,17 @@ impl KeyRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::KeySecret;
 
-    const NOW: Timestamp = Timestamp(1_800_000_000);
+    pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
 
-    fn key(secret: u8) -> ApiKey {
+    pub(crate) fn key(secret: u8) -> ApiKey {
         ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [secret; 32]))
     }
 
-    fn record() -> KeyRecord {
+    pub(crate) fn record() -> KeyRecord {
         KeyRecord {
             id: key(1).id(),
             owner: "user-1".into(),
@@ -147,6 +173,7 @@ mod tests {
             created_at: NOW.plus(-100),
             expires_at: None,
             revoked_at: None,
+            revoked_reason: None,
             rotated_from: None,
             rotated_to: None,
             version: 1,
@@ -173,6 +200,21 @@ mod tests {
     fn a_key_is_good_until_the_second_it_expires() {
         check(|record| record.expires_at = Some(NOW.plus(1)), 1, Ok("user-1"));
         check(|record| record.expires_at = Some(NOW), 1, Err(Rejection::KeyExpired));
+    }
+
+    #[test]
+    fn the_state_of_a_key_is_revoked_before_expired_before_disabled() {
+        use KeyStatus::{Active, Disabled, Revoked};
+        for (status, expires_at, state) in [
+            (Active, None, KeyState::Active),
+            (Active, Some(NOW.plus(1)), KeyState::Active),
+            (Active, Some(NOW), KeyState::Expired),
+            (Disabled, Some(NOW.plus(1)), KeyState::Disabled),
+            (Disabled, Some(NOW), KeyState::Expired),
+            (Revoked, Some(NOW), KeyState::Revoked),
+        ] {
+            assert_eq!(KeyRecord { status, expires_at, ..record() }.state(NOW), state, "{status:?} {expires_at:?}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod jwt;
 mod key_record;
 mod key_set;
 mod network;
+mod rotation;
 mod scope;
 mod timestamp;
 
@@ -31,8 +32,9 @@ pub use current_user::{Authentication, ContextError, CurrentUser};
 pub use decision::{AuthError, Fault, Rejection};
 pub use group::{Group, Groups, UnknownGroup};
 pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, SecretTooShort, TokenUse, UnverifiedJwt, UserPool};
-pub use key_record::{KeyRecord, KeyStatus, LastUse};
+pub use key_record::{KeyRecord, KeyState, KeyStatus, LastUse};
 pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys, RsaKey, SigningKeys};
 pub use network::{InvalidNetwork, Network};
+pub use rotation::NotRotatable;
 pub use scope::{InvalidScopeName, ScopeName};
 pub use timestamp::Timestamp;

@@ -42,8 +42,8 @@ pub fn purge_at(record: &KeyRecord, now: Timestamp) -> Option<Timestamp> {
     Some(ended.plus(TOMBSTONE_SECONDS))
 }
 
-/// The item `A` of a record.
-pub fn write(record: &KeyRecord, now: Timestamp) -> Item {
+/// The item `A` of a record; with `purge_at`, the time from which `DynamoDB` may delete it.
+pub fn write(record: &KeyRecord, purge_at: Option<Timestamp>) -> Item {
     let mut item = Item::from([
         ("pk".into(), key_pk(record.id)),
         ("sk".into(), string("A")),
@@ -63,9 +63,10 @@ pub fn write(record: &KeyRecord, now: Timestamp) -> Item {
     let optional = [
         ("expires_at", record.expires_at.map(|at| number(at.0))),
         ("revoked_at", record.revoked_at.map(|at| number(at.0))),
+        ("revoked_reason", record.revoked_reason.as_ref().map(string)),
         ("rotated_from", record.rotated_from.map(|id| string(id.as_str()))),
         ("rotated_to", record.rotated_to.map(|id| string(id.as_str()))),
-        ("purge_at", purge_at(record, now).map(|at| number(at.0))),
+        ("purge_at", purge_at.map(|at| number(at.0))),
     ];
     item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     item
@@ -102,6 +103,7 @@ fn read_all(item: &Item) -> Result<KeyRecord, &'static str> {
         created_at: Timestamp(integer(item, "created_at")?.ok_or("created_at")?),
         expires_at: integer(item, "expires_at")?.map(Timestamp),
         revoked_at: integer(item, "revoked_at")?.map(Timestamp),
+        revoked_reason: optional_text(item, "revoked_reason")?,
         rotated_from: optional_id(item, "rotated_from")?,
         rotated_to: optional_id(item, "rotated_to")?,
         version: integer(item, "version")?.ok_or("version")?,
@@ -140,6 +142,10 @@ fn list<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Vec<T>,
     values.iter().map(|value| value.as_s().ok().and_then(|text| text.parse().ok()).ok_or(name)).collect()
 }
 
+fn optional_text(item: &Item, name: &'static str) -> Result<Option<String>, &'static str> {
+    item.get(name).map(|value| value.as_s().cloned().map_err(|_| name)).transpose()
+}
+
 fn optional_id(item: &Item, name: &'static str) -> Result<Option<KeyId>, &'static str> {
     item.get(name).map(|value| value.as_s().ok().and_then(|id| id.parse().ok()).ok_or(name)).transpose()
 }
@@ -153,8 +159,6 @@ mod tests {
     use vega_auth::{ApiKey, DIGEST_VERSION, KeySecret};
 
     use super::*;
-
-    const NOW: Timestamp = Timestamp(1);
 
     fn record() -> KeyRecord {
         let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
@@ -173,6 +177,7 @@ mod tests {
             created_at: Timestamp(1),
             expires_at: Some(Timestamp(2)),
             revoked_at: None,
+            revoked_reason: Some("lost".into()),
             rotated_from: None,
             rotated_to: Some("000000000000".parse().unwrap()),
             version: 3,
@@ -183,13 +188,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let record = record();
-        assert_eq!(format!("{:?}", read(&write(&record, NOW)).unwrap()), format!("{record:?}"));
+        assert_eq!(format!("{:?}", read(&write(&record, None)).unwrap()), format!("{record:?}"));
     }
 
     #[test]
     fn an_item_that_lacks_or_garbles_an_attribute_is_a_fault_and_not_a_guess() {
-        let good = write(&record(), NOW);
-        for name in good.keys().filter(|name| !["sk", "expires_at", "rotated_to"].contains(&name.as_str())) {
+        let good = write(&record(), None);
+        for name in
+            good.keys().filter(|name| !["sk", "expires_at", "revoked_reason", "rotated_to"].contains(&name.as_str()))
+        {
             let mut item = good.clone();
             item.remove(name);
             assert!(read(&item).is_err(), "without {name}");

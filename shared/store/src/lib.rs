@@ -5,16 +5,20 @@
 //! K#<id>      A                     the record of a key
 //! K#<id>      U                     its last use; apart, so that it never conflicts with a change
 //! U#<owner>   M                     the owner's key ids: `live` (what the limit counts) and `ended` (revoked or expired)
-//! U#<owner>   E#<time>#<id>#<n>     audit events: the n-th version of a key
+//! U#<owner>   E#<id>#<version>#<n>  audit events: the n-th of those that made this version of a key
 //! ```
-//! A decision is one strongly consistent Query on `K#<id>`. A change is one transaction with its audit event.
+//! A decision is one strongly consistent Query on `K#<id>`. A change is one transaction with its audit events.
 //! What is left of a key is purged 90 days after it ended; audit events stay.
 
+mod audit;
 mod client;
 mod item;
 mod keys;
+mod owner;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transact;
 
+pub use audit::{Actor, AuditEvent, EventKind, EventPlace};
 pub use client::Settings;
-pub use keys::{Actor, Change, ChangeError, CreateError, Store};
+pub use keys::{Change, ChangeError, CreateError, Store};

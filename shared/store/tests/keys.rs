@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use vega_auth::{ApiKey, DIGEST_VERSION, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
 use vega_store::testing::TestDatabase;
-use vega_store::{Actor, Change, ChangeError, CreateError, Settings, Store};
+use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, Settings, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -28,6 +28,7 @@ fn record(number: u128, owner: &str) -> KeyRecord {
         created_at: NOW.plus(i64::try_from(number).unwrap()),
         expires_at: None,
         revoked_at: None,
+        revoked_reason: None,
         rotated_from: None,
         rotated_to: None,
         version: 1,
@@ -45,7 +46,7 @@ fn used(at: Timestamp, address: &str) -> LastUse {
 }
 
 fn actor() -> Actor {
-    Actor { id: "ada".into(), address: "192.0.2.1".into(), request_id: "r-1".into() }
+    Actor { id: "ada".into(), username: "Ada".into(), address: "192.0.2.1".into(), request_id: "r-1".into() }
 }
 
 async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), CreateError> {
@@ -117,7 +118,7 @@ async fn a_revoked_or_expired_key_makes_room_for_another() {
     assert!(matches!(create(&store, &record(3, "ada"), 2).await, Err(CreateError::LimitReached)));
     create(&store, &record(5, "ada"), 2).await.unwrap();
     assert!(matches!(create(&store, &record(6, "ada"), 2).await, Err(CreateError::LimitReached)));
-    store.revoke(&record(2, "ada"), &actor(), NOW).await.unwrap();
+    store.revoke(&record(2, "ada"), EventKind::Revoked, None, &actor(), NOW).await.unwrap();
     create(&store, &record(7, "ada"), 2).await.unwrap();
     assert_eq!(ids(&store, "ada").await.len(), 4, "the ended ones are still shown");
 }
@@ -127,7 +128,7 @@ async fn a_revocation_is_seen_by_the_next_read_and_keeps_its_audit_event() {
     let database = TestDatabase::start().await;
     let store = database.store();
     create(&store, &record(1, "ada"), 10).await.unwrap();
-    let revoked = store.revoke(&record(1, "ada"), &actor(), NOW.plus(9)).await.unwrap();
+    let revoked = store.revoke(&record(1, "ada"), EventKind::Revoked, None, &actor(), NOW.plus(9)).await.unwrap();
     let found = store.find(revoked.id).await.unwrap().unwrap();
     assert_eq!((found.status, found.revoked_at, found.version), (KeyStatus::Revoked, Some(NOW.plus(9)), 2));
     let dump = database.dump().await;
@@ -146,7 +147,7 @@ async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_one
     }
     assert!(!database.dump().await.contains("purge_at"), "none of them has ended");
     store.note_use(ended.id, &used(NOW, "192.0.2.2")).await.unwrap();
-    store.revoke(&ended, &actor(), NOW).await.unwrap();
+    store.revoke(&ended, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
     create(&store, &record(10, "ada"), 3).await.unwrap();
     create(&store, &record(11, "ada"), 3).await.unwrap();
     for (id, purged_from) in [(ended.id, NOW), (expired.id, NOW.plus(5))] {
@@ -174,7 +175,7 @@ async fn no_number_of_ended_keys_stands_in_the_way_of_a_revocation_or_a_sweep() 
     create(&store, &revoked, 2).await.unwrap();
     create(&store, &expired, 2).await.unwrap();
     database.fill_ended("ada", 1000).await;
-    store.revoke(&revoked, &actor(), NOW).await.unwrap();
+    store.revoke(&revoked, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
     assert_eq!(store.find(revoked.id).await.unwrap().unwrap().status, KeyStatus::Revoked);
     create(&store, &record(10, "ada"), 2).await.unwrap();
     create(&store, &record(11, "ada"), 2).await.unwrap();
@@ -205,8 +206,10 @@ async fn of_concurrent_changes_of_one_version_exactly_one_is_made() {
     create(&store, &read, 10).await.unwrap();
     let actor = actor();
     let rename = |name: &str| Change { name: Some(name.into()), ..Change::default() };
-    let (one, two) =
-        tokio::join!(store.change(&read, rename("one"), &actor, NOW), store.change(&read, rename("two"), &actor, NOW));
+    let (one, two) = tokio::join!(
+        store.change(&read, rename("one"), None, &actor, NOW),
+        store.change(&read, rename("two"), None, &actor, NOW)
+    );
     let made = match (one, two) {
         (Ok(made), Err(ChangeError::Conflict)) | (Err(ChangeError::Conflict), Ok(made)) => made,
         both => panic!("{both:?}"),
@@ -217,6 +220,33 @@ async fn of_concurrent_changes_of_one_version_exactly_one_is_made() {
 }
 
 #[tokio::test]
+async fn the_events_of_a_key_stand_in_the_order_of_its_versions_whatever_the_clocks_say() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let mut key = record(1, "ada");
+    create(&store, &key, 10).await.unwrap();
+    for number in 2..=12 {
+        // a second machine's clock is behind
+        let now = if number % 2 == 0 { NOW } else { NOW.plus(-5) };
+        let change = Change { name: Some(number.to_string()), status: Some(KeyStatus::Disabled), ..Change::default() };
+        key = store.change(&key, change, None, &actor(), now).await.unwrap();
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let (events, next) = store.events("ada", key.id, 5, after, NOW).await.unwrap();
+        seen.extend(events.iter().map(|event| (event.after["version"].as_u64().unwrap(), event.event)));
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut expected: Vec<(u64, EventKind)> = (3..=12).rev().map(|version| (version, EventKind::Changed)).collect();
+    expected.extend([(2, EventKind::Disabled), (2, EventKind::Changed), (1, EventKind::Created)]);
+    assert_eq!(seen, expected);
+    assert!(store.events("bob", key.id, 5, None, NOW).await.unwrap().0.is_empty());
+}
+
+#[tokio::test]
 async fn a_change_that_changes_nothing_leaves_version_and_audit_trail_alone() {
     let database = TestDatabase::start().await;
     let store = database.store();
@@ -224,7 +254,7 @@ async fn a_change_that_changes_nothing_leaves_version_and_audit_trail_alone() {
     create(&store, &read, 10).await.unwrap();
     let before = database.dump().await;
     let same = Change { name: Some(read.name.clone()), status: Some(KeyStatus::Active), ..Change::default() };
-    assert_eq!(store.change(&read, same, &actor(), NOW).await.unwrap().version, 1);
+    assert_eq!(store.change(&read, same, None, &actor(), NOW).await.unwrap().version, 1);
     assert_eq!(database.dump().await.len(), before.len());
 }
 
@@ -235,10 +265,10 @@ async fn of_two_changes_of_one_version_the_second_is_refused_and_changes_nothing
     let read = record(1, "ada");
     create(&store, &read, 10).await.unwrap();
     let rename = |name: &str| Change { name: Some(name.into()), ..Change::default() };
-    let changed = store.change(&read, rename("first"), &actor(), NOW).await.unwrap();
+    let changed = store.change(&read, rename("first"), None, &actor(), NOW).await.unwrap();
     assert_eq!((changed.name.as_str(), changed.version), ("first", 2));
-    assert!(matches!(store.change(&read, rename("second"), &actor(), NOW).await, Err(ChangeError::Conflict)));
-    assert!(matches!(store.revoke(&read, &actor(), NOW).await, Err(ChangeError::Conflict)));
+    assert!(matches!(store.change(&read, rename("second"), None, &actor(), NOW).await, Err(ChangeError::Conflict)));
+    assert!(matches!(store.revoke(&read, EventKind::Revoked, None, &actor(), NOW).await, Err(ChangeError::Conflict)));
     let found = store.find(read.id).await.unwrap().unwrap();
     assert_eq!((found.name.as_str(), found.version, found.status), ("first", 2, KeyStatus::Active));
 }

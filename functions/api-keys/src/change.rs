@@ -1,0 +1,96 @@
+//! `PATCH` and `DELETE` of a key: changed as long as nobody else did meanwhile, revoked for good.
+
+use http::header::IF_MATCH;
+use http::{Response, StatusCode};
+use lambda_http::{Body, Request};
+use vega_auth::{CurrentUser, KeyRecord, KeyState, KeyStatus, Timestamp};
+use vega_http::{Answer, Problem, read_json};
+use vega_store::{Actor, ChangeError, EventKind};
+
+use crate::body::KeyPatch;
+use crate::query::Parameters;
+use crate::view::{etag, shown};
+use crate::{ApiKeys, actor, path_id, unavailable};
+
+/// How often a revocation or a rotation is tried again that met a change of the same key.
+pub const CHANGE_TRIES: usize = 5;
+
+impl ApiKeys {
+    pub(crate) async fn change(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
+        let reason = Parameters::read(request, &["reason"])?.reason()?;
+        let change = read_json::<KeyPatch>(request)?.check(owner, &self.rules)?;
+        let record = self.own(path_id(request)?, owner).await?;
+        check_version(request, &record)?;
+        match record.state(now) {
+            KeyState::Active | KeyState::Disabled => {}
+            KeyState::Expired => return Err(expired()),
+            KeyState::Revoked => return Err(revoked()),
+        }
+        match self.store.change(&record, change, reason.as_deref(), &actor(request, owner), now).await {
+            Ok(changed) => shown(changed, now),
+            Err(ChangeError::Conflict) => Err(version_mismatch()),
+            Err(ChangeError::Fault(fault)) => Err(unavailable(&fault)),
+        }
+    }
+
+    /// Revokes the key that `find` gives, whatever version it has, unless the client named one.
+    pub(crate) async fn revoke<F>(
+        &self,
+        request: &Request,
+        actor: &Actor,
+        now: Timestamp,
+        find: impl Fn() -> F,
+    ) -> Answer
+    where
+        F: Future<Output = Result<KeyRecord, Problem>>,
+    {
+        let reason = Parameters::read(request, &["reason"])?.reason()?;
+        for _ in 0..CHANGE_TRIES {
+            let record = find().await?;
+            // It is as the caller wants it, perhaps by this very request whose answer was lost (RFC 9110 section 13.1.1)
+            if record.status == KeyStatus::Revoked {
+                return Ok(no_content());
+            }
+            check_version(request, &record)?;
+            match self.store.revoke(&record, EventKind::Revoked, reason.as_deref(), actor, now).await {
+                Ok(_) => return Ok(no_content()),
+                // Without If-Match it is meant for whatever version there is: no change may outrun it
+                Err(ChangeError::Conflict) => {}
+                Err(ChangeError::Fault(fault)) => return Err(unavailable(&fault)),
+            }
+        }
+        Err(contended())
+    }
+}
+
+/// `If-Match` (RFC 9110 section 13.1.1), where the client sent it.
+pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), Problem> {
+    let Some(wanted) = request.headers().get(IF_MATCH) else { return Ok(()) };
+    let current = etag(record);
+    let matches = wanted
+        .to_str()
+        .is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag.as_bytes() == current.as_bytes()));
+    if matches { Ok(()) } else { Err(version_mismatch()) }
+}
+
+pub fn version_mismatch() -> Problem {
+    Problem::new(412, "version_mismatch", "The key changed since you read it. Read it again, then change it.")
+}
+
+pub fn revoked() -> Problem {
+    Problem::new(409, "key_revoked", "The key is revoked, which can't be undone. Make a new one.")
+}
+
+pub fn expired() -> Problem {
+    Problem::new(409, "key_expired", "The key expired, which can't be undone. Make a new one.")
+}
+
+pub fn contended() -> Problem {
+    Problem::fault("key_contended", &"the key changed at every try")
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

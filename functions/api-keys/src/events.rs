@@ -1,0 +1,54 @@
+//! `GET /v1/api-keys/{id}/events`: what happened to a key, newest first.
+
+use lambda_http::Request;
+use serde::Serialize;
+use vega_auth::{CurrentUser, Timestamp};
+use vega_http::{Answer, json};
+use vega_store::{AuditEvent, EventPlace};
+
+use crate::query::{Parameters, invalid};
+use crate::{ApiKeys, cursor, no_such_key, path_id, unavailable};
+
+const DEFAULT_PAGE: u32 = 50;
+const MAX_PAGE: u32 = 100;
+
+/// A page of events.
+#[derive(Serialize)]
+struct Page {
+    items: Vec<AuditEvent>,
+    next_cursor: Option<String>,
+}
+
+impl ApiKeys {
+    /// The trail stands with its owner: it is theirs to read even when what was left of the key has been purged.
+    pub(crate) async fn events(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
+        let parameters = Parameters::read(request, &["limit", "cursor"])?;
+        let limit = parameters.limit(DEFAULT_PAGE, MAX_PAGE)?;
+        let id = path_id(request)?;
+        let list = ["events", owner.id.as_str(), id.as_str()];
+        let after = parameters
+            .one("cursor")
+            .map(|cursor| {
+                cursor::read(&list, cursor)
+                    .and_then(|place| from_text(&place))
+                    .ok_or_else(|| invalid("cursor: take it from next_cursor of this key's events"))
+            })
+            .transpose()?;
+        let found = self.store.events(&owner.id, id, limit, after, now).await;
+        let (items, next) = found.map_err(|fault| unavailable(&fault))?;
+        // Every key was created: a trail without an event is no key's, or another owner's.
+        if items.is_empty() && after.is_none() {
+            return Err(no_such_key());
+        }
+        json(200, &Page { items, next_cursor: next.map(|place| cursor::write(&list, &to_text(place))) })
+    }
+}
+
+fn to_text(place: EventPlace) -> String {
+    format!("{}.{}", place.version, place.index)
+}
+
+fn from_text(text: &str) -> Option<EventPlace> {
+    let (version, index) = text.split_once('.')?;
+    Some(EventPlace { version: version.parse().ok()?, index: index.parse().ok()? })
+}

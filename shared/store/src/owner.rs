@@ -1,0 +1,183 @@
+//! What an owner has: the ids of their keys, live and ended, in one item that the exact limit counts.
+
+use std::collections::{HashMap, HashSet};
+
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem, Update};
+use vega_auth::{Fault, KeyId, KeyRecord, Timestamp};
+
+use crate::Store;
+use crate::item::{self, Item, key_pk, number, owner_pk, string};
+use crate::transact::{CONFLICT_TRIES, Refused, backoff, built, fault, update_write};
+
+/// Half of what a `BatchGetItem` takes: each key asks for two items.
+const KEYS_A_BATCH: usize = 50;
+/// Less than half of what a transaction takes: each key that ended is two writes beside its owner's one.
+const KEYS_A_SWEEP: usize = 45;
+/// How many ended keys an owner's list shows. Further ones end as well, and keep their record and their audit events: no
+/// number of keys made and revoked may fill the owner's item and so stand in the way of the next revocation.
+const MAX_LISTED_ENDED: usize = 1000;
+impl Store {
+    /// All keys of an owner that the table still knows, the revoked among them, newest first. Reads every earlier write.
+    ///
+    /// # Errors
+    /// When the store could not answer.
+    pub async fn list(&self, owner: &str) -> Result<Vec<KeyRecord>, Fault> {
+        let (live, ended) = self.owner_keys(owner).await?;
+        let mut records = self.records(live.into_iter().chain(ended.iter().copied())).await?;
+        let known: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
+        self.forget(owner, ended.into_iter().filter(|id| !known.contains(id))).await;
+        records.retain(|record| record.owner == owner);
+        records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
+        Ok(records)
+    }
+
+    /// The owner's live and ended key ids.
+    async fn owner_keys(&self, owner: &str) -> Result<(Vec<KeyId>, Vec<KeyId>), Fault> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", owner_pk(owner))
+            .key("sk", string("M"))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(fault)?;
+        let item = found.item.unwrap_or_default();
+        Ok((item::read_ids(&item, "live")?, item::read_ids(&item, "ended")?))
+    }
+
+    /// The records of these keys with their last use. A key that is gone is left out.
+    async fn records(&self, ids: impl Iterator<Item = KeyId>) -> Result<Vec<KeyRecord>, Fault> {
+        let ids: Vec<KeyId> = ids.collect();
+        let mut items = Vec::new();
+        for batch in ids.chunks(KEYS_A_BATCH) {
+            let mut wanted: Vec<Item> = Vec::new();
+            for id in batch {
+                for sk in ["A", "U"] {
+                    wanted.push(HashMap::from([("pk".into(), key_pk(*id)), ("sk".into(), string(sk))]));
+                }
+            }
+            for attempt in 0.. {
+                let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
+                let answer = self
+                    .client
+                    .batch_get_item()
+                    .request_items(&self.table, built(request)?)
+                    .send()
+                    .await
+                    .map_err(fault)?;
+                items.extend(answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default());
+                wanted = match answer.unprocessed_keys.unwrap_or_default().remove(&self.table) {
+                    Some(rest) if !rest.keys.is_empty() => rest.keys,
+                    _ => break,
+                };
+                if attempt == CONFLICT_TRIES {
+                    return Err(Fault::Store("unprocessed keys remain".into()));
+                }
+                backoff(attempt).await;
+            }
+        }
+        let mut last_uses = HashMap::new();
+        let mut records = Vec::new();
+        for item in &items {
+            match (item.get("pk"), item.get("sk").and_then(|sk| sk.as_s().ok()).map(String::as_str)) {
+                (_, Some("A")) => records.push(item::read(item)?),
+                (Some(AttributeValue::S(pk)), Some("U")) => {
+                    last_uses.insert(pk.clone(), item::read_last_use(item));
+                }
+                _ => {}
+            }
+        }
+        for record in &mut records {
+            record.last_use = last_uses.remove(&format!("K#{}", record.id)).flatten();
+        }
+        Ok(records)
+    }
+
+    /// Ends the owner's keys that expired by `now`. Whether there were any.
+    pub(crate) async fn sweep(&self, owner: &str, now: Timestamp) -> Result<bool, Fault> {
+        let (live, _) = self.owner_keys(owner).await?;
+        let expired: Vec<(KeyId, Timestamp)> = self
+            .records(live.into_iter())
+            .await?
+            .iter()
+            .filter_map(|record| Some((record.id, item::purge_at(record, now)?)))
+            .collect();
+        for some in expired.chunks(KEYS_A_SWEEP) {
+            let mut items = Vec::new();
+            for (id, purge_at) in some {
+                // A bare update would make an item of a record that was just purged
+                items.push(update_write(self.purge(*id, "A", *purge_at).condition_expression("attribute_exists(pk)"))?);
+                items.push(update_write(self.purge(*id, "U", *purge_at))?);
+            }
+            let ids: Vec<KeyId> = some.iter().map(|(id, _)| *id).collect();
+            match self.end(owner, &ids, items).await {
+                Ok(()) | Err(Refused::Condition(_)) => {}
+                Err(Refused::Fault(fault)) => return Err(fault),
+            }
+        }
+        Ok(!expired.is_empty())
+    }
+
+    /// Makes `items`, and the move of these keys from the owner's live ones to the ended, in one transaction.
+    pub(crate) async fn end(
+        &self,
+        owner: &str,
+        ids: &[KeyId],
+        mut items: Vec<TransactWriteItem>,
+    ) -> Result<(), Refused> {
+        let strings = AttributeValue::Ss(ids.iter().map(ToString::to_string).collect());
+        let listed = self
+            .owner_update(owner, "DELETE live :ids ADD ended :ids")
+            .condition_expression("attribute_not_exists(ended) OR size(ended) < :max")
+            .expression_attribute_values(":ids", strings.clone())
+            .expression_attribute_values(":max", number(MAX_LISTED_ENDED));
+        let unlisted = self.owner_update(owner, "DELETE live :ids").expression_attribute_values(":ids", strings);
+        items.push(update_write(listed)?);
+        let last = items.len() - 1;
+        match self.transact(items.clone()).await {
+            Err(Refused::Condition(index)) if index == last => {
+                items[last] = update_write(unlisted)?;
+                self.transact(items).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Lets an item of a key go, once its key has ended. The last use tells where a person was: it goes with the key.
+    pub(crate) fn purge(&self, id: KeyId, sk: &str, purge_at: Timestamp) -> UpdateBuilder {
+        Update::builder()
+            .table_name(&self.table)
+            .key("pk", key_pk(id))
+            .key("sk", string(sk))
+            .update_expression("SET purge_at = :purge_at")
+            .expression_attribute_values(":purge_at", number(purge_at.0))
+    }
+
+    /// Takes ended keys whose records were purged off the owner's list. If it fails, the next list does it.
+    async fn forget(&self, owner: &str, purged: impl Iterator<Item = KeyId>) {
+        let ids: Vec<String> = purged.map(|id| id.to_string()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", owner_pk(owner))
+            .key("sk", string("M"))
+            .update_expression("DELETE ended :ids")
+            .expression_attribute_values(":ids", AttributeValue::Ss(ids));
+        let _ = update.send().await;
+    }
+
+    pub(crate) fn owner_update(&self, owner: &str, expression: &str) -> UpdateBuilder {
+        Update::builder()
+            .table_name(&self.table)
+            .key("pk", owner_pk(owner))
+            .key("sk", string("M"))
+            .update_expression(expression)
+    }
+}

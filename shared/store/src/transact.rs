@@ -1,0 +1,94 @@
+//! Writing all or nothing, and what it means when `DynamoDB` refuses.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
+use vega_auth::Fault;
+
+use crate::Store;
+
+/// Tries of a transaction that met another one on the same owner. Each waits a little longer, with jitter.
+pub const CONFLICT_TRIES: u32 = 8;
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub enum Refused {
+    /// The condition of the item at this index failed; of several, the first.
+    Condition(usize),
+    /// We could not find out.
+    Fault(Fault),
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Store {
+    /// All or nothing. A transaction that met another one is tried again.
+    pub(crate) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<(), Refused> {
+        for attempt in 0.. {
+            let sent = self.client.transact_write_items().set_transact_items(Some(items.clone())).send().await;
+            let Err(error) = sent else { return Ok(()) };
+            match conclusion(&error) {
+                Conclusion::Condition(index) => return Err(Refused::Condition(index)),
+                Conclusion::Passing if attempt < CONFLICT_TRIES => backoff(attempt).await,
+                Conclusion::Passing | Conclusion::Other => return Err(Refused::Fault(fault(error))),
+            }
+        }
+        Err(Refused::Fault(Fault::Store("out of tries".into())))
+    }
+}
+
+enum Conclusion {
+    Condition(usize),
+    /// Nothing was written, and the next try may well be.
+    Passing,
+    Other,
+}
+
+/// Why a transaction is cancelled though nothing is wrong with it. The SDK doesn't retry these.
+const PASSING: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+
+fn conclusion(error: &SdkError<TransactWriteItemsError>) -> Conclusion {
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
+        return Conclusion::Other;
+    };
+    let codes = || cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default());
+    if let Some(index) = codes().position(|code| code == "ConditionalCheckFailed") {
+        Conclusion::Condition(index)
+    } else if codes().any(|code| PASSING.contains(&code)) {
+        Conclusion::Passing
+    } else {
+        Conclusion::Other
+    }
+}
+
+/// 20 ms, doubling to 640 ms, half of it by chance, so that writers that met once don't meet again.
+pub async fn backoff(attempt: u32) {
+    let milliseconds = 20_u64 << attempt.min(5);
+    tokio::time::sleep(Duration::from_millis(milliseconds / 2 + fastrand::u64(..milliseconds / 2))).await;
+}
+
+pub fn put_write(put: PutBuilder) -> Result<TransactWriteItem, Fault> {
+    Ok(TransactWriteItem::builder().put(built(put.build())?).build())
+}
+
+pub fn update_write(update: UpdateBuilder) -> Result<TransactWriteItem, Fault> {
+    Ok(TransactWriteItem::builder().update(built(update.build())?).build())
+}
+
+pub fn built<T, E: StdError + Send + Sync + 'static>(result: Result<T, E>) -> Result<T, Fault> {
+    result.map_err(|error| Fault::Store(Box::new(error)))
+}
+
+pub fn fault<E: StdError + Send + Sync + 'static, R: std::fmt::Debug + Send + Sync + 'static>(
+    error: SdkError<E, R>,
+) -> Fault {
+    Fault::Store(Box::new(error))
+}
