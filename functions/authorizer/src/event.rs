@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use vega_auth::Rejection;
+use vega_auth::{ApiKey, Rejection};
 
 /// An event as it is written. Everything is optional: what is missing is decided about, not failed on.
 #[derive(Deserialize)]
@@ -64,7 +64,11 @@ impl Event {
         let event_type = self.request_context.as_ref().and_then(|context| context.event_type.as_deref());
         let is_bare = self.headers.is_none() && self.multi_value_headers.is_none() && self.request_context.is_none();
         match (self.version.as_deref(), self.kind.as_deref(), self.method_arn.as_deref(), self.route_arn.as_deref()) {
-            (Some("2.0"), Some("REQUEST"), None, Some(arn)) if event_type.is_none() => Some((Form::Http, arn)),
+            (Some("2.0"), Some("REQUEST"), None, Some(arn))
+                if event_type.is_none() && self.authorization_token.is_none() =>
+            {
+                Some((Form::Http, arn))
+            }
             (None, Some("TOKEN"), Some(arn), None) if is_bare => Some((Form::RestToken, arn)),
             (None, Some("REQUEST"), Some(arn), None) if self.authorization_token.is_none() => match event_type {
                 None => Some((Form::Rest, arn)),
@@ -132,7 +136,9 @@ impl Event {
         };
         for map in [&self.query_string_parameters, &self.multi_value_query_string_parameters] {
             let named = map.iter().flatten().any(|(name, _)| is_credential(name));
-            let key = map.iter().flatten().any(|(_, value)| texts(value).iter().any(|text| text.starts_with("vk_")));
+            // An HTTP API joins the values of a name by commas.
+            let is_key = |text: &str| text.split(',').any(|part| part.trim().starts_with(ApiKey::PREFIX));
+            let key = map.iter().flatten().any(|(_, value)| texts(value).into_iter().any(is_key));
             if named || key {
                 return Err(Rejection::CredentialInQuery);
             }
@@ -205,6 +211,7 @@ mod tests {
             json!({ "type": "REQUEST", "methodArn": "a", "routeArn": "a", "version": "2.0" }),
             json!({ "version": "1.0", "type": "REQUEST", "methodArn": "a", "headers": {} }),
             json!({ "version": "2.0", "routeArn": "a" }),
+            json!({ "version": "2.0", "type": "REQUEST", "routeArn": "a", "authorizationToken": "x" }),
             json!({ "type": "REQUEST", "methodArn": "a", "requestContext": message }),
             json!({ "version": "2.0", "type": "REQUEST", "routeArn": "a", "requestContext": { "eventType": "CONNECT" } }),
         ] {
@@ -257,7 +264,9 @@ mod tests {
             event.refuse_credential_in_query().is_err()
         };
         assert!(refused(json!({ "access_token": "x" })) && refused(json!({ "Authorization": "x" })));
-        assert!(refused(json!({ "anything": "vk_000000000000_" })));
+        assert!(
+            refused(json!({ "anything": "vk_000000000000_" })) && refused(json!({ "joined": "a,vk_000000000000_" }))
+        );
         assert!(!refused(json!({ "q": "first", "limit": "10" })) && !refused(Value::Null));
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::{Authentication, CurrentUser, Groups, Rejection, RsaKey, Timestamp};
 
@@ -135,7 +136,7 @@ pub struct Claims {
     /// The first second at which the token is no longer good.
     pub exp: i64,
     /// The first second at which it is good.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "never_null", skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
     /// When it was issued.
     pub iat: i64,
@@ -196,6 +197,11 @@ impl Claims {
     }
 }
 
+/// A member that may be left out, but is a number where it is there.
+fn never_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(deserializer).map(Some)
+}
+
 /// A JWT in compact form whose signature nobody has checked: all that may be read of it is what picks the key.
 pub struct UnverifiedJwt<'a> {
     algorithm: Algorithm,
@@ -222,7 +228,7 @@ struct Header {
 
 /// Members that change how the token is processed, or bring a key of the sender's choice (RFC 8725 sections 3.1 and 3.10).
 /// No token of ours has them, whatever their value.
-const FORBIDDEN: [&str; 8] = ["crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c"];
+const FORBIDDEN: [&str; 9] = ["crit", "b64", "zip", "enc", "cty", "jwk", "jku", "x5u", "x5c"];
 
 impl<'a> UnverifiedJwt<'a> {
     /// Takes a token apart without believing any of it.
@@ -320,7 +326,8 @@ impl<'de> Deserialize<'de> for DistinctMembers {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut seen = HashSet::new();
-                while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                // Read whole, not skipped: what nobody looks at must be good JSON, and not too deep, all the same.
+                while let Some((name, _)) = map.next_entry::<String, Value>()? {
                     if !seen.insert(name) {
                         return Err(serde::de::Error::custom("duplicate member"));
                     }
