@@ -240,12 +240,13 @@ impl<F: FetchKeySet, S: PublishedKeys> SigningKeys<F, S> {
     }
 
     async fn refresh(&self, now: Timestamp) {
-        self.cache().last_attempt = Some(now);
         let fetched = match self.source.fetch().await {
             Ok(json) => S::parse(&json).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let mut cache = self.cache();
+        // Not before: whoever asks meanwhile waits for this fetch, rather than take it for one that brought nothing.
+        cache.last_attempt = Some(now);
         match fetched {
             Ok(set) => {
                 cache.set = Some((set, now));
@@ -263,10 +264,10 @@ impl<F: FetchKeySet, S: PublishedKeys> SigningKeys<F, S> {
 
 impl<S: PublishedKeys> Cache<S> {
     fn lookup(&self, kid: &str, now: Timestamp) -> Lookup<S::Key> {
-        let trusted = self.set.as_ref().filter(|(_, fetched)| now.0 < fetched.0.saturating_add(TRUST_SECONDS));
+        let trusted = self.set.as_ref().filter(|(_, fetched)| is_within(TRUST_SECONDS, *fetched, now));
         let known = trusted.and_then(|(set, _)| set.get(kid));
-        let is_fresh = trusted.is_some_and(|(_, fetched)| now.0 < fetched.0.saturating_add(REFRESH_SECONDS));
-        let cooling = self.last_attempt.is_some_and(|last| now.0 < last.0.saturating_add(COOL_DOWN_SECONDS));
+        let is_fresh = trusted.is_some_and(|(_, fetched)| is_within(REFRESH_SECONDS, *fetched, now));
+        let cooling = self.last_attempt.is_some_and(|last| is_within(COOL_DOWN_SECONDS, last, now));
         match known {
             Some(key) if is_fresh || cooling => Lookup::Found(key),
             known if !cooling => Lookup::Due(known),
@@ -278,4 +279,10 @@ impl<S: PublishedKeys> Cache<S> {
             },
         }
     }
+}
+
+/// Whether less than `seconds` passed from `then` to `now`. A `then` that lies further ahead than requests overtake each
+/// other was read from a clock that has been put back since: it says nothing, least of all that something may be trusted.
+fn is_within(seconds: i64, then: Timestamp, now: Timestamp) -> bool {
+    (-COOL_DOWN_SECONDS..seconds).contains(&now.0.saturating_sub(then.0))
 }
