@@ -1,0 +1,227 @@
+//! The issuer's key set under fire: what its endpoint may do to us, and what made-up tokens may make us do to it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::key_server::Answer;
+use crate::{Gateway, KEY_SET, NOW, UNAUTHORIZED, check, claims, rs256, rs256_of, with};
+
+const COOL_DOWN: i64 = 30;
+const REFRESH: i64 = 15 * 60;
+const DAY: i64 = 24 * 60 * 60;
+const SECOND_KEY: &[u8] = include_bytes!("../../../../tests/vectors/keys/issuer-2.pem");
+const DOWN: &str = "temporarily unavailable";
+
+/// The claims of a token that is good `seconds` from now.
+fn claims_at(seconds: i64) -> Value {
+    let claims = with(claims(), "iat", json!(NOW.0 + seconds - 10));
+    with(claims, "exp", json!(NOW.0 + seconds + 10))
+}
+
+/// The issuer's key set with only these of its keys.
+fn key_set(kids: &[&str]) -> String {
+    let mut set: Value = serde_json::from_str(KEY_SET).unwrap();
+    set["keys"].as_array_mut().unwrap().retain(|key| kids.contains(&key["kid"].as_str().unwrap()));
+    set.to_string()
+}
+
+impl Gateway {
+    /// Decides about a good token of the first or second key, so many seconds from now. Signed at once, decided later.
+    fn presents(&self, kid: &str, seconds: i64) -> impl Future<Output = (String, String)> {
+        let key = if kid == "test-1" { crate::ISSUER_KEY } else { SECOND_KEY };
+        let token = rs256_of(kid, key, &claims_at(seconds));
+        async move { self.decide_at(&token, NOW.plus(seconds)).await }
+    }
+}
+
+#[track_caller]
+fn is_down(seen: (String, String)) {
+    check(seen, DOWN, "key_set_unavailable");
+}
+
+#[track_caller]
+fn is_allowed(seen: (String, String)) {
+    check(seen, "allow:ada", "ok");
+}
+
+#[track_caller]
+fn is_unknown(seen: (String, String)) {
+    check(seen, UNAUTHORIZED, "unknown_signing_key");
+}
+
+/// All that an endpoint can do instead of serving a key set.
+fn wrong_answers() -> Vec<Answer> {
+    let texts = ["", "<html>", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kid":"test-1"}]}"#, "[[[[[[", "\u{0}"];
+    let mut all: Vec<Answer> = texts.iter().map(|text| Answer::Serves((*text).to_owned())).collect();
+    all.extend(["204 No Content", "404 Not Found", "429 Slow Down", "500 Oops"].map(Answer::Status));
+    all.extend([
+        Answer::Serves(format!("{}{}", KEY_SET, " ".repeat(70_000))),
+        Answer::Redirects,
+        Answer::Floods,
+        Answer::BreaksOff,
+        Answer::Stalls,
+        Answer::Hangs,
+        Answer::HangsUp,
+    ]);
+    all
+}
+
+#[tokio::test]
+async fn a_rotation_refuses_nobody_and_a_second_one_within_a_cool_down_for_the_rest_of_it_only() {
+    let gateway = Gateway::cognito().await;
+    gateway.issuer.serves(&key_set(&["test-1"]));
+    is_allowed(gateway.presents("test-1", 0).await);
+    // announced and used at once, as no issuer should
+    gateway.issuer.serves(KEY_SET);
+    is_unknown(gateway.presents("test-2", COOL_DOWN - 1).await);
+    is_allowed(gateway.presents("test-2", COOL_DOWN).await);
+    is_allowed(gateway.presents("test-1", COOL_DOWN).await);
+    // the first key is withdrawn: what it signed is refused within 15 minutes
+    gateway.issuer.serves(&key_set(&["test-2"]));
+    is_allowed(gateway.presents("test-1", COOL_DOWN + REFRESH - 1).await);
+    is_unknown(gateway.presents("test-1", COOL_DOWN + REFRESH).await);
+    is_allowed(gateway.presents("test-2", COOL_DOWN + REFRESH).await);
+    // and back again, long after the last fetch: nobody notices
+    gateway.issuer.serves(&key_set(&["test-1"]));
+    is_allowed(gateway.presents("test-1", 2 * (COOL_DOWN + REFRESH)).await);
+}
+
+#[tokio::test]
+async fn a_key_that_the_issuer_removed_is_trusted_for_15_minutes_at_most() {
+    let gateway = Gateway::cognito().await;
+    is_allowed(gateway.presents("test-1", 0).await);
+    gateway.issuer.serves(&key_set(&["test-2"]));
+    is_allowed(gateway.presents("test-1", REFRESH - 1).await);
+    is_unknown(gateway.presents("test-1", REFRESH).await);
+}
+
+#[tokio::test]
+async fn a_hundred_requests_at_once_cost_one_fetch() {
+    let gateway = Gateway::cognito().await;
+    for (round, seconds) in [(1, 0), (2, REFRESH)] {
+        let requests: Vec<_> =
+            (0..100).map(|number| gateway.presents(["test-1", "test-2"][number % 2], seconds)).collect();
+        for seen in join_all(requests).await {
+            is_allowed(seen);
+        }
+        assert_eq!(gateway.issuer.fetches(), round);
+    }
+}
+
+#[tokio::test]
+async fn while_a_slow_fetch_goes_on_a_known_key_serves_and_only_one_request_waits() {
+    let gateway = Gateway::cognito().await;
+    is_allowed(gateway.presents("test-1", 0).await);
+    gateway.issuer.answers(Answer::Hangs);
+    let requests: Vec<_> = (0..20).map(|_| gateway.presents("test-1", REFRESH)).collect();
+    let started = Instant::now();
+    let timed = requests.into_iter().map(|request| async {
+        is_allowed(request.await);
+        started.elapsed()
+    });
+    let mut took = join_all(timed).await;
+    took.sort_unstable();
+    assert!(took[18] < took[19] / 2, "one waits for the end of the fetch: {took:?}");
+    assert_eq!(gateway.issuer.fetches(), 2);
+}
+
+#[tokio::test]
+async fn ten_thousand_made_up_kids_cost_one_fetch_a_cool_down() {
+    let gateway = Gateway::cognito().await;
+    is_allowed(gateway.presents("test-1", 0).await);
+    let [_, body, signature] = rs256(&claims()).split('.').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    for number in 0..10_000_i64 {
+        let header = crate::base64(format!(r#"{{"alg":"RS256","kid":"made-up-{number}"}}"#).as_bytes());
+        // a hundred a second
+        let seen = gateway.decide_at(&format!("{header}.{body}.{signature}"), NOW.plus(number / 100)).await;
+        is_unknown(seen);
+    }
+    assert_eq!(gateway.issuer.fetches(), 4, "at 0, 30, 60 and 90 s");
+    is_allowed(gateway.presents("test-1", 99).await);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_is_asked_once_a_cool_down_too() {
+    let gateway = Gateway::cognito().await;
+    gateway.issuer.answers(Answer::Status("500 Oops"));
+    let token = rs256(&claims());
+    for number in 0..1000 {
+        is_down(gateway.decide_at(&token, NOW.plus(number / 10)).await);
+    }
+    assert_eq!(gateway.issuer.fetches(), 4, "at 0, 30, 60 and 90 s");
+}
+
+#[tokio::test]
+async fn whatever_an_endpoint_answers_instead_of_a_key_set_harms_nobody_whose_key_is_known() {
+    for answer in wrong_answers() {
+        let gateway = Gateway::cognito().await;
+        is_allowed(gateway.presents("test-1", 0).await);
+        gateway.issuer.answers(answer.clone());
+        let started = Instant::now();
+        // the set is due, then known to be overdue
+        is_allowed(gateway.presents("test-1", REFRESH).await);
+        is_allowed(gateway.presents("test-1", REFRESH + 1).await);
+        let other = rs256_of("other", SECOND_KEY, &claims_at(REFRESH + 1));
+        is_down(gateway.decide_at(&other, NOW.plus(REFRESH + 1)).await);
+        is_allowed(gateway.presents("test-1", DAY - 1).await);
+        // a day without the issuer: we don't know any more
+        is_down(gateway.presents("test-1", DAY).await);
+        assert!(started.elapsed() < Duration::from_secs(5), "{answer:?} holds two fetches up: {:?}", started.elapsed());
+        gateway.issuer.serves(KEY_SET);
+        is_down(gateway.presents("test-1", DAY - 2 + COOL_DOWN).await);
+        is_allowed(gateway.presents("test-1", DAY - 1 + COOL_DOWN).await);
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_during_an_outage_answers_503_and_recovers_by_itself() {
+    for answer in [Answer::HangsUp, Answer::Status("503 Service Unavailable"), Answer::Redirects] {
+        let gateway = Gateway::cognito().await;
+        gateway.issuer.answers(answer);
+        let vega_auth::TokenVerifier::Cognito(_, keys) = &gateway.authorizer.callers.tokens else { panic!() };
+        assert_eq!(keys.warm_up(NOW).await.unwrap_err().code(), "key_set_unavailable");
+        // the first request tries again, and then there is a pause
+        is_down(gateway.presents("test-1", 1).await);
+        gateway.issuer.serves(KEY_SET);
+        is_down(gateway.presents("test-1", COOL_DOWN).await);
+        is_allowed(gateway.presents("test-1", 1 + COOL_DOWN).await);
+        assert_eq!(gateway.issuer.fetches(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_backwards_prolongs_no_trust_and_no_pause() {
+    let gateway = Gateway::cognito().await;
+    // the clock ran a day ahead when the set was fetched
+    is_allowed(gateway.presents("test-1", DAY).await);
+    gateway.issuer.serves(&key_set(&["test-2"]));
+    is_unknown(gateway.presents("test-1", 0).await);
+    is_allowed(gateway.presents("test-2", 0).await);
+    assert_eq!(gateway.issuer.fetches(), 2);
+    // a second or two between two readings of it are no such thing
+    is_allowed(gateway.presents("test-2", -2).await);
+    assert_eq!(gateway.issuer.fetches(), 2);
+}
+
+/// Runs them all on this thread, and gives what they give, in their order.
+async fn join_all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, outcome) in &mut waiting {
+            if outcome.is_none()
+                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *outcome = Some(value);
+            }
+        }
+        if waiting.iter().all(|(_, outcome)| outcome.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, outcome)| outcome).collect()
+}

@@ -1,0 +1,121 @@
+//! Events, tokens and JSON that nobody would send, in any shape.
+
+use authorizer::{Authorizer, HttpAnswer};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use proptest::prelude::*;
+use serde_json::Value;
+use vega_auth::{Authenticator, HmacSecret, KeyRecord, TokenVerifier};
+use vega_jwks::HttpKeySet;
+
+use crate::{ARN, NOW, RULES, SECRET, base64, event};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever API Gateway, or somebody in its place, may send: no panic, no allow, and an answer at once.
+    #[test]
+    fn no_made_up_event_gets_through_or_makes_it_panic(event in made_up_event()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (decision, line) = runtime.block_on(authorizer_without_keys().decide(event, NOW));
+        prop_assert!(decision.is_err());
+        prop_assert!(line["outcome"] == "reject" || line["outcome"] == "fault");
+    }
+
+    #[test]
+    fn no_text_in_the_place_of_a_token_gets_through_or_makes_it_panic(token in "(vk_)?[ -~]{0,300}|[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (decision, _) = runtime.block_on(authorizer_without_keys().decide(event(&format!("Bearer {token}")), NOW));
+        prop_assert!(decision.is_err());
+    }
+
+    /// JSON of any shape in the place of header and claims, rightly signed.
+    #[test]
+    fn no_signed_json_of_another_shape_gets_through_or_makes_it_panic(header in json_value(), claims in json_value()) {
+        let input = format!("{}.{}", base64(header.to_string().as_bytes()), base64(claims.to_string().as_bytes()));
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(input.as_bytes(), &key, Algorithm::HS256).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let event = event(&format!("Bearer {input}.{signature}"));
+        prop_assert!(runtime.block_on(authorizer_without_keys().decide(event, NOW)).0.is_err());
+    }
+}
+
+/// A store in which there is nothing.
+struct NoKeys;
+
+impl vega_auth::FindKey for NoKeys {
+    async fn find(&self, _: vega_auth::KeyId) -> Result<Option<KeyRecord>, vega_auth::Fault> {
+        Ok(None)
+    }
+}
+
+impl authorizer::NoteUse for NoKeys {
+    async fn note_use(&self, _: vega_auth::KeyId, _: &vega_auth::LastUse) -> Result<(), vega_auth::Fault> {
+        Ok(())
+    }
+}
+
+fn authorizer_without_keys() -> Authorizer<HttpKeySet, NoKeys> {
+    let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
+    let callers = Authenticator { tokens, keys: NoKeys };
+    Authorizer { callers, rules: RULES.parse().unwrap(), http_answer: HttpAnswer::Policy, is_cached: false }
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        prop::sample::select(vec![
+            "HS256",
+            "none",
+            "access",
+            "vega:custom",
+            "vega-debug",
+            "REQUEST",
+            "TOKEN",
+            "2.0",
+            ARN
+        ])
+        .prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+    ];
+    let names = prop::sample::select(vec![
+        "alg",
+        "kid",
+        "typ",
+        "crit",
+        "iss",
+        "sub",
+        "username",
+        "client_id",
+        "token_use",
+        "exp",
+        "iat",
+        "x",
+    ]);
+    leaf.prop_recursive(4, 32, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::hash_map(names.clone().prop_map(str::to_owned), inner, 0..8)
+                .prop_map(|members| Value::from(members.into_iter().collect::<serde_json::Map<_, _>>())),
+        ]
+    })
+}
+
+fn made_up_event() -> impl Strategy<Value = Value> {
+    let names = vec![
+        "type",
+        "version",
+        "methodArn",
+        "routeArn",
+        "authorizationToken",
+        "headers",
+        "multiValueHeaders",
+        "requestContext",
+        "queryStringParameters",
+        "identitySource",
+    ];
+    prop::collection::hash_map(prop::sample::select(names).prop_map(str::to_owned), json_value(), 0..8)
+        .prop_map(|members| Value::from(members.into_iter().collect::<serde_json::Map<_, _>>()))
+}

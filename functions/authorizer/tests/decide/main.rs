@@ -1,0 +1,458 @@
+//! The whole decision: an event in, and a policy, `Unauthorized` or a fault out. Keys come from a real `DynamoDB` API, key
+//! sets from a real HTTP server, and tokens are signed by another library than the one that verifies them.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
+
+mod key_server;
+mod key_sets;
+mod made_up;
+mod vectors;
+
+use std::time::Duration;
+
+use authorizer::{Authorizer, HttpAnswer, Refusal};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use vega_auth::{
+    ApiKey, Authenticator, DIGEST_VERSION, Groups, HmacSecret, KeyRecord, KeyStatus, SigningKeys, Timestamp,
+    TokenVerifier, UserPool,
+};
+use vega_jwks::HttpKeySet;
+use vega_store::testing::{TestDatabase, Trouble};
+use vega_store::{Actor, EventKind, Store};
+use vega_vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
+
+use crate::key_server::KeyServer;
+
+const NOW: Timestamp = Timestamp(vega_vectors::NOW);
+const RULES: &str = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/admin/*","groups":["root"]},{"route":"* /v1/x/*","groups":["user"]}],"scopes":{"x":["* /v1/x/*"]}}"#;
+const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
+const ISSUER_KEY: &[u8] = include_bytes!("../../../../tests/vectors/keys/issuer-1.pem");
+
+struct Gateway {
+    authorizer: Authorizer<HttpKeySet, Store>,
+    issuer: KeyServer,
+    database: TestDatabase,
+}
+
+impl Gateway {
+    async fn custom() -> Self {
+        Self::new(Kind::Custom).await
+    }
+
+    async fn cognito() -> Self {
+        Self::new(Kind::Cognito).await
+    }
+
+    async fn new(kind: Kind) -> Self {
+        let issuer = KeyServer::start(KEY_SET).await;
+        let tokens = if kind == Kind::Cognito {
+            let [region, pool_id, client_id] = POOL;
+            let pool = UserPool::new(region, pool_id, client_id).unwrap();
+            TokenVerifier::Cognito(pool, SigningKeys::new(HttpKeySet::new(issuer.url()).unwrap()))
+        } else {
+            TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap())
+        };
+        let database = TestDatabase::start().await;
+        let callers = Authenticator { tokens, keys: database.store() };
+        Self {
+            authorizer: Authorizer {
+                callers,
+                rules: RULES.parse().unwrap(),
+                http_answer: HttpAnswer::Policy,
+                is_cached: false,
+            },
+            issuer,
+            database,
+        }
+    }
+
+    /// `allow`, `deny` or the refusal, and the code in the log.
+    async fn decide(&self, token: &str) -> (String, String) {
+        self.decide_event(event(&format!("Bearer {token}")), NOW, &[token]).await
+    }
+
+    async fn decide_at(&self, token: &str, now: Timestamp) -> (String, String) {
+        self.decide_event(event(&format!("Bearer {token}")), now, &[token]).await
+    }
+
+    async fn decide_event(&self, event: Value, now: Timestamp, secrets: &[&str]) -> (String, String) {
+        let (decision, line) = self.authorizer.decide(event, now).await;
+        for secret in secrets.iter().filter(|secret| secret.len() > 20) {
+            assert!(!line.to_string().contains(*secret), "a credential in the log");
+        }
+        let outcome = match decision {
+            Ok(answer) => {
+                let answer = serde_json::to_value(answer).unwrap();
+                let statement = &answer["policyDocument"]["Statement"][0];
+                let allowed =
+                    statement["Effect"] == "Allow" && statement["Resource"].as_array().unwrap().contains(&json!(ARN));
+                assert_eq!(line["outcome"], if allowed { "allow" } else { "deny" });
+                format!("{}:{}", if allowed { "allow" } else { "deny" }, answer["context"]["id"].as_str().unwrap())
+            }
+            Err(refusal) => refusal.to_string(),
+        };
+        (outcome, line["code"].as_str().unwrap().to_owned())
+    }
+
+    async fn key(&self, change: impl FnOnce(&mut KeyRecord)) -> ApiKey {
+        let key: ApiKey = API_KEY.parse().unwrap();
+        let mut record = KeyRecord {
+            id: key.id(),
+            owner: "ada".into(),
+            owner_username: "ada".into(),
+            digest: key.digest(),
+            digest_version: DIGEST_VERSION,
+            status: KeyStatus::Active,
+            name: "ci".into(),
+            description: String::new(),
+            groups: Groups::known(["user"]),
+            scopes: vec![],
+            cidrs: vec![],
+            created_at: NOW,
+            expires_at: None,
+            revoked_at: None,
+            revoked_reason: None,
+            rotated_from: None,
+            rotated_to: None,
+            version: 1,
+            last_use: None,
+        };
+        change(&mut record);
+        let actor =
+            Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+        self.authorizer.callers.keys.create(&record, 10, &actor).await.unwrap();
+        key
+    }
+}
+
+fn event(authorization: &str) -> Value {
+    json!({
+        "type": "REQUEST", "methodArn": ARN, "resource": "/v1/projects", "path": "/v1/projects", "httpMethod": "GET",
+        "headers": { "Authorization": authorization, "Host": "localhost" },
+        "multiValueHeaders": { "Authorization": [authorization], "Host": ["localhost"] },
+        "queryStringParameters": null, "pathParameters": null, "stageVariables": null,
+        "requestContext": {
+            "requestId": "r-1", "resourcePath": "/v1/projects", "httpMethod": "GET", "stage": "live",
+            "identity": { "sourceIp": "192.0.2.1", "userAgent": "curl/8" }
+        }
+    })
+}
+
+fn claims() -> Value {
+    vega_vectors::good_claims(Kind::Cognito)
+}
+
+fn custom_claims() -> Value {
+    vega_vectors::good_claims(Kind::Custom)
+}
+
+fn with(mut claims: Value, name: &str, value: Value) -> Value {
+    match value {
+        Value::Null => {
+            claims.as_object_mut().unwrap().remove(name);
+        }
+        value => claims[name] = value,
+    }
+    claims
+}
+
+fn rs256(claims: &Value) -> String {
+    rs256_of("test-1", ISSUER_KEY, claims)
+}
+
+fn rs256_of(kid: &str, pem: &[u8], claims: &Value) -> String {
+    let header = Header { kid: Some(kid.into()), typ: None, ..Header::new(Algorithm::RS256) };
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_rsa_pem(pem).unwrap()).unwrap()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn hs256(claims: &Value, secret: &str) -> String {
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
+const UNAUTHORIZED: &str = "Unauthorized";
+
+#[track_caller]
+fn check(seen: (String, String), outcome: &str, code: &str) {
+    assert_eq!((seen.0.as_str(), seen.1.as_str()), (outcome, code));
+}
+
+#[tokio::test]
+async fn no_single_changed_character_of_a_good_token_or_key_gets_through() {
+    let gateway = Gateway::custom().await;
+    let key = gateway.key(|_| {}).await;
+    for good in [hs256(&custom_claims(), SECRET), key.expose().to_owned()] {
+        check(gateway.decide(&good).await, "allow:ada", "ok");
+        for at in 0..good.len() {
+            for replacement in ["", "A", "B", "z", "0", "_", "-", ".", "=", "+", " ", "\u{430}"] {
+                let mut changed = good.clone();
+                changed.replace_range(at..=at, replacement);
+                if changed != good {
+                    assert_eq!(gateway.decide(&changed).await.0, UNAUTHORIZED, "{at} {replacement:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_good_key_gets_through_and_its_use_is_noted() {
+    let gateway = Gateway::custom().await;
+    let key = gateway.key(|_| {}).await;
+    check(gateway.decide(key.expose()).await, "allow:ada", "ok");
+    let dump = gateway.database.dump().await;
+    assert!(dump.contains("192.0.2.1") && dump.contains("curl/8"), "{dump}");
+}
+
+#[tokio::test]
+async fn a_key_with_scopes_may_call_what_one_of_them_has_and_the_log_says_what_is_missing() {
+    for (scopes, is_cached, outcome, code, told) in [
+        (&["read"][..], false, "allow:ada", "ok", "forbidden"),
+        (&["x", "read"], false, "allow:ada", "ok", "forbidden"),
+        (&["x"], false, "deny:ada", "insufficient_scope", "insufficient_scope"),
+        (&["gone"], false, "deny:ada", "insufficient_scope", "insufficient_scope"),
+        // a reused answer meets other routes: it tells what is true of each
+        (&["x"], true, "deny:ada", "insufficient_scope", "forbidden"),
+    ] {
+        let mut gateway = Gateway::custom().await;
+        gateway.authorizer.is_cached = is_cached;
+        let key = gateway.key(|record| record.scopes = scopes.iter().map(|name| name.parse().unwrap()).collect()).await;
+        check(gateway.decide(key.expose()).await, outcome, code);
+        let answer = gateway.authorizer.decide(event(&format!("Bearer {}", key.expose())), NOW).await.0.unwrap();
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!(
+            (&answer["context"]["denied_as"], &answer["context"]["scopes"]),
+            (&json!(told), &json!(scopes.join(",")))
+        );
+    }
+    // a group is missing, whatever the scopes
+    let gateway = Gateway::custom().await;
+    let key = gateway
+        .key(|record| {
+            record.scopes = vec!["read".parse().unwrap()];
+            record.groups = Groups::NONE;
+        })
+        .await;
+    check(gateway.decide(key.expose()).await, "deny:ada", "forbidden");
+}
+
+#[tokio::test]
+async fn a_key_with_networks_is_refused_from_other_addresses_and_where_none_is_told() {
+    let gateway = Gateway::custom().await;
+    let networks = ["192.0.2.0/30", "2001:db8::/32"];
+    let key = gateway.key(|record| record.cidrs = networks.map(|text| text.parse().unwrap()).to_vec()).await;
+    let token = format!("Bearer {}", key.expose());
+    let from = |address: Value| {
+        let mut event = event(&token);
+        event["requestContext"]["identity"]["sourceIp"] = address;
+        // what a client can write counts for nothing
+        event["headers"]["X-Forwarded-For"] = json!("192.0.2.1");
+        event["multiValueHeaders"]["X-Forwarded-For"] = json!(["192.0.2.1"]);
+        event
+    };
+    for (address, outcome, code) in [
+        (json!("192.0.2.3"), "allow:ada", "ok"),
+        (json!("::ffff:192.0.2.3"), "allow:ada", "ok"),
+        (json!("2001:db8::7"), "allow:ada", "ok"),
+        (json!("192.0.2.4"), UNAUTHORIZED, "address_not_allowed"),
+        (json!("2001:db9::7"), UNAUTHORIZED, "address_not_allowed"),
+        (json!("192.0.2.3, 192.0.2.4"), UNAUTHORIZED, "address_not_allowed"),
+        (json!("192.0.2.3:443"), UNAUTHORIZED, "address_not_allowed"),
+        (json!(""), UNAUTHORIZED, "address_not_allowed"),
+        (Value::Null, UNAUTHORIZED, "address_not_allowed"),
+    ] {
+        check(gateway.decide_event(from(address), NOW, &[key.expose()]).await, outcome, code);
+    }
+    let [without_address, http] = other_forms(&token);
+    check(gateway.decide_event(without_address, NOW, &[]).await, UNAUTHORIZED, "address_not_allowed");
+    check(gateway.decide_event(http.clone(), NOW, &[]).await, "allow:ada", "ok");
+    let answer = serde_json::to_value(gateway.authorizer.decide(http.clone(), NOW).await.0.unwrap()).unwrap();
+    let condition = json!({ "IpAddress": { "aws:SourceIp": networks } });
+    assert_eq!(answer["policyDocument"]["Statement"][0]["Condition"], condition);
+    // a simple answer can't say for which addresses it holds
+    let mut gateway = gateway;
+    gateway.authorizer.http_answer = HttpAnswer::Simple;
+    check(gateway.decide_event(http, NOW, &[]).await, UNAUTHORIZED, "address_not_allowed");
+}
+
+#[tokio::test]
+async fn a_key_whose_restrictions_cannot_be_read_is_a_fault_and_never_an_allow() {
+    for attribute in ["scopes", "cidrs"] {
+        let gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.database.garble(key.id(), attribute).await;
+        check(gateway.decide(key.expose()).await, "temporarily unavailable", "record_unreadable");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_fails_on_the_next_request() {
+    let gateway = Gateway::custom().await;
+    let key = gateway.key(|_| {}).await;
+    check(gateway.decide(key.expose()).await, "allow:ada", "ok");
+    let store = gateway.database.store();
+    let record = vega_auth::FindKey::find(&store, key.id()).await.unwrap().unwrap();
+    let actor = Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+    store.revoke(&record, EventKind::Revoked, None, &actor, NOW).await.unwrap();
+    check(gateway.decide(key.expose()).await, UNAUTHORIZED, "key_revoked");
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_a_fault_for_keys_and_nothing_to_tokens() {
+    let gateway = Gateway::custom().await;
+    let key = gateway.key(|_| {}).await;
+    gateway.database.stop();
+    check(gateway.decide(key.expose()).await, "temporarily unavailable", "store_unavailable");
+    check(gateway.decide(&hs256(&custom_claims(), SECRET)).await, "allow:ada", "ok");
+}
+
+#[tokio::test]
+async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_over_when_it_is_over() {
+    for trouble in Trouble::ALL {
+        let mut gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.database.trouble(Some((trouble, usize::MAX)));
+        let started = tokio::time::Instant::now();
+        check(gateway.decide(key.expose()).await, "temporarily unavailable", "store_unavailable");
+        assert!(started.elapsed() < Duration::from_secs(3), "{trouble:?}: {:?}", started.elapsed());
+        assert!(gateway.database.requests() <= 3, "{trouble:?}: {} tries", gateway.database.requests());
+        check(gateway.decide(&hs256(&custom_claims(), SECRET)).await, "allow:ada", "ok");
+        gateway.database.trouble(None);
+        check(gateway.decide(key.expose()).await, "allow:ada", "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_passing_trouble_is_not_noticed() {
+    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs] {
+        let mut gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.database.trouble(Some((trouble, 1)));
+        check(gateway.decide(key.expose()).await, "allow:ada", "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_is_missing_doubled_or_in_the_query_is_refused() {
+    let gateway = Gateway::custom().await;
+    let good = hs256(&custom_claims(), SECRET);
+    let mut none = event("");
+    none["headers"] = json!({});
+    none["multiValueHeaders"] = json!({});
+    check(gateway.decide_event(none, NOW, &[]).await, UNAUTHORIZED, "no_credential");
+    check(gateway.decide_event(event(""), NOW, &[]).await, UNAUTHORIZED, "no_credential");
+    check(gateway.decide_event(event("Basic Zm9v"), NOW, &[]).await, UNAUTHORIZED, "not_bearer");
+    check(
+        gateway.decide_event(event(&format!("Bearer {}", "x".repeat(1_000_000))), NOW, &[]).await,
+        UNAUTHORIZED,
+        "too_long",
+    );
+    let mut doubled = event(&format!("Bearer {good}"));
+    doubled["multiValueHeaders"]["authorization"] = json!([format!("Bearer {good}")]);
+    check(gateway.decide_event(doubled, NOW, &[&good]).await, UNAUTHORIZED, "many_credentials");
+    let mut query = event(&format!("Bearer {good}"));
+    query["queryStringParameters"] = json!({ "access_token": good });
+    check(gateway.decide_event(query, NOW, &[&good]).await, UNAUTHORIZED, "credential_in_query");
+}
+
+#[tokio::test]
+async fn an_event_of_another_kind_is_a_fault_and_never_an_allow() {
+    let gateway = Gateway::custom().await;
+    let good = format!("Bearer {}", hs256(&custom_claims(), SECRET));
+    for (name, value) in [
+        ("type", json!("TOKEN")),
+        ("version", json!("1.0")),
+        ("type", Value::Null),
+        ("methodArn", Value::Null),
+        ("methodArn", json!("arn:aws:execute-api:us-west-1:1:*/live/GET/x")),
+    ] {
+        let seen = gateway.decide_event(with(event(&good), name, value), NOW, &[&good]).await;
+        check(seen, "temporarily unavailable", "event_unknown");
+    }
+    check(gateway.decide_event(json!([1]), NOW, &[]).await, "temporarily unavailable", "event_unreadable");
+    check(gateway.decide_event(json!({ "headers": 7 }), NOW, &[]).await, "temporarily unavailable", "event_unreadable");
+}
+
+/// The same call as [`event`], in the other forms.
+fn other_forms(authorization: &str) -> [Value; 2] {
+    [
+        json!({ "type": "TOKEN", "methodArn": ARN, "authorizationToken": authorization }),
+        json!({
+            "version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": [authorization],
+            "routeKey": "GET /v1/projects", "rawPath": "/v1/projects", "rawQueryString": "", "cookies": [],
+            "headers": { "authorization": authorization, "host": "localhost" },
+            "requestContext": {
+                "accountId": "123456789012", "apiId": "abcdef1234", "requestId": "r-1", "routeKey": "GET /v1/projects",
+                "stage": "live", "http": { "method": "GET", "path": "/v1/projects", "sourceIp": "192.0.2.1", "userAgent": "curl/8" }
+            }
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn every_form_of_event_is_decided_alike() {
+    let gateway = Gateway::cognito().await;
+    let (good, expired) = (rs256(&claims()), rs256(&with(claims(), "exp", json!(NOW.0))));
+    let stranger = rs256(&with(claims(), "cognito:groups", json!([])));
+    for (token, outcome, code) in
+        [(&good, "allow:ada", "ok"), (&expired, UNAUTHORIZED, "expired"), (&stranger, "deny:ada", "forbidden")]
+    {
+        for event in other_forms(&format!("Bearer {token}")) {
+            check(gateway.decide_event(event, NOW, &[token]).await, outcome, code);
+        }
+    }
+    for event in other_forms("") {
+        check(gateway.decide_event(event, NOW, &[]).await, UNAUTHORIZED, "no_credential");
+    }
+    // two headers, as an HTTP API joins them
+    for event in other_forms(&format!("Bearer {good},Bearer {good}")) {
+        check(gateway.decide_event(event, NOW, &[&good]).await, UNAUTHORIZED, "not_bearer");
+    }
+}
+
+#[tokio::test]
+async fn an_http_api_gets_the_simple_answer_where_it_is_set_to_expect_it() {
+    let mut gateway = Gateway::cognito().await;
+    gateway.authorizer.http_answer = HttpAnswer::Simple;
+    for (groups, expected) in [(json!(["user"]), true), (json!([]), false)] {
+        let [_, event] = other_forms(&format!("Bearer {}", rs256(&with(claims(), "cognito:groups", groups))));
+        let answer = serde_json::to_value(gateway.authorizer.decide(event, NOW).await.0.unwrap()).unwrap();
+        assert_eq!((&answer["isAuthorized"], &answer["context"]["id"]), (&json!(expected), &json!("ada")));
+        assert_eq!(answer.as_object().unwrap().len(), 2);
+    }
+    // the other forms have but one answer
+    let answer = gateway.authorizer.decide(event(&format!("Bearer {}", rs256(&claims()))), NOW).await.0.unwrap();
+    assert!(serde_json::to_value(answer).unwrap()["policyDocument"].is_object());
+}
+
+#[tokio::test]
+async fn a_web_socket_may_connect_where_a_rule_says_so() {
+    let mut gateway = Gateway::cognito().await;
+    gateway.authorizer.rules = r#"{"rules":[{"route":"$connect","groups":["user"]}]}"#.parse().unwrap();
+    let arn = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/$connect";
+    for (groups, effect, resource) in
+        [(json!(["user"]), "Allow", arn.to_owned()), (json!([]), "Deny", arn.replace("$connect", "*"))]
+    {
+        let mut connect = event(&format!("Bearer {}", rs256(&with(claims(), "cognito:groups", groups))));
+        connect["methodArn"] = json!(arn);
+        connect["requestContext"] = json!({
+            "requestId": "r-1", "routeKey": "$connect", "eventType": "CONNECT", "connectionId": "c", "stage": "live",
+            "identity": { "sourceIp": "192.0.2.1" }
+        });
+        let answer = serde_json::to_value(gateway.authorizer.decide(connect, NOW).await.0.unwrap()).unwrap();
+        let statement = &answer["policyDocument"]["Statement"][0];
+        assert_eq!((&statement["Effect"], &statement["Resource"]), (&json!(effect), &json!([resource])));
+    }
+}
+
+#[test]
+fn api_gateway_needs_the_word_unauthorized_exactly() {
+    assert_eq!(Refusal::Unauthorized.to_string(), "Unauthorized");
+    assert!(!Refusal::Unavailable.to_string().contains("Unauthorized"));
+}

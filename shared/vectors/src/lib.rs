@@ -1,0 +1,210 @@
+//! The attack catalogue in `tests/vectors`, made into what a caller would send. Its form is told in the README there.
+//!
+//! Tokens are put together and signed by another library than the one that verifies them. For tests and fuzzing only:
+//! whatever is wrong with a vector is a panic.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test's fixture")]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The instant of a vector that names none.
+pub const NOW: i64 = 1_800_000_000;
+/// The secret of provider `custom`.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// The good API key: a published vector of the format. It opens nothing.
+pub const API_KEY: &str = "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT";
+/// The issuer's key set, where nothing is wrong with it.
+pub const KEY_SET: &str = include_str!("../../../tests/vectors/keys/jwks.json");
+/// The region, pool and client whose tokens are good.
+pub const POOL: [&str; 3] = ["us-west-1", "us-west-1_Test", "client1"];
+const ISSUER: &str = "https://cognito-idp.us-west-1.amazonaws.com/us-west-1_Test";
+
+/// Who issued the good credential that the vectors of a file differ from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A user pool: RS256.
+    Cognito,
+    /// Provider `custom`: HS256.
+    Custom,
+    /// An API key.
+    ApiKey,
+}
+
+/// A credential that differs from a good one in a single respect, and what becomes of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// What is different.
+    pub name: String,
+    /// What says that it must be refused.
+    pub about: Option<String>,
+    /// `allow:<subject>`, `deny:<subject>`, `reject:<code>` or `fault`.
+    pub expect: String,
+    /// The instant; [`NOW`], where left out.
+    now: Option<i64>,
+    #[serde(default)]
+    header: Map<String, Value>,
+    #[serde(default)]
+    claims: Map<String, Value>,
+    in_header: Option<[String; 2]>,
+    in_claims: Option<[String; 2]>,
+    header_part: Option<String>,
+    claims_part: Option<String>,
+    signed_by: Option<String>,
+    signature: Option<Algorithm>,
+    hmac_key: Option<String>,
+    token: Option<String>,
+    authorization: Option<String>,
+    filler: Option<usize>,
+    #[serde(default)]
+    jwk: Map<String, Value>,
+    #[serde(default)]
+    keys: Vec<Value>,
+    key_set: Option<String>,
+    key: Option<String>,
+    /// What is different about the key's record.
+    #[serde(default)]
+    pub record: Map<String, Value>,
+}
+
+impl Kind {
+    /// Every vector of this kind. The first one is good.
+    pub fn vectors(self) -> Vec<Vector> {
+        serde_json::from_str(match self {
+            Self::Cognito => include_str!("../../../tests/vectors/cognito.json"),
+            Self::Custom => include_str!("../../../tests/vectors/custom.json"),
+            Self::ApiKey => include_str!("../../../tests/vectors/api-keys.json"),
+        })
+        .unwrap()
+    }
+
+    fn good_header(self) -> Value {
+        match self {
+            Self::Custom => json!({ "alg": "HS256" }),
+            Self::Cognito | Self::ApiKey => json!({ "alg": "RS256", "kid": "test-1" }),
+        }
+    }
+}
+
+/// The claims of a good token of this kind.
+pub fn good_claims(kind: Kind) -> Value {
+    let (issuer, client) = if kind == Kind::Custom { ("vega:custom", "vega-debug") } else { (ISSUER, POOL[2]) };
+    json!({
+        "iss": issuer, "sub": "ada", "username": "ada", "client_id": client, "token_use": "access",
+        "iat": NOW - 10, "exp": NOW + 10, "cognito:groups": ["user"]
+    })
+}
+
+impl Vector {
+    /// The seconds since 1970 at which it is presented.
+    pub fn now(&self) -> i64 {
+        self.now.unwrap_or(NOW)
+    }
+
+    /// The value of the `Authorization` header.
+    pub fn authorization(&self, kind: Kind) -> String {
+        let credential = match kind {
+            Kind::ApiKey => self.filled(self.key.as_deref().unwrap_or(API_KEY)),
+            Kind::Cognito | Kind::Custom => self.token(kind),
+        };
+        self.filled(self.authorization.as_deref().unwrap_or("Bearer {token}")).replace("{token}", &credential)
+    }
+
+    /// The header and claims of the token, as text, before anything is done to their encoding.
+    pub fn parts(&self, kind: Kind) -> [String; 2] {
+        [
+            self.text(kind.good_header(), &self.header, self.in_header.as_ref()),
+            self.text(good_claims(kind), &self.claims, self.in_claims.as_ref()),
+        ]
+    }
+
+    /// The token alone.
+    pub fn token(&self, kind: Kind) -> String {
+        let [header, claims] = self.parts(kind);
+        let header = self.header_part.clone().unwrap_or_else(|| URL_SAFE_NO_PAD.encode(header));
+        let claims = self.claims_part.clone().unwrap_or_else(|| URL_SAFE_NO_PAD.encode(claims));
+        let signature = self.sign(kind, format!("{header}.{claims}").as_bytes());
+        let encoded = URL_SAFE_NO_PAD.encode(&signature);
+        let cut = |length: usize| signature[..length.min(signature.len())].to_vec();
+        self.filled(self.token.as_deref().unwrap_or("{header}.{claims}.{signature}"))
+            .replace("{header}", &header)
+            .replace("{claims}", &claims)
+            .replace("{signature}", &encoded)
+            .replace("{signature_twice}", &URL_SAFE_NO_PAD.encode(signature.repeat(2)))
+            .replace("{signature_short}", &URL_SAFE_NO_PAD.encode(cut(signature.len().saturating_sub(1))))
+            .replace("{signature_half}", &URL_SAFE_NO_PAD.encode(cut(signature.len() / 2)))
+            .replace("{signature_cut}", encoded.get(1..).unwrap_or_default())
+            .replace("{signature_in_base64}", &format!("{}+/", STANDARD.encode(&signature).trim_end_matches('=')))
+            .replace("{signature_with_leftover_bits}", &with_leftover_bits(&encoded))
+    }
+
+    /// The issuer's key set at that moment.
+    pub fn key_set(&self) -> String {
+        if let Some(text) = &self.key_set {
+            return self.filled(text);
+        }
+        let mut set: Value = serde_json::from_str(KEY_SET).unwrap();
+        merge(&mut set["keys"][0], &self.jwk);
+        set["keys"].as_array_mut().unwrap().extend(self.keys.iter().cloned());
+        set.to_string()
+    }
+
+    fn text(&self, mut good: Value, changes: &Map<String, Value>, replaced: Option<&[String; 2]>) -> String {
+        merge(&mut good, changes);
+        let mut text = good.to_string();
+        if let Some([from, to]) = replaced {
+            assert!(text.contains(from), "{}: {from} is not in {text}", self.name);
+            text = text.replacen(from, to, 1);
+        }
+        self.filled(&text)
+    }
+
+    fn sign(&self, kind: Kind, message: &[u8]) -> Vec<u8> {
+        let by_hmac = self.hmac_key.as_ref().map(|key| STANDARD.decode(key).unwrap());
+        let (key, algorithm) = match (self.signed_by.as_deref(), by_hmac) {
+            (Some("nobody"), None) => return Vec::new(),
+            (None, Some(key)) => (EncodingKey::from_secret(&key), Algorithm::HS256),
+            (None, None) if kind == Kind::Custom => (EncodingKey::from_secret(SECRET.as_bytes()), Algorithm::HS256),
+            (name, None) => (EncodingKey::from_rsa_pem(pem(name.unwrap_or("issuer-1"))).unwrap(), Algorithm::RS256),
+            both => panic!("{}: signed by {both:?}", self.name),
+        };
+        let signature = jsonwebtoken::crypto::sign(message, &key, self.signature.unwrap_or(algorithm)).unwrap();
+        URL_SAFE_NO_PAD.decode(signature).unwrap()
+    }
+
+    fn filled(&self, text: &str) -> String {
+        self.filler.map_or_else(|| text.to_owned(), |length| text.replace("{filler}", &"a".repeat(length)))
+    }
+}
+
+/// Made for these vectors with `openssl genrsa`; they open nothing.
+fn pem(name: &str) -> &'static [u8] {
+    match name {
+        "issuer-1" => include_bytes!("../../../tests/vectors/keys/issuer-1.pem"),
+        "issuer-2" => include_bytes!("../../../tests/vectors/keys/issuer-2.pem"),
+        "stranger" => include_bytes!("../../../tests/vectors/keys/stranger.pem"),
+        "weak" => include_bytes!("../../../tests/vectors/keys/weak.pem"),
+        _ => panic!("nobody is called {name}"),
+    }
+}
+
+/// Sets each member, or removes it where it is `null`.
+fn merge(object: &mut Value, changes: &Map<String, Value>) {
+    for (name, value) in changes {
+        match value {
+            Value::Null => drop(object.as_object_mut().unwrap().remove(name)),
+            value => object[name] = value.clone(),
+        }
+    }
+}
+
+/// The same bytes to a lenient reader: the last character of unpadded base64url has bits that no byte takes.
+fn with_leftover_bits(encoded: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let (rest, last) = encoded.split_at(encoded.len().saturating_sub(1));
+    let place = ALPHABET.iter().position(|byte| last.as_bytes() == [*byte]).unwrap_or_default();
+    format!("{rest}{}", char::from(ALPHABET[(place + 1) % ALPHABET.len()]))
+}
