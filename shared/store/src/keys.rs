@@ -263,6 +263,9 @@ impl FindKey for Store {
         };
         let Some(record) = with_sort_key("A") else { return Ok(None) };
         let mut record = item::read(record)?;
+        if record.id != id {
+            return Err(Fault::Record("the record of another key".into()));
+        }
         record.last_use = with_sort_key("U").and_then(item::read_last_use);
         Ok(Some(record))
     }

@@ -329,12 +329,45 @@ async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_ov
 
 #[tokio::test]
 async fn a_passing_trouble_is_not_noticed() {
-    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs] {
+    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs, Trouble::Lags] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
         gateway.authorizer.callers.keys = gateway.database.troubled_store();
         gateway.database.trouble(Some((trouble, 1)));
         check(gateway.decide(key.expose()).await, "allow:ada", "ok");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_every_second_request_refuses_nobody() {
+    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails] {
+        let mut gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.database.partial_trouble(trouble);
+        for request in 0..5 {
+            check(gateway.decide_at(key.expose(), NOW.plus(request)).await, "allow:ada", "ok");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_about_another_key_or_in_another_shape_lets_nobody_in() {
+    for (from, to, outcome, code) in [
+        (API_KEY, API_KEY, "allow:ada", "ok"),
+        (r#""S":"K#7Gh2kQ9XbT4m""#, r#""S":"K#000000000000""#, "temporarily unavailable", "record_unreadable"),
+        (r#""digest":"#, r#""digits":"#, "temporarily unavailable", "record_unreadable"),
+        (r#"{"S":"active"}"#, r#"{"N":"1"}"#, "temporarily unavailable", "record_unreadable"),
+        (r#"{"S":"active"}"#, r#"{"S":"superb"}"#, "temporarily unavailable", "record_unreadable"),
+        (r#"{"L":[{"S":"user"}]}"#, r#"{"L":[{"S":"admin"}]}"#, "temporarily unavailable", "record_unreadable"),
+        (r#"{"S":"A"}"#, r#"{"S":"a"}"#, UNAUTHORIZED, "unknown_key"),
+        (r#""Items":"#, r#""Things":"#, UNAUTHORIZED, "unknown_key"),
+    ] {
+        let mut gateway = Gateway::custom().await;
+        let key = gateway.key(|_| {}).await;
+        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.database.trouble(Some((Trouble::Alters(from, to), 1)));
+        check(gateway.decide(key.expose()).await, outcome, code);
     }
 }
 

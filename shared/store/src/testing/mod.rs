@@ -4,12 +4,16 @@ mod trouble;
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use dynoxide::Database;
+use serde_json::Value;
 use tokio::net::TcpListener;
-use vega_auth::KeyId;
+use vega_auth::{Fault, KeyId, KeyRecord};
 
 pub use self::trouble::Trouble;
 use self::trouble::{Switch, proxy};
@@ -83,6 +87,11 @@ impl TestDatabase {
         self.switch.set(trouble);
     }
 
+    /// Every second request by way of the proxy meets this.
+    pub fn partial_trouble(&self, trouble: Trouble) {
+        self.switch.set_partial(trouble);
+    }
+
     /// How many requests came by way of the proxy.
     pub fn requests(&self) -> usize {
         self.switch.requests()
@@ -151,6 +160,29 @@ impl TestDatabase {
             delete.key("pk", item::key_pk(id)).key("sk", item::string(sk)).send().await.expect("a deletion");
         }
     }
+}
+
+/// The record of an item in `DynamoDB`'s JSON, read as one of the table is; `None` where it is no item.
+pub fn read_record(json: &Value) -> Option<Result<KeyRecord, Fault>> {
+    let item = json.as_object()?.iter().map(|(name, value)| Some((name.clone(), attribute(value)?)));
+    Some(item::read(&item.collect::<Option<_>>()?))
+}
+
+fn attribute(json: &Value) -> Option<AttributeValue> {
+    let mut members = json.as_object()?.iter();
+    let ((kind, value), None) = (members.next()?, members.next()) else { return None };
+    Some(match kind.as_str() {
+        "S" => AttributeValue::S(value.as_str()?.to_owned()),
+        "N" => AttributeValue::N(value.as_str()?.to_owned()),
+        "B" => AttributeValue::B(Blob::new(STANDARD.decode(value.as_str()?).ok()?)),
+        "BOOL" => AttributeValue::Bool(value.as_bool()?),
+        "NULL" => AttributeValue::Null(value.as_bool()?),
+        "L" => AttributeValue::L(value.as_array()?.iter().map(attribute).collect::<Option<_>>()?),
+        "SS" => AttributeValue::Ss(
+            value.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned())).collect::<Option<_>>()?,
+        ),
+        _ => return None,
+    })
 }
 
 impl Drop for TestDatabase {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,23 +22,44 @@ pub enum Trouble {
     Babbles,
     /// The answer ends in the middle.
     Truncates,
+    /// The answer comes late, but in time.
+    Lags,
+    /// The answer comes when nobody waits for it any more.
+    ComesTooLate,
+    /// The answer has one text in the place of another: it is good JSON, and wrong.
+    Alters(&'static str, &'static str),
 }
 
 impl Trouble {
-    /// All there is.
-    pub const ALL: [Self; 6] = [Self::Drops, Self::Hangs, Self::Throttles, Self::Fails, Self::Babbles, Self::Truncates];
+    /// All that leaves us without an answer.
+    pub const ALL: [Self; 7] =
+        [Self::Drops, Self::Hangs, Self::Throttles, Self::Fails, Self::Babbles, Self::Truncates, Self::ComesTooLate];
 }
 
-/// How many of the next requests meet which trouble, and how many requests there were.
+/// Which trouble the next requests meet, and how many requests there were.
 #[derive(Default)]
 pub struct Switch {
-    next: Mutex<Option<(Trouble, usize)>>,
+    next: Mutex<Option<Plan>>,
     requests: AtomicUsize,
+}
+
+#[derive(Clone, Copy)]
+struct Plan {
+    trouble: Trouble,
+    times: usize,
+    /// Whether it is every second request.
+    is_partial: bool,
 }
 
 impl Switch {
     pub fn set(&self, trouble: Option<(Trouble, usize)>) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        let plan = trouble.map(|(trouble, times)| Plan { trouble, times, is_partial: false });
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
+    pub fn set_partial(&self, trouble: Trouble) {
+        let plan = Plan { trouble, times: usize::MAX, is_partial: true };
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
     pub fn requests(&self) -> usize {
@@ -45,11 +67,14 @@ impl Switch {
     }
 
     fn next(&self) -> Option<Trouble> {
-        self.requests.fetch_add(1, Ordering::SeqCst);
+        let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let (trouble, times) = (*next)?;
-        *next = times.checked_sub(1).filter(|left| *left > 0).map(|left| (trouble, left));
-        Some(trouble)
+        let plan = (*next)?;
+        if plan.is_partial && number % 2 == 1 {
+            return None;
+        }
+        *next = plan.times.checked_sub(1).filter(|left| *left > 0).map(|times| Plan { times, ..plan });
+        Some(plan.trouble)
     }
 }
 
@@ -83,7 +108,19 @@ async fn exchange(mut client: TcpStream, database: std::net::SocketAddr, switch:
             let whole = answer(&request, database).await?;
             client.write_all(whole.get(..whole.len() - 1).unwrap_or_default()).await
         }
+        Some(Trouble::Lags) => late(client, &answer(&request, database).await?, 300).await,
+        Some(Trouble::ComesTooLate) => late(client, &answer(&request, database).await?, 3000).await,
+        Some(Trouble::Alters(from, to)) => {
+            let whole = String::from_utf8_lossy(&answer(&request, database).await?).into_owned();
+            let body = whole.split_once("\r\n\r\n").map(|(_, body)| body.replace(from, to)).unwrap_or_default();
+            client.write_all(response("200 OK", &body).as_bytes()).await
+        }
     }
+}
+
+async fn late(mut client: TcpStream, answer: &[u8], milliseconds: u64) -> std::io::Result<()> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    client.write_all(answer).await
 }
 
 async fn answer(request: &[u8], database: std::net::SocketAddr) -> std::io::Result<Vec<u8>> {
