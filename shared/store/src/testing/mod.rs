@@ -26,6 +26,8 @@ const TABLE: &str = "keys";
 pub struct TestDatabase {
     settings: Settings,
     server: tokio::task::JoinHandle<()>,
+    /// Kept, so that no other test's database is where this one was.
+    port: std::net::TcpListener,
     proxy: tokio::task::JoinHandle<()>,
     proxied: Settings,
     switch: Arc<Switch>,
@@ -38,15 +40,18 @@ impl TestDatabase {
     /// When it can't be made: there is no test then.
     #[allow(clippy::expect_used, reason = "a test's fixture")]
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
+        let port = listener.try_clone().expect("a listener");
+        let listener = TcpListener::from_std(listener).expect("a listener");
         let server = tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().expect("a database")));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let proxied = Settings::emulator(&format!("http://{}", listener.local_addr().expect("an address")));
         let switch = Arc::new(Switch::default());
         let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&switch)));
         let settings = Settings::emulator(&format!("http://{address}"));
-        let database = Self { settings, server, proxy, proxied, switch };
+        let database = Self { settings, server, port, proxy, proxied, switch };
         let key =
             |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
         let text = |name: &str| {
@@ -98,8 +103,14 @@ impl TestDatabase {
     }
 
     /// Takes the database away, as an outage does.
+    ///
+    /// # Panics
+    /// When its port can't be kept.
+    #[allow(clippy::expect_used, reason = "a test's fixture")]
     pub fn stop(&self) {
         self.server.abort();
+        let port = TcpListener::from_std(self.port.try_clone().expect("a listener")).expect("a listener");
+        tokio::spawn(async move { while port.accept().await.is_ok() {} });
     }
 
     /// Every item, as it would stand in a dump: to look for what must not be there.
