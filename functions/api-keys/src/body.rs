@@ -82,6 +82,15 @@ pub struct KeyPatch {
     status: Option<SetStatus>,
 }
 
+/// `POST /v1/api-keys/{id}/rotate`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// How long the old key lives on.
+    #[serde(default, deserialize_with = "not_null")]
+    overlap_seconds: Option<i64>,
+}
+
 /// What a person may set. Revoking is `DELETE`, since it can't be undone.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +129,21 @@ impl KeyPatch {
                 SetStatus::Disabled => KeyStatus::Disabled,
             }),
         })
+    }
+}
+
+impl Rotation {
+    /// The overlap, in seconds.
+    ///
+    /// # Errors
+    /// 422 when it is none that can be had.
+    pub fn check(self) -> Result<i64, Problem> {
+        let overlap = self.overlap_seconds.unwrap_or(DAY_SECONDS);
+        if !(0..=KeyRecord::MAX_OVERLAP_SECONDS).contains(&overlap) {
+            let most = KeyRecord::MAX_OVERLAP_SECONDS;
+            return Err(invalid(format!("overlap_seconds: expected 0 to {most}")));
+        }
+        Ok(overlap)
     }
 }
 

@@ -1,18 +1,23 @@
 //! `POST /v1/api-keys`: a new key, shown whole this once.
 
-use http::header::{ETAG, HeaderValue, LOCATION};
-use lambda_http::Request;
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
+use http::{Response, StatusCode};
+use lambda_http::{Body, Request};
 use serde::Serialize;
 use vega_auth::{ApiKey, CurrentUser, DIGEST_VERSION, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
-use vega_http::{Answer, Problem, json, read_json};
+use vega_http::{Answer, Problem, read_json};
 use vega_store::CreateError;
 
 use crate::body::NewKey;
-use crate::view::{KeyView, etag};
+use crate::change::contended;
+use crate::idempotency::{Repeatable, in_progress};
+use crate::view::KeyView;
 use crate::{ApiKeys, actor, unavailable};
 
-/// How many ids are tried before giving up. One is enough, but for a collision of 71 bits.
-pub const ID_TRIES: usize = 3;
+/// How often making a key is tried: again when its id was taken, or when the key changed whose place it takes.
+pub const MAKE_TRIES: usize = 5;
+/// The version of a key that was just made.
+const FIRST_ETAG: HeaderValue = HeaderValue::from_static("\"1\"");
 
 /// A key that was just made. The one answer that holds it whole.
 #[derive(Serialize)]
@@ -24,8 +29,14 @@ struct Created<'a> {
 
 impl ApiKeys {
     pub(crate) async fn create(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
+        let repeatable = Repeatable::read(request)?;
+        if let Some(repeatable) = &repeatable
+            && let Some(answer) = self.repeated(repeatable, owner, now).await?
+        {
+            return Ok(answer);
+        }
         let wanted = read_json::<NewKey>(request)?.check(owner, &self.rules, now)?;
-        for _ in 0..ID_TRIES {
+        for _ in 0..MAKE_TRIES {
             let key = self.new_key()?;
             let record = KeyRecord {
                 id: key.id(),
@@ -48,14 +59,14 @@ impl ApiKeys {
                 version: 1,
                 last_use: None,
             };
-            match self.store.create(&record, self.limit, &actor(request, owner)).await {
-                Ok(()) => return created(&key, record, now),
-                Err(CreateError::IdTaken) => {}
-                Err(CreateError::LimitReached) => return Err(self.limit_reached()),
-                Err(CreateError::Fault(fault)) => return Err(unavailable(&fault)),
+            let answer = to_json(&key, record.clone(), now)?;
+            let replay = self.kept(repeatable.as_ref(), owner, record.id, &answer, now)?;
+            match self.store.create(&record, self.limit, replay.as_ref(), &actor(request, owner)).await {
+                Ok(()) => return created(answer, record.id),
+                Err(error) => self.refusal(error)?,
             }
         }
-        Err(no_free_id())
+        Err(contended())
     }
 
     pub(crate) fn new_key(&self) -> Result<ApiKey, Problem> {
@@ -66,23 +77,34 @@ impl ApiKeys {
         Ok(ApiKey::new(KeyId::from_entropy(id), &KeySecret::from_entropy(&mut secret)))
     }
 
-    pub(crate) fn limit_reached(&self) -> Problem {
-        let detail = format!("You have {} live keys, which is the limit. Revoke one that you don't need.", self.limit);
-        Problem::new(409, "key_limit_reached", detail)
+    /// Why a key was not made; `Ok` where another try may make it.
+    pub(crate) fn refusal(&self, error: CreateError) -> Result<(), Problem> {
+        match error {
+            CreateError::IdTaken | CreateError::Conflict => Ok(()),
+            CreateError::LimitReached => {
+                let limit = self.limit;
+                let detail = format!("You have {limit} live keys, which is the limit. Revoke one that you don't need.");
+                Err(Problem::new(409, "key_limit_reached", detail))
+            }
+            CreateError::InProgress => Err(in_progress()),
+            CreateError::Fault(fault) => Err(unavailable(&fault)),
+        }
     }
 }
 
-pub fn no_free_id() -> Problem {
-    Problem::fault("no_free_id", &"every id was taken")
+/// The answer to who made a key, as JSON: the one place where it is whole.
+pub fn to_json(key: &ApiKey, record: KeyRecord, now: Timestamp) -> Result<String, Problem> {
+    serde_json::to_string(&Created { key: key.expose(), view: KeyView::new(record, now) })
+        .map_err(|error| Problem::fault("unwritable_answer", &error))
 }
 
-/// The answer to who made a key: the key, this once.
-pub fn created(key: &ApiKey, record: KeyRecord, now: Timestamp) -> Answer {
-    let (location, etag) = (format!("/v1/api-keys/{}", record.id), etag(&record));
-    let mut response = json(201, &Created { key: key.expose(), view: KeyView::new(record, now) })?;
-    response.headers_mut().insert(ETAG, etag);
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+/// The answer to who made a key.
+pub fn created(answer: String, id: KeyId) -> Answer {
+    Response::builder()
+        .status(StatusCode::CREATED)
+        .header(CONTENT_TYPE, "application/json")
+        .header(LOCATION, format!("/v1/api-keys/{id}"))
+        .header(ETAG, FIRST_ETAG)
+        .body(Body::from(answer))
+        .map_err(|error| Problem::fault("unwritable_answer", &error))
 }

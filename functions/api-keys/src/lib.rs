@@ -8,8 +8,10 @@ mod change;
 mod create;
 mod cursor;
 mod events;
+mod idempotency;
 mod list;
 mod query;
+mod rotate;
 mod view;
 
 use std::time::Duration;
@@ -131,6 +133,7 @@ impl ApiKeys {
                 let id = path_id(request)?;
                 self.revoke(request, &actor(request, &user), now, || self.own(id, &user)).await
             }
+            "POST /v1/api-keys/{id}/rotate" => self.rotate(request, &user, now).await,
             "GET /v1/api-keys/{id}/events" => self.events(request, &user, now).await,
             "GET /v1/api-keys/self" | "DELETE /v1/api-keys/self" => {
                 Err(Problem::new(403, "forbidden", "This is for an API key to ask about itself. You are a person."))
@@ -141,8 +144,12 @@ impl ApiKeys {
 
     async fn list(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
         let parameters = Parameters::read(request, &list::PARAMETERS)?;
-        let query = list::Query::read(&parameters, &owner.id)?;
-        let records = self.store.list(&owner.id).await.map_err(|fault| unavailable(&fault))?;
+        self.page(&parameters, &owner.id, now).await
+    }
+
+    async fn page(&self, parameters: &Parameters, owner: &str, now: Timestamp) -> Answer {
+        let query = list::Query::read(parameters, owner)?;
+        let records = self.store.list(owner).await.map_err(|fault| unavailable(&fault))?;
         json(200, &query.page(records, now))
     }
 

@@ -35,6 +35,7 @@ impl Api {
         Self { keys: ApiKeys { store: database.store(), limit: 5, rules, entropy }, http, database }
     }
 
+    /// `user` is a person of group `user`, `root as ada` one of group `root`, and `key of ada` a key of hers.
     async fn call(&self, user: &str, method: &str, target: &str, body: Option<Value>) -> Seen {
         self.send(user, method, target, body.map(|body| body.to_string()), &[]).await
     }
@@ -72,12 +73,13 @@ impl Api {
         for (name, value) in headers {
             all[*name] = json!(value);
         }
+        let (groups, user) = user.split_once(" as ").unwrap_or(("user", user));
         let authorizer = match user.strip_prefix("key of ") {
             Some(user) => {
                 let (user, key_id) = user.split_once(' ').unwrap_or((user, "000000000000"));
-                json!({ "id": user, "username": user, "groups": "user", "authenticated_by": "api_key", "key_id": key_id })
+                json!({ "id": user, "username": user, "groups": groups, "authenticated_by": "api_key", "key_id": key_id })
             }
-            None => json!({ "id": user, "username": user, "groups": "user", "authenticated_by": "jwt" }),
+            None => json!({ "id": user, "username": user, "groups": groups, "authenticated_by": "jwt" }),
         };
         let event = json!({
             "httpMethod": method, "path": path, "resource": resource, "headers": all, "multiValueHeaders": {},
@@ -583,6 +585,267 @@ async fn a_key_can_look_at_itself_and_revoke_itself_and_nothing_else() {
     assert_eq!(api.call("ada", "GET", &path(&other), None).await.body["status"], "active");
     let event = &pages(&api, &format!("{}/events?", path(&key))).await[0];
     assert_eq!((&event["actor"], &event["actor_username"]), (&json!(format!("api_key:{id}")), &json!("ada")));
+}
+
+/// Whether the key opens anything at this instant.
+async fn is_good(api: &Api, key: &Value, now: Timestamp) -> bool {
+    let key: ApiKey = key["key"].as_str().unwrap().parse().unwrap();
+    api.keys.store.find(key.id()).await.unwrap().unwrap().principal(&key, None, now).is_ok()
+}
+
+async fn rotate(api: &Api, now: Timestamp, key: &Value, body: &str) -> Seen {
+    api.at(now, "ada", "POST", &format!("{}/rotate", path(key)), Some(body.into()), &[]).await
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_good_until_its_deadline_and_not_at_it() {
+    let api = Api::start().await;
+    let body = json!({ "name": "ci", "description": "pipeline", "expires_in_days": 7 });
+    let old = api.call("ada", "POST", "/v1/api-keys", Some(body)).await.body;
+    let seen = rotate(&api, NOW, &old, r#"{"overlap_seconds":60}"#).await;
+    let new = &seen.body;
+    assert_eq!((seen.status, &seen.headers["etag"]), (201, &"\"1\"".parse().unwrap()));
+    assert_eq!(seen.headers["location"], path(new).as_str());
+    assert_ne!((&old["id"], &old["key"]), (&new["id"], &new["key"]));
+    for member in ["name", "description", "groups", "expires_at"] {
+        assert_eq!(old[member], new[member], "{member}");
+    }
+    assert_eq!((&new["rotated_from"], &new["rotated_to"], &new["version"]), (&old["id"], &Value::Null, &json!(1)));
+    let shown = api.call("ada", "GET", &path(&old), None).await.body;
+    assert_eq!((&shown["rotated_to"], &shown["version"]), (&new["id"], &json!(2)));
+    assert_eq!((&shown["expires_at"], &shown["status"]), (&json!("2027-01-15T08:01:00Z"), &json!("active")));
+    assert!(is_good(&api, &old, NOW.plus(59)).await && !is_good(&api, &old, NOW.plus(60)).await);
+    let week = 7 * 24 * 60 * 60;
+    assert!(is_good(&api, new, NOW.plus(week - 1)).await && !is_good(&api, new, NOW.plus(week)).await);
+    let events = pages(&api, &format!("{}/events?", path(&old))).await;
+    assert_eq!((&events[0]["event"], &events[0]["after"]["rotated_to"]), (&json!("rotated"), &new["id"]));
+    let [created] = &pages(&api, &format!("{}/events?", path(new))).await[..] else { panic!("one event") };
+    assert_eq!((&created["event"], &created["after"]["rotated_from"]), (&json!("created"), &old["id"]));
+    assert_eq!(created["request_id"], events[0]["request_id"]);
+}
+
+#[tokio::test]
+async fn the_overlap_is_a_day_unless_asked_otherwise_and_a_week_at_most() {
+    let api = Api::start().await;
+    for (body, lives_for) in [("", 86_400), ("{}", 86_400), (r#"{"overlap_seconds":604800}"#, 604_800)] {
+        let key = api.create("ada", "ci").await;
+        assert_eq!(rotate(&api, NOW, &key, body).await.status, 201, "{body}");
+        let shown = api.call("ada", "GET", &path(&key), None).await.body;
+        assert_eq!(shown["expires_at"], NOW.plus(lives_for).to_string());
+        api.call("ada", "DELETE", &path(&key), None).await;
+        api.call("ada", "DELETE", &format!("/v1/api-keys/{}", shown["rotated_to"].as_str().unwrap()), None).await;
+    }
+    let key = api.create("ada", "ci").await;
+    for (body, status) in [
+        (r#"{"overlap_seconds":-1}"#, 422),
+        (r#"{"overlap_seconds":604801}"#, 422),
+        (r#"{"overlap_seconds":null}"#, 400),
+        (r#"{"overlap_seconds":1.5}"#, 400),
+        (r#"{"expires_at":null}"#, 400),
+        ("[]", 400),
+    ] {
+        assert_eq!(rotate(&api, NOW, &key, body).await.status, status, "{body}");
+    }
+    assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["version"], 1);
+}
+
+#[tokio::test]
+async fn only_a_good_key_without_a_successor_can_be_rotated() {
+    let api = Api::start().await;
+    let refused = async |now: Timestamp, key: &Value| {
+        let seen = rotate(&api, now, key, r#"{"overlap_seconds":0}"#).await;
+        (seen.status, seen.body["error"].as_str().unwrap_or_default().to_owned())
+    };
+    let key = api.create("ada", "ci").await;
+    api.call("ada", "PATCH", &path(&key), Some(json!({ "status": "disabled" }))).await;
+    assert_eq!(refused(NOW, &key).await, (409, "key_disabled".into()));
+    api.call("ada", "DELETE", &path(&key), None).await;
+    assert_eq!(refused(NOW, &key).await, (409, "key_revoked".into()));
+    let body = json!({ "name": "ci", "expires_at": NOW.plus(60).to_string() });
+    let key = api.call("ada", "POST", "/v1/api-keys", Some(body)).await.body;
+    assert_eq!(refused(NOW.plus(60), &key).await, (409, "key_expired".into()));
+    let new = rotate(&api, NOW.plus(59), &key, r#"{"overlap_seconds":604800}"#).await.body;
+    assert_eq!(new["expires_at"], key["expires_at"]);
+    assert!(!is_good(&api, &new, NOW.plus(60)).await, "a successor never outlives the original");
+    // once more, in the overlap and long after: the successor can be rotated, the old one can't
+    let key = api.create("ada", "ci").await;
+    let new = rotate(&api, NOW, &key, r#"{"overlap_seconds":60}"#).await.body;
+    for now in [NOW, NOW.plus(59), NOW.plus(60)] {
+        assert_eq!(refused(now, &key).await, (409, "key_rotated".into()));
+    }
+    api.call("ada", "DELETE", &path(&key), None).await;
+    assert_eq!(refused(NOW, &key).await, (409, "key_rotated".into()));
+    assert_eq!(rotate(&api, NOW, &new, r#"{"overlap_seconds":0}"#).await.status, 201);
+    assert_eq!(refused(NOW, &api.create("eve", "ci").await).await, (404, "not_found".into()));
+}
+
+#[tokio::test]
+async fn a_rotation_without_overlap_works_at_the_limit_and_one_with_overlap_does_not() {
+    let api = Api::start().await;
+    let mut keys = Vec::new();
+    for number in 0..5 {
+        keys.push(api.create("ada", &format!("key {number}")).await);
+    }
+    let seen = rotate(&api, NOW, &keys[0], r#"{"overlap_seconds":1}"#).await;
+    assert_eq!((seen.status, &seen.body["error"]), (409, &json!("key_limit_reached")));
+    assert_eq!(api.call("ada", "GET", &path(&keys[0]), None).await.body["version"], 1, "nothing was changed");
+    let mut key = keys.remove(0);
+    for _ in 0..7 {
+        let new = rotate(&api, NOW, &key, r#"{"overlap_seconds":0}"#).await;
+        assert_eq!(new.status, 201, "{}", new.body);
+        assert!(!is_good(&api, &key, NOW).await && is_good(&api, &new.body, NOW).await);
+        assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["status"], "expired");
+        let seen = api.call("ada", "POST", "/v1/api-keys", Some(json!({ "name": "one more" }))).await;
+        assert_eq!(seen.body["error"], "key_limit_reached");
+        key = new.body;
+    }
+    assert_eq!(pages(&api, "/v1/api-keys?status=active&").await.len(), 5);
+    assert_eq!(pages(&api, "/v1/api-keys?status=expired&").await.len(), 7);
+}
+
+#[tokio::test]
+async fn of_two_keys_that_overlap_both_count_until_the_deadline() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    assert_eq!(rotate(&api, NOW, &key, r#"{"overlap_seconds":60}"#).await.status, 201);
+    for _ in 0..3 {
+        api.create("ada", "ci").await;
+    }
+    let create =
+        async |now| api.at(now, "ada", "POST", "/v1/api-keys", Some(r#"{"name":"ci"}"#.into()), &[]).await.status;
+    assert_eq!(create(NOW.plus(59)).await, 409);
+    assert_eq!(create(NOW.plus(60)).await, 201);
+    assert_eq!(create(NOW.plus(60)).await, 409);
+    let list = api.at(NOW.plus(60), "ada", "GET", "/v1/api-keys?status=expired", None, &[]).await.body;
+    assert_eq!((&list["items"][0]["id"], list["items"].as_array().unwrap().len()), (&key["id"], 1));
+}
+
+#[tokio::test]
+async fn of_rotations_at_once_exactly_one_gives_a_successor() {
+    let api = Api::start().await;
+    for overlap in ["0", "60"] {
+        let key = api.create("ada", "ci").await;
+        let body = format!(r#"{{"overlap_seconds":{overlap}}}"#);
+        let (one, two, three) = tokio::join!(
+            rotate(&api, NOW, &key, &body),
+            rotate(&api, NOW, &key, &body),
+            rotate(&api, NOW, &key, &body)
+        );
+        let mut made: Vec<Value> = Vec::new();
+        for seen in [one, two, three] {
+            match seen.status {
+                201 => made.push(seen.body["id"].clone()),
+                _ => assert_eq!((seen.status, &seen.body["error"]), (409, &json!("key_rotated"))),
+            }
+        }
+        assert_eq!(made.len(), 1);
+        assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["rotated_to"], made[0]);
+    }
+    assert_eq!(pages(&api, "/v1/api-keys?").await.len(), 4, "two keys, two successors");
+}
+
+#[tokio::test]
+async fn a_rotation_of_a_version_that_is_gone_is_refused() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    api.call("ada", "PATCH", &path(&key), Some(json!({ "name": "new" }))).await;
+    let target = format!("{}/rotate", path(&key));
+    for (version, status) in [("\"1\"", 412), ("\"2\"", 201)] {
+        let seen = api.send("ada", "POST", &target, Some("{}".into()), &[("if-match", version)]).await;
+        assert_eq!(seen.status, status);
+    }
+}
+
+const REPEAT: &str = "0f1c8d52-6a7e-4b57-9d4e-2f6d3c1b9a80";
+
+#[tokio::test]
+async fn a_request_that_is_repeated_gets_the_same_answer_for_15_minutes_and_does_nothing() {
+    let api = Api::start().await;
+    let body = r#"{"name":"ci"}"#;
+    let post = async |now: Timestamp, user: &str, target: &str, body: &str| {
+        api.at(now, user, "POST", target, Some(body.into()), &[("idempotency-key", REPEAT)]).await
+    };
+    let first = post(NOW, "ada", "/v1/api-keys", body).await;
+    assert_eq!(first.status, 201);
+    api.call("ada", "PATCH", &path(&first.body), Some(json!({ "name": "renamed" }))).await;
+    for _ in 0..4 {
+        api.create("ada", "up to the limit").await;
+    }
+    for now in [NOW, NOW.plus(1), NOW.plus(899)] {
+        let again = post(now, "ada", "/v1/api-keys", body).await;
+        assert_eq!((again.status, &again.body, &again.headers), (201, &first.body, &first.headers));
+    }
+    assert_eq!(pages(&api, "/v1/api-keys?").await.len(), 5);
+    // another body, another owner, another route
+    let other = post(NOW.plus(899), "ada", "/v1/api-keys", r#"{"name":"other"}"#).await;
+    assert_eq!((other.status, &other.body["error"]), (422, &json!("idempotency_key_reused")));
+    let bobs = post(NOW, "bob", "/v1/api-keys", body).await;
+    assert_eq!(bobs.status, 201);
+    assert_ne!(bobs.body["id"], first.body["id"]);
+    let target = format!("{}/rotate", path(&first.body));
+    let rotated = post(NOW, "ada", &target, r#"{"overlap_seconds":0}"#).await;
+    assert_eq!((rotated.status, &rotated.body["rotated_from"]), (201, &first.body["id"]));
+    let again = post(NOW.plus(899), "ada", &target, r#"{"overlap_seconds":0}"#).await;
+    assert_eq!((again.status, &again.body, &again.headers), (201, &rotated.body, &rotated.headers));
+    assert_eq!(post(NOW.plus(899), "ada", &target, "{}").await.status, 422);
+    // then it is a new request
+    assert_eq!(post(NOW.plus(900), "ada", &target, r#"{"overlap_seconds":0}"#).await.body["error"], "key_rotated");
+    api.call("ada", "DELETE", &path(&rotated.body), None).await;
+    let new = post(NOW.plus(900), "ada", "/v1/api-keys", body).await;
+    assert_eq!(new.status, 201);
+    assert_ne!(new.body["id"], first.body["id"]);
+    assert_eq!(post(NOW.plus(1799), "ada", "/v1/api-keys", body).await.body, new.body);
+}
+
+#[tokio::test]
+async fn what_is_kept_for_a_repetition_is_opened_by_nobody_who_reads_the_table() {
+    let api = Api::start().await;
+    let headers = [("idempotency-key", REPEAT)];
+    let made = api.send("ada", "POST", "/v1/api-keys", Some(r#"{"name":"ci"}"#.into()), &headers).await.body;
+    let dump = api.database.dump().await;
+    assert!(dump.contains("I#ada#") && dump.contains("sealed"));
+    let secret = &made["key"].as_str().unwrap()[16..59];
+    for hidden in [secret, REPEAT] {
+        let bytes = format!("{:?}", hidden.as_bytes());
+        assert!(!dump.contains(hidden) && !dump.contains(bytes.trim_matches(['[', ']'])));
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_one_of_16_to_255_visible_characters() {
+    let api = Api::start().await;
+    let create = async |headers: &[(&str, &str)]| {
+        let seen = api.send("ada", "POST", "/v1/api-keys", Some(r#"{"name":"ci"}"#.into()), headers).await;
+        (seen.status, seen.body["error"].as_str().unwrap_or("none").to_owned())
+    };
+    let (short, long) = ("x".repeat(15), "x".repeat(256));
+    for key in ["", short.as_str(), long.as_str(), "sixteen characters", "sixteen-charactérs"] {
+        assert_eq!(create(&[("idempotency-key", key)]).await, (400, "invalid_idempotency_key".into()), "{key}");
+    }
+    for key in ["x".repeat(16), "y".repeat(255)] {
+        assert_eq!(create(&[("idempotency-key", &key)]).await, (201, "none".into()));
+    }
+    assert_eq!(pages(&api, "/v1/api-keys?").await.len(), 2);
+}
+
+#[tokio::test]
+async fn of_one_request_sent_many_times_at_once_one_key_is_made() {
+    let api = Api::start().await;
+    let send =
+        || api.send("ada", "POST", "/v1/api-keys", Some(r#"{"name":"ci"}"#.into()), &[("idempotency-key", REPEAT)]);
+    let (a, b, c, d) = tokio::join!(send(), send(), send(), send());
+    let mut made = std::collections::HashSet::new();
+    for seen in [a, b, c, d] {
+        if seen.status == 201 {
+            made.insert(seen.body["key"].to_string());
+        } else {
+            assert_eq!((seen.status, &seen.body["error"]), (409, &json!("idempotency_in_progress")));
+            assert!(seen.headers.contains_key("retry-after"));
+        }
+    }
+    assert_eq!(made.len(), 1);
+    assert!(made.contains(&send().await.body["key"].to_string()), "a little later it is answered");
+    assert_eq!(pages(&api, "/v1/api-keys?").await.len(), 1);
 }
 
 #[tokio::test]

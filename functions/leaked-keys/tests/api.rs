@@ -137,7 +137,7 @@ async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) 
         address: "192.0.2.1".into(),
         request_id: "request-0".into(),
     };
-    store.create(&record, 5, &actor).await.unwrap();
+    store.create(&record, 5, None, &actor).await.unwrap();
 }
 
 #[tokio::test]

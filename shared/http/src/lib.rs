@@ -8,7 +8,9 @@ mod request;
 mod serve;
 
 pub use problem::{Answer, Problem};
-pub use request::{MAX_BODY_BYTES, current_user, path_parameter, read_json, request_id, route, source_address};
+pub use request::{
+    MAX_BODY_BYTES, body_bytes, current_user, path_parameter, read_json, request_id, route, source_address,
+};
 pub use serve::{Settings, answer, log_init_failure, serve};
 
 use http::Response;

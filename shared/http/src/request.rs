@@ -64,6 +64,15 @@ pub fn path_parameter(request: &Request, name: &str) -> Option<String> {
     request.path_parameters().first(name).map(str::to_owned)
 }
 
+/// The body as it was sent; empty, where there is none.
+pub fn body_bytes(request: &Request) -> &[u8] {
+    match request.body() {
+        Body::Text(text) => text.as_bytes(),
+        Body::Binary(bytes) => bytes,
+        _ => &[],
+    }
+}
+
 /// The body, of at most [`MAX_BODY_BYTES`]. Members that `T` doesn't know are refused by name if `T` denies them.
 ///
 /// # Errors
@@ -74,11 +83,7 @@ pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
     if !["application/json", "application/merge-patch+json"].contains(&media_type.as_str()) {
         return Err(Problem::new(415, "unsupported_media_type", "Send JSON, with content-type: application/json."));
     }
-    let bytes: &[u8] = match request.body() {
-        Body::Text(text) => text.as_bytes(),
-        Body::Binary(bytes) => bytes,
-        _ => &[],
-    };
+    let bytes = body_bytes(request);
     if bytes.len() > MAX_BODY_BYTES {
         return Err(Problem::new(413, "body_too_large", format!("The body has more than {MAX_BODY_BYTES} bytes.")));
     }

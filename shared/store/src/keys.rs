@@ -5,12 +5,13 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Put};
-use vega_auth::{Fault, FindKey, KeyId, KeyRecord, KeyStatus, LastUse, Network, ScopeName, Timestamp};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use vega_auth::{Fault, FindKey, KeyId, KeyRecord, KeyState, KeyStatus, LastUse, Network, ScopeName, Timestamp};
 
 use crate::audit::{Actor, Entry, EventKind, audited};
 use crate::client::Settings;
 use crate::item::{self, Item, key_pk, number, string};
+use crate::replay::Replay;
 use crate::transact::{Refused, fault, put_write, update_write};
 
 /// How long noting a use may take. Nobody should wait for it.
@@ -46,6 +47,10 @@ pub enum CreateError {
     LimitReached,
     /// The id is taken: try another.
     IdTaken,
+    /// The key whose place it was to take changed since it was read.
+    Conflict,
+    /// The same request is being answered, or was since we looked.
+    InProgress,
     /// We could not find out. Where the answer was lost, the key may have been made: its owner's list tells.
     Fault(Fault),
 }
@@ -57,6 +62,12 @@ pub enum ChangeError {
     Conflict,
     /// We could not find out. Where the answer was lost, the change may have been made.
     Fault(Fault),
+}
+
+impl From<Fault> for CreateError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 impl Store {
@@ -73,41 +84,93 @@ impl Store {
     /// Makes a key, if the owner has fewer than `limit` live ones: one transaction, so that the limit is exact.
     ///
     /// # Errors
-    /// When the limit is reached, the id is taken, or we could not find out.
-    pub async fn create(&self, record: &KeyRecord, limit: u32, actor: &Actor) -> Result<(), CreateError> {
-        match self.try_create(record, limit, actor).await {
-            Err(CreateError::LimitReached) => {
-                // Keys that expired still stand among the live ones: they don't count.
-                if self.sweep(&record.owner, record.created_at).await.map_err(CreateError::Fault)? {
-                    return self.try_create(record, limit, actor).await;
-                }
-                Err(CreateError::LimitReached)
-            }
-            outcome => outcome,
+    /// When the limit is reached, the id is taken, the request was answered already, or we could not find out.
+    pub async fn create(
+        &self,
+        record: &KeyRecord,
+        limit: u32,
+        replay: Option<&Replay>,
+        actor: &Actor,
+    ) -> Result<(), CreateError> {
+        let outcome = self.make(record, None, Some(limit), replay, actor).await;
+        // Keys that expired still stand among the live ones: they don't count.
+        if matches!(outcome, Err(CreateError::LimitReached)) && self.sweep(&record.owner, record.created_at).await? {
+            return self.make(record, None, Some(limit), replay, actor).await;
         }
+        outcome
     }
 
-    async fn try_create(&self, record: &KeyRecord, limit: u32, actor: &Actor) -> Result<(), CreateError> {
+    /// Makes `successor`, which takes the place of `old` as it was read, in one transaction: a key has one successor, whoever
+    /// asks at once. The old one lives on for `overlap_seconds`, and both count meanwhile. Without an overlap there is one
+    /// live key as there was before, so that no limit stands in the way.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and when `old` changed since it was read.
+    pub async fn rotate(
+        &self,
+        old: &KeyRecord,
+        successor: &KeyRecord,
+        overlap_seconds: i64,
+        limit: u32,
+        replay: Option<&Replay>,
+        actor: &Actor,
+    ) -> Result<(), CreateError> {
+        let now = successor.created_at;
+        let superseded = KeyRecord { version: old.version + 1, ..old.superseded(successor.id, overlap_seconds, now) };
+        let change = Some((old, &superseded));
+        // An old key that ends now stands among the live ones until the next sweep: that one doesn't count.
+        let ends_now = superseded.state(now) == KeyState::Expired;
+        let most = if ends_now { limit.saturating_add(1) } else { limit };
+        let outcome = self.make(successor, change, Some(most), replay, actor).await;
+        if matches!(outcome, Err(CreateError::LimitReached)) && (self.sweep(&old.owner, now).await? || ends_now) {
+            let most = if ends_now { None } else { Some(limit) };
+            return self.make(successor, change, most, replay, actor).await;
+        }
+        outcome
+    }
+
+    /// One try at making `record`, if fewer than `most` keys stand among the owner's live ones. With it goes the `change` of
+    /// the key that it replaces: before and after.
+    async fn make(
+        &self,
+        record: &KeyRecord,
+        change: Option<(&KeyRecord, &KeyRecord)>,
+        most: Option<u32>,
+        replay: Option<&Replay>,
+        actor: &Actor,
+    ) -> Result<(), CreateError> {
+        let now = record.created_at;
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(item::write(record, None)))
             .condition_expression("attribute_not_exists(pk)");
-        let count = self
+        let mut count = self
             .owner_update(&record.owner, "ADD live :id")
-            .condition_expression("attribute_not_exists(live) OR size(live) < :limit")
-            .expression_attribute_values(":id", AttributeValue::Ss(vec![record.id.to_string()]))
-            .expression_attribute_values(":limit", number(limit));
-        let entry = Entry { kind: EventKind::Created, reason: None, before: None, after: record };
-        let event = self.audit(entry, 0, actor, record.created_at);
-        let items = vec![
-            put_write(put).map_err(CreateError::Fault)?,
-            update_write(count).map_err(CreateError::Fault)?,
-            put_write(event).map_err(CreateError::Fault)?,
-        ];
+            .expression_attribute_values(":id", AttributeValue::Ss(vec![record.id.to_string()]));
+        if let Some(most) = most {
+            count = count
+                .condition_expression("attribute_not_exists(live) OR size(live) < :most")
+                .expression_attribute_values(":most", number(most));
+        }
+        let created = Entry { kind: EventKind::Created, reason: None, before: None, after: record };
+        // Each write, and what it means if its condition fails. Of several, the first counts: the same request comes first.
+        let mut writes = Vec::new();
+        if let Some(replay) = replay {
+            writes.push((put_write(self.keep(replay))?, CreateError::InProgress));
+        }
+        writes.push((put_write(put)?, CreateError::IdTaken));
+        writes.push((update_write(count)?, CreateError::LimitReached));
+        writes.push((put_write(self.audit(created, 0, actor, now))?, CreateError::IdTaken));
+        if let Some((before, after)) = change {
+            let rotated = Entry { kind: EventKind::Rotated, reason: None, before: Some(before), after };
+            // Not to be purged yet, even if it ends now: a sweep takes it off the live ones first.
+            writes.push((put_write(self.overwrite(before, after, None))?, CreateError::Conflict));
+            writes.push((put_write(self.audit(rotated, 0, actor, now))?, CreateError::Conflict));
+        }
+        let (items, meanings): (Vec<_>, Vec<_>) = writes.into_iter().unzip();
         match self.transact(items).await {
             Ok(()) => Ok(()),
-            Err(Refused::Condition(0)) => Err(CreateError::IdTaken),
-            Err(Refused::Condition(_)) => Err(CreateError::LimitReached),
+            Err(Refused::Condition(index)) => Err(meanings.into_iter().nth(index).unwrap_or(CreateError::Conflict)),
             Err(Refused::Fault(fault)) => Err(CreateError::Fault(fault)),
         }
     }
@@ -146,6 +209,7 @@ impl Store {
         if events.is_empty() {
             return Ok(changed);
         }
+        changed.version += 1;
         self.replace(record, changed, &events, reason, actor, now).await
     }
 
@@ -161,41 +225,50 @@ impl Store {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<KeyRecord, ChangeError> {
-        let mut revoked = record.clone();
-        revoked.status = KeyStatus::Revoked;
-        revoked.revoked_at = Some(now);
-        revoked.revoked_reason = reason.map(str::to_owned);
-        self.replace(record, revoked, &[event], reason, actor, now).await
+        self.replace(record, ended(record, reason, now), &[event], reason, actor, now).await
     }
 
     async fn replace(
         &self,
         before: &KeyRecord,
-        mut after: KeyRecord,
+        after: KeyRecord,
         events: &[EventKind],
         reason: Option<&str>,
         actor: &Actor,
         now: Timestamp,
     ) -> Result<KeyRecord, ChangeError> {
-        after.version = before.version + 1;
-        let purge_at = item::purge_at(&after, now);
-        let mut items = vec![put_write(self.overwrite(before, &after, purge_at)).map_err(ChangeError::Fault)?];
-        for (index, kind) in (0..).zip(events) {
-            let entry = Entry { kind: *kind, reason, before: Some(before), after: &after };
-            items.push(put_write(self.audit(entry, index, actor, now)).map_err(ChangeError::Fault)?);
-        }
-        let outcome = match purge_at {
-            None => self.transact(items).await,
-            Some(purge_at) => {
-                items.push(update_write(self.purge(after.id, "U", purge_at)).map_err(ChangeError::Fault)?);
-                self.end(&after.owner, &[after.id], items).await
-            }
+        let items = self.replacement(before, &after, events, reason, actor, now).map_err(ChangeError::Fault)?;
+        let outcome = match after.state(now) {
+            KeyState::Active | KeyState::Disabled => self.transact(items).await,
+            KeyState::Expired | KeyState::Revoked => self.end(&after.owner, &[after.id], items).await,
         };
         match outcome {
             Ok(()) => Ok(after),
             Err(Refused::Condition(_)) => Err(ChangeError::Conflict),
             Err(Refused::Fault(fault)) => Err(ChangeError::Fault(fault)),
         }
+    }
+
+    /// What is to be written of a change: the record and its events.
+    fn replacement(
+        &self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+        events: &[EventKind],
+        reason: Option<&str>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, Fault> {
+        let purge_at = item::purge_at(after, now);
+        let mut items = vec![put_write(self.overwrite(before, after, purge_at))?];
+        for (index, kind) in (0..).zip(events) {
+            let entry = Entry { kind: *kind, reason, before: Some(before), after };
+            items.push(put_write(self.audit(entry, index, actor, now))?);
+        }
+        if let Some(purge_at) = purge_at {
+            items.push(update_write(self.purge(after.id, "U", purge_at))?);
+        }
+        Ok(items)
     }
 
     /// Puts `after` in the place of `before`, if that is still what is there.
@@ -252,6 +325,17 @@ impl Store {
             .await
             .map_err(fault)?;
         Ok(found.items.unwrap_or_default())
+    }
+}
+
+/// This record, revoked.
+fn ended(record: &KeyRecord, reason: Option<&str>, now: Timestamp) -> KeyRecord {
+    KeyRecord {
+        status: KeyStatus::Revoked,
+        revoked_at: Some(now),
+        revoked_reason: reason.map(str::to_owned),
+        version: record.version + 1,
+        ..record.clone()
     }
 }
 

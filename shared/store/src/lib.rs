@@ -6,6 +6,7 @@
 //! K#<id>      U                     its last use; apart, so that it never conflicts with a change
 //! U#<owner>   M                     the owner's key ids: `live` (what the limit counts) and `ended` (revoked or expired)
 //! U#<owner>   E#<id>#<version>#<n>  audit events: the n-th of those that made this version of a key
+//! I#<owner>#<digest of a request>  R  the sealed answer to a request that can be repeated
 //! ```
 //! A decision is one strongly consistent Query on `K#<id>`. A change is one transaction with its audit events.
 //! What is left of a key is purged 90 days after it ended; audit events stay.
@@ -15,6 +16,7 @@ mod client;
 mod item;
 mod keys;
 mod owner;
+mod replay;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transact;
@@ -22,3 +24,4 @@ mod transact;
 pub use audit::{Actor, AuditEvent, EventKind, EventPlace};
 pub use client::Settings;
 pub use keys::{Change, ChangeError, CreateError, Store};
+pub use replay::Replay;

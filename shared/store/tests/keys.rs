@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use vega_auth::{ApiKey, DIGEST_VERSION, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
 use vega_store::testing::TestDatabase;
-use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, Settings, Store};
+use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, Replay, Settings, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -50,7 +50,7 @@ fn actor() -> Actor {
 }
 
 async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), CreateError> {
-    store.create(record, limit, &actor()).await
+    store.create(record, limit, None, &actor()).await
 }
 
 async fn ids(store: &Store, owner: &str) -> Vec<KeyId> {
@@ -97,6 +97,7 @@ async fn two_hundred_parallel_creates_at_limit_100_give_exactly_100() {
                         Err(CreateError::LimitReached) => return 0,
                         // a busy machine doesn't answer in time: what it did is asked again
                         Err(CreateError::Fault(fault)) => assert_eq!(fault.code(), "store_unavailable"),
+                        Err(other) => panic!("{other:?}"),
                     }
                 }
             })
@@ -107,6 +108,85 @@ async fn two_hundred_parallel_creates_at_limit_100_give_exactly_100() {
         made += task.await.unwrap();
     }
     assert_eq!((made, ids(&store, "ada").await.len()), (100, 100));
+}
+
+#[tokio::test]
+async fn a_request_that_is_kept_is_not_done_again_until_15_minutes_are_over() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let keep = |number: u128, at: Timestamp| {
+        let key = KeyRecord { created_at: at, ..record(number, "ada") };
+        let replay = Replay {
+            owner: "ada".into(),
+            request: "00".into(),
+            fingerprint: [1; 32],
+            key_id: key.id,
+            nonce: [2; 12],
+            sealed: vec![3; 100],
+            at,
+        };
+        (key, replay)
+    };
+    let create = async |number, at| {
+        let (key, replay) = keep(number, at);
+        store.create(&key, 3, Some(&replay), &actor()).await
+    };
+    let kept = async |at| store.replay("ada", "00", at).await.unwrap().map(|replay| replay.key_id);
+    create(1, NOW).await.unwrap();
+    assert!(matches!(create(2, NOW.plus(899)).await, Err(CreateError::InProgress)));
+    assert_eq!(ids(&store, "ada").await, [record(1, "ada").id], "nothing of it was written");
+    assert_eq!(kept(NOW.plus(899)).await, Some(record(1, "ada").id));
+    assert_eq!(kept(NOW.plus(900)).await, None, "whether or not it was purged");
+    create(3, NOW.plus(900)).await.unwrap();
+    assert_eq!(kept(NOW.plus(900)).await, Some(record(3, "ada").id));
+    assert!(store.replay("bob", "00", NOW).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_old_key_that_was_rotated_away_leaves_no_trace_in_the_count_when_it_is_purged() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (old, new) = (record(1, "ada"), KeyRecord { created_at: NOW.plus(9), ..record(2, "ada") });
+    create(&store, &old, 1).await.unwrap();
+    store.rotate(&old, &new, 0, 1, None, &actor()).await.unwrap();
+    assert!(!database.item(&format!("K#{}", old.id), "A").await.contains("purge_at"), "not before it is swept");
+    assert!(matches!(create(&store, &record(20, "ada"), 1).await, Err(CreateError::LimitReached)));
+    let swept = database.item(&format!("K#{}", old.id), "A").await;
+    assert!(swept.contains(&format!(r#""purge_at": N("{}")"#, NOW.plus(9 + 90 * 24 * 60 * 60).0)), "{swept}");
+    database.purge(old.id).await;
+    assert_eq!(ids(&store, "ada").await, [new.id]);
+    store.revoke(&new, EventKind::Revoked, None, &actor(), NOW.plus(30)).await.unwrap();
+    create(&store, &KeyRecord { created_at: NOW.plus(31), ..record(3, "ada") }, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rotation_without_overlap_works_over_a_limit_that_was_lowered() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    for number in 0..4 {
+        create(&store, &record(number, "ada"), 4).await.unwrap();
+    }
+    let mut old = record(0, "ada");
+    for number in 10..14 {
+        let new = record(number, "ada");
+        assert!(matches!(store.rotate(&old, &new, 60, 2, None, &actor()).await, Err(CreateError::LimitReached)));
+        store.rotate(&old, &new, 0, 2, None, &actor()).await.unwrap();
+        old = new;
+    }
+    assert_eq!(ids(&store, "ada").await.len(), 8);
+}
+
+#[tokio::test]
+async fn of_a_key_that_changed_since_it_was_read_no_successor_is_made() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (old, new) = (record(1, "ada"), record(2, "ada"));
+    create(&store, &old, 10).await.unwrap();
+    store.revoke(&old, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    assert!(matches!(store.rotate(&old, &new, 60, 10, None, &actor()).await, Err(CreateError::Conflict)));
+    assert!(store.find(new.id).await.unwrap().is_none());
+    assert_eq!(ids(&store, "ada").await, [old.id]);
+    assert_eq!(store.find(old.id).await.unwrap().unwrap().rotated_to, None);
 }
 
 #[tokio::test]

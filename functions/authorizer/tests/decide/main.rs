@@ -120,7 +120,7 @@ impl Gateway {
         change(&mut record);
         let actor =
             Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
-        self.authorizer.callers.keys.create(&record, 10, &actor).await.unwrap();
+        self.authorizer.callers.keys.create(&record, 10, None, &actor).await.unwrap();
         key
     }
 }

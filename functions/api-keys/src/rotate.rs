@@ -1,0 +1,51 @@
+//! `POST /v1/api-keys/{id}/rotate`: a successor, and some time to bring it to where the old key is.
+
+use lambda_http::Request;
+use vega_auth::{CurrentUser, NotRotatable, Timestamp};
+use vega_http::{Answer, Problem, body_bytes, read_json};
+
+use crate::body::Rotation;
+use crate::change::{check_version, contended, expired, revoked};
+use crate::create::{MAKE_TRIES, created, to_json};
+use crate::idempotency::Repeatable;
+use crate::{ApiKeys, actor, path_id};
+
+impl ApiKeys {
+    pub(crate) async fn rotate(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
+        let repeatable = Repeatable::read(request)?;
+        if let Some(repeatable) = &repeatable
+            && let Some(answer) = self.repeated(repeatable, owner, now).await?
+        {
+            return Ok(answer);
+        }
+        let rotation =
+            if body_bytes(request).is_empty() { Rotation::default() } else { read_json::<Rotation>(request)? };
+        let overlap_seconds = rotation.check()?;
+        for _ in 0..MAKE_TRIES {
+            let old = self.own(path_id(request)?, owner).await?;
+            check_version(request, &old)?;
+            let key = self.new_key()?;
+            let successor = old.successor(&key, owner, now).map_err(not_rotatable)?;
+            let answer = to_json(&key, successor.clone(), now)?;
+            let replay = self.kept(repeatable.as_ref(), owner, successor.id, &answer, now)?;
+            let actor = actor(request, owner);
+            let limit = self.limit;
+            match self.store.rotate(&old, &successor, overlap_seconds, limit, replay.as_ref(), &actor).await {
+                Ok(()) => return created(answer, successor.id),
+                Err(error) => self.refusal(error)?,
+            }
+        }
+        Err(contended())
+    }
+}
+
+fn not_rotatable(reason: NotRotatable) -> Problem {
+    match reason {
+        NotRotatable::Rotated(successor) => {
+            Problem::new(409, "key_rotated", format!("The key has a successor already: {successor}. Rotate that one."))
+        }
+        NotRotatable::Revoked => revoked(),
+        NotRotatable::Expired => expired(),
+        NotRotatable::Disabled => Problem::new(409, "key_disabled", "The key is disabled. Enable it, then rotate it."),
+    }
+}
