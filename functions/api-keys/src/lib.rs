@@ -1,8 +1,9 @@
 //! `/v1/api-keys`: people make, list, change, rotate and revoke their API keys, and read what happened to them.
 //!
 //! The owner is the verified caller, and nobody else: no body, path or query can name another. A key can't manage keys;
-//! all it can do is look at itself, and revoke itself.
+//! all it can do is look at itself, and revoke itself. `/v1/admin/api-keys` is for those who look after other people's.
 
+mod admin;
 mod body;
 mod change;
 mod create;
@@ -25,6 +26,7 @@ use vega_auth::{
 use vega_http::{Answer, Problem, current_user, json, path_parameter, request_id, route, source_address};
 use vega_store::{Actor, Store};
 
+use crate::admin::Administrator;
 use crate::query::Parameters;
 use crate::view::shown;
 
@@ -135,6 +137,9 @@ impl ApiKeys {
             }
             "POST /v1/api-keys/{id}/rotate" => self.rotate(request, &user, now).await,
             "GET /v1/api-keys/{id}/events" => self.events(request, &user, now).await,
+            "GET /v1/admin/api-keys" => self.list_of_anyone(request, Administrator::check(&user)?, now).await,
+            "DELETE /v1/admin/api-keys" => self.revoke_all(request, Administrator::check(&user)?, now).await,
+            "DELETE /v1/admin/api-keys/{id}" => self.revoke_anyones(request, Administrator::check(&user)?, now).await,
             "GET /v1/api-keys/self" | "DELETE /v1/api-keys/self" => {
                 Err(Problem::new(403, "forbidden", "This is for an API key to ask about itself. You are a person."))
             }

@@ -848,6 +848,138 @@ async fn of_one_request_sent_many_times_at_once_one_key_is_made() {
     assert_eq!(pages(&api, "/v1/api-keys?").await.len(), 1);
 }
 
+const OPERATOR: &str = "operator as oscar";
+const ROOT: &str = "root,user as rita";
+
+#[tokio::test]
+async fn only_people_of_root_and_operator_look_after_the_keys_of_others() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let one = format!("/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
+    for user in ["eve", "user as ada", "root as key of ada", "operator as key of oscar"] {
+        for (method, target) in [
+            ("GET", "/v1/admin/api-keys?owner=ada"),
+            ("DELETE", "/v1/admin/api-keys?owner=ada"),
+            ("DELETE", one.as_str()),
+        ] {
+            let seen = api.call(user, method, target, None).await;
+            assert_eq!((seen.status, &seen.body["error"]), (403, &json!("forbidden")), "{user} {method} {target}");
+        }
+    }
+    assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["status"], "active");
+    for admin in [OPERATOR, ROOT] {
+        let seen = api.call(admin, "GET", "/v1/admin/api-keys?owner=ada", None).await;
+        assert_eq!((seen.status, seen.body["items"].as_array().unwrap().len()), (200, 1));
+        assert_eq!(
+            seen.body["items"][0],
+            api.call("ada", "GET", &path(&key), None).await.body,
+            "no more than she sees"
+        );
+    }
+    let two = api.create("ada", "two").await;
+    let list = async |query: &str| api.call(OPERATOR, "GET", &format!("/v1/admin/api-keys?{query}"), None).await;
+    assert_eq!(list("owner=ada&q=two").await.body["items"][0]["id"], two["id"]);
+    assert_eq!(list("owner=nobody").await.body, json!({ "items": [], "next_cursor": null }));
+    let cursor = list("owner=ada&limit=1").await.body["next_cursor"].as_str().unwrap().to_owned();
+    assert_eq!(list(&format!("owner=ada&limit=1&cursor={cursor}")).await.body["items"].as_array().unwrap().len(), 1);
+    let long = "x".repeat(257);
+    for query in
+        ["", "owner=", "q=two", "owner=ada&owner=bob", &format!("owner={long}"), &format!("owner=bob&cursor={cursor}")]
+    {
+        assert_eq!(list(query).await.body["error"], "invalid_query", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_revokes_anybodys_key_and_the_owner_sees_who_and_why() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let target = format!("/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
+    for reason in ["?reason=incident+7", "?reason=later", ""] {
+        assert_eq!(api.call(OPERATOR, "DELETE", &format!("{target}{reason}"), None).await.status, 204);
+    }
+    let shown = api.call("ada", "GET", &path(&key), None).await.body;
+    assert_eq!((&shown["status"], &shown["revoked_reason"]), (&json!("revoked"), &json!("incident+7")));
+    let events = pages(&api, &format!("{}/events?", path(&key))).await;
+    assert_eq!(events.len(), 2);
+    assert_eq!((&events[0]["event"], &events[0]["actor"]), (&json!("revoked"), &json!("oscar")));
+    for none in ["zzzzzzzzzzzz", "no-id"] {
+        let seen = api.call(OPERATOR, "DELETE", &format!("/v1/admin/api-keys/{none}"), None).await;
+        assert_eq!((seen.status, &seen.body["error"]), (404, &json!("not_found")));
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_root_revokes_a_key_of_group_root() {
+    let api = Api::start().await;
+    let roots = api.create(ROOT, "deploys it all").await;
+    let plain = api.call(ROOT, "POST", "/v1/api-keys", Some(json!({ "name": "x", "groups": ["user"] }))).await.body;
+    let one = |key: &Value| format!("/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
+    for target in [one(&roots), "/v1/admin/api-keys?owner=rita".into()] {
+        let seen = api.call(OPERATOR, "DELETE", &target, None).await;
+        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("forbidden")), "{target}");
+    }
+    for key in [&roots, &plain] {
+        assert_eq!(api.call("rita", "GET", &path(key), None).await.body["status"], "active", "nothing was changed");
+    }
+    assert_eq!(api.call(OPERATOR, "DELETE", &one(&plain), None).await.status, 204);
+    let seen = api.call(ROOT, "DELETE", "/v1/admin/api-keys?owner=rita", None).await;
+    assert_eq!((seen.status, seen.body), (200, json!({ "revoked": 1 })));
+}
+
+#[tokio::test]
+async fn all_keys_of_an_owner_are_revoked_at_once_and_none_are_left_the_second_time() {
+    let mut api = Api::start().await;
+    api.keys.limit = 200;
+    let mut keys = Vec::new();
+    for number in 0..70 {
+        keys.push(api.create("ada", &format!("key {number}")).await);
+    }
+    let others = api.create("bob", "bob's").await;
+    let body = json!({ "name": "short", "expires_at": NOW.plus(1).to_string() });
+    let expired = api.call("ada", "POST", "/v1/api-keys", Some(body)).await.body;
+    api.call("ada", "PATCH", &path(&keys[0]), Some(json!({ "status": "disabled" }))).await;
+    api.call("ada", "DELETE", &path(&keys[1]), None).await;
+    let target = "/v1/admin/api-keys?owner=ada&reason=gone";
+    for revoked in [69, 0] {
+        let seen = api.at(NOW.plus(1), OPERATOR, "DELETE", target, None, &[]).await;
+        assert_eq!((seen.status, seen.body), (200, json!({ "revoked": revoked })));
+    }
+    for key in &keys {
+        assert!(!is_good(&api, key, NOW).await);
+        let events = api.call("ada", "GET", &format!("{}/events", path(key)), None).await.body;
+        assert_eq!(
+            (&events["items"][0]["event"], &events["items"][0]["request_id"]),
+            (&json!("revoked"), &json!("r-1"))
+        );
+    }
+    let last = api.call("ada", "GET", &format!("{}/events", path(&keys[69])), None).await.body;
+    assert_eq!((&last["items"][0]["actor"], &last["items"][0]["reason"]), (&json!("oscar"), &json!("gone")));
+    assert!(is_good(&api, &others, NOW).await);
+    assert_eq!(api.call("ada", "GET", &path(&expired), None).await.body["revoked_at"], Value::Null);
+    for query in ["reason=x", "owner=ada&q=x"] {
+        let seen = api.call(OPERATOR, "DELETE", &format!("/v1/admin/api-keys?{query}"), None).await;
+        assert_eq!(seen.body["error"], "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn no_change_outruns_the_revocation_of_all_keys() {
+    let api = Api::start().await;
+    for _ in 0..5 {
+        let (one, two) = (api.create("ada", "one").await, api.create("ada", "two").await);
+        let (one, two) = (path(&one), path(&two));
+        let (all, change, alone) = tokio::join!(
+            api.call(OPERATOR, "DELETE", "/v1/admin/api-keys?owner=ada", None),
+            api.call("ada", "PATCH", &one, Some(json!({ "name": "renamed" }))),
+            api.call("ada", "DELETE", &two, None),
+        );
+        assert_eq!((all.status, alone.status), (200, 204), "{}", all.body);
+        assert!([200, 409, 412].contains(&change.status));
+        assert!(pages(&api, "/v1/api-keys?status=active&").await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_reason_is_short_plain_text_and_the_first_one_is_kept() {
     let api = Api::start().await;

@@ -17,6 +17,9 @@ use crate::transact::{Refused, fault, put_write, update_write};
 /// How long noting a use may take. Nobody should wait for it.
 const NOTE_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// A third of what a transaction takes, less one: each key is three writes, beside its owner's one.
+const KEYS_A_REVOCATION: usize = 33;
+
 /// The keys in the table.
 pub struct Store {
     pub(crate) client: Client,
@@ -226,6 +229,51 @@ impl Store {
         now: Timestamp,
     ) -> Result<KeyRecord, ChangeError> {
         self.replace(record, ended(record, reason, now), &[event], reason, actor, now).await
+    }
+
+    /// Revokes these keys of `owner`'s, in as few transactions as it takes, and gives how many were. One that changed since
+    /// it was read is left as it is.
+    ///
+    /// # Errors
+    /// When we could not find out. Some may be revoked by then.
+    pub async fn revoke_all(
+        &self,
+        owner: &str,
+        records: &[KeyRecord],
+        reason: Option<&str>,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<usize, Fault> {
+        let mut revoked = 0;
+        for some in records.chunks(KEYS_A_REVOCATION) {
+            let (mut items, mut ids) = (Vec::new(), Vec::new());
+            for record in some {
+                items.extend(self.replacement(
+                    record,
+                    &ended(record, reason, now),
+                    &[EventKind::Revoked],
+                    reason,
+                    actor,
+                    now,
+                )?);
+                ids.push(record.id);
+            }
+            match self.end(owner, &ids, items).await {
+                Ok(()) => revoked += some.len(),
+                Err(Refused::Fault(fault)) => return Err(fault),
+                // One of them changed, so none was revoked: each by itself.
+                Err(Refused::Condition(_)) => {
+                    for record in some {
+                        match self.revoke(record, EventKind::Revoked, reason, actor, now).await {
+                            Ok(_) => revoked += 1,
+                            Err(ChangeError::Conflict) => {}
+                            Err(ChangeError::Fault(fault)) => return Err(fault),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(revoked)
     }
 
     async fn replace(

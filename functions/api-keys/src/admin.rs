@@ -1,0 +1,84 @@
+//! `/v1/admin/api-keys`: groups `root` and `operator` look after everybody's keys. No secret is shown to them either.
+
+use lambda_http::Request;
+use serde::Serialize;
+use vega_auth::{CurrentUser, FindKey as _, Group, KeyRecord, KeyState, Timestamp};
+use vega_http::{Answer, Problem, json};
+
+use crate::change::{CHANGE_TRIES, contended};
+use crate::query::{Parameters, invalid};
+use crate::{ApiKeys, actor, list, path_id, unavailable};
+
+/// Longer than any `sub`.
+const MAX_OWNER: usize = 256;
+
+/// A person who may look after other people's keys: checked here, whatever the access rules say.
+pub struct Administrator<'a>(&'a CurrentUser);
+
+#[derive(Serialize)]
+struct Revoked {
+    revoked: usize,
+}
+
+impl<'a> Administrator<'a> {
+    /// # Errors
+    /// 403 for everybody else.
+    pub fn check(person: &'a CurrentUser) -> Result<Self, Problem> {
+        if person.groups.contains(Group::Root) || person.groups.contains(Group::Operator) {
+            return Ok(Self(person));
+        }
+        Err(Problem::new(403, "forbidden", "This needs group root or operator."))
+    }
+
+    /// Nobody ends what a more powerful group runs on: a key of group `root` is for `root` to revoke.
+    fn may_revoke(&self, record: &KeyRecord) -> Result<(), Problem> {
+        if record.groups.contains(Group::Root) && !self.0.groups.contains(Group::Root) {
+            let detail = format!("The key {} has group root: only somebody of group root can revoke it.", record.id);
+            return Err(Problem::new(403, "forbidden", detail));
+        }
+        Ok(())
+    }
+}
+
+impl ApiKeys {
+    pub(crate) async fn list_of_anyone(&self, request: &Request, _: Administrator<'_>, now: Timestamp) -> Answer {
+        let parameters = Parameters::read(request, &[&["owner"], &list::PARAMETERS[..]].concat())?;
+        self.page(&parameters, owner(&parameters)?, now).await
+    }
+
+    pub(crate) async fn revoke_anyones(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
+        let id = path_id(request)?;
+        let none = || Problem::new(404, "not_found", "There is no such API key.");
+        let find = || async {
+            let record = self.store.find(id).await.map_err(|fault| unavailable(&fault))?.ok_or_else(none)?;
+            admin.may_revoke(&record)?;
+            Ok(record)
+        };
+        self.revoke(request, &actor(request, admin.0), now, find).await
+    }
+
+    /// All keys of an owner that have not ended, those that are made meanwhile among them.
+    pub(crate) async fn revoke_all(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
+        let parameters = Parameters::read(request, &["owner", "reason"])?;
+        let (owner, reason) = (owner(&parameters)?, parameters.reason()?);
+        let mut revoked = 0;
+        for _ in 0..CHANGE_TRIES {
+            let mut records = self.store.list(owner).await.map_err(|fault| unavailable(&fault))?;
+            records.retain(|record| matches!(record.state(now), KeyState::Active | KeyState::Disabled));
+            if records.is_empty() {
+                return json(200, &Revoked { revoked });
+            }
+            records.iter().try_for_each(|record| admin.may_revoke(record))?;
+            let done = self.store.revoke_all(owner, &records, reason.as_deref(), &actor(request, admin.0), now).await;
+            revoked += done.map_err(|fault| unavailable(&fault))?;
+        }
+        Err(contended())
+    }
+}
+
+fn owner(parameters: &Parameters) -> Result<&str, Problem> {
+    parameters
+        .one("owner")
+        .filter(|owner| owner.len() <= MAX_OWNER)
+        .ok_or_else(|| invalid("owner: the id (sub) of whose keys it is about"))
+}
