@@ -1,7 +1,8 @@
 """Serves the local API at http://localhost:8000, without a stage in the path.
 
 On AWS a custom domain does that. The emulator has them too, and tells them by the Host header, which must have a dot in
-it. So all that this does is pass requests on with that header; whatever else a client sends arrives as it was sent.
+it. So all that this does is pass requests on with that header, and with the caller's address, which the emulator takes from
+X-Forwarded-For, where API Gateway takes it from the connection. Whatever else a client sends arrives as it was sent.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
                 upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                 upstream.putheader("Host", f"{domain}:{to_port}")
                 for name, value in self.headers.items():
-                    if name.lower() not in HOP_BY_HOP | {"host"}:
+                    if name.lower() not in HOP_BY_HOP | {"host", "x-forwarded-for"}:
                         upstream.putheader(name, value)
+                upstream.putheader("X-Forwarded-For", self.client_address[0])
                 upstream.endheaders(body)
                 answer = upstream.getresponse()
                 content = answer.read()

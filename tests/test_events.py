@@ -103,7 +103,7 @@ def test_a_function_that_is_told_nonsense_names_every_problem_and_does_not_start
     for function, wanted in (
         ("authorizer", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET", "VEGA_KEYS_TABLE", "VEGA_ACCESS_RULES", "AWS_REGION"]),
         ("login-debug", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET"]),
-        ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "AWS_REGION"]),
+        ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "VEGA_ACCESS_RULES", "AWS_REGION"]),
         ("leaked-keys", ["VEGA_KEYS_TABLE", "VEGA_GITHUB_KEYS_URL", "AWS_REGION"]),
     ):
         binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"

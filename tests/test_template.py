@@ -125,6 +125,11 @@ def test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_document
     assert "Retry-After" in responses["AUTHORIZER_FAILURE"]["ResponseParameters"]["Headers"]
 
 
+def test_the_default_rules_leave_room_in_the_4_kb_of_a_functions_environment():
+    rules = TEMPLATE["Parameters"]["AccessRules"]["Default"]
+    assert len(rules.encode()) < 2500 and "scopes" in yaml.safe_load(rules)
+
+
 def test_the_table_outlives_the_stack_and_can_be_restored():
     table = RESOURCES["KeysTable"]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
