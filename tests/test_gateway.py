@@ -1,12 +1,8 @@
 """What API Gateway answers by itself: routes, CORS, odd headers."""
 
-import json
-import os
-from pathlib import Path
-
 import pytest
 
-from conftest import BASE_URL, bearer
+from conftest import BASE_URL
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Basic Zm9vOmJhcg==", "bearer  two.spaces.here", "x" * 5000])
@@ -37,6 +33,17 @@ def test_an_unknown_route_is_404_and_says_so(api, user):
     assert (missing.status_code, missing.json()["error"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("path", ["/v1/projects/", "/v1//projects", "//v1/projects", "/v1/./projects", "/v1/api-keys/../projects", "/v1/api-keys/%2e%2e/projects", "/v1%2Fprojects", "/v1/api-keys/", "/v1/admin%2fprojects", "/v1/api-keys/..%2f..%2fadmin/projects"])
+def test_a_path_that_could_be_read_in_two_ways_reaches_nothing(api, user, path):
+    """Sent as it is written: httpx would resolve the dots."""
+    import http.client
+
+    connection = http.client.HTTPConnection(api.base_url.host, api.base_url.port) if api.base_url.scheme == "http" else http.client.HTTPSConnection(api.base_url.host)
+    connection.request("GET", path, headers=user)
+    assert connection.getresponse().status in (403, 404)
+    connection.close()
+
+
 def test_a_preflight_needs_no_credential_and_names_the_header(api):
     answer = api.options(
         "/v1/projects",
@@ -51,27 +58,6 @@ def test_no_stage_shows_in_the_path(api, user):
     assert api.get("/live/v1/auth/me", headers=user).status_code != 200
     assert api.get("/v1/auth/me", headers=user).status_code == 200
 
-
-@pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="reads the local stack's logs")
-def test_nothing_secret_is_in_any_log(api, user, key):
-    """Uses each kind of secret, then looks for all of them in everything that the stack has written."""
-    import boto3
-
-    used = [user["Authorization"].removeprefix("Bearer "), key["key"], os.environ["VEGA_AUTH_SECRET"], "vega-debug-password"]
-    used += [account["password"] for account in json.loads(os.environ["VEGA_TEST_USERS"]).values()]
-    for headers in (user, bearer(key["key"]), bearer(key["key"][:-1] + "x"), bearer(used[0][:-3] + "xyz")):
-        api.get("/v1/projects", headers=headers)
-    api.post("/v1/api-keys", headers=user, json={"name": key["key"], "secret": key["key"]})
-    logs = boto3.client("logs")
-    written = ""
-    for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
-        written += "".join(event["message"] for page in pages for event in page["events"])
-    assert '"outcome":"allow"' in written and '"outcome":"reject"' in written, "the logs were read"
-    written += (Path(os.environ["VEGA_LOCAL_STATE"]) / "ministack.log").read_text()
-    for secret in used:
-        assert secret not in written
-    assert key["key"][16:59] not in written
 
 
 def test_the_base_url_is_as_the_documents_write_it():

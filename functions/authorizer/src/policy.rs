@@ -1,6 +1,7 @@
 //! What the authorizer answers: a policy that decides every route of the API as the access rules do, because API Gateway
 //! may cache it and hold it against the next route.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -82,12 +83,12 @@ pub enum Answer {
     },
 }
 
-/// An IAM policy of one statement.
+/// An IAM policy: what is allowed, and, since a wildcard takes in too much, what is denied for all that.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PolicyDocument {
     version: &'static str,
-    statement: [Statement; 1],
+    statement: Vec<Statement>,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,17 +122,20 @@ impl Answer {
     /// What `caller` may call, of all the routes of the API that `arn` is of, and from where. `reason` is what the client
     /// is told of a route that is denied.
     pub fn policy(caller: &Authenticated, rules: &AccessRules, arn: &MethodArn, reason: Access) -> Self {
-        let granted: Vec<String> =
-            rules.granted(&caller.user).iter().flat_map(|route| resources(&arn.stage, route)).collect();
+        let routes = rules.granted(&caller.user);
+        let granted: Vec<String> = routes.iter().flat_map(|route| resources(&arn.stage, route)).collect();
         let networks = caller.networks();
         let condition =
             (!networks.is_empty()).then(|| Condition { ip_address: SourceIp { networks: networks.to_vec() } });
-        let statement = if granted.is_empty() {
-            let resource = vec![format!("{}/*", arn.stage)];
-            Statement { effect: "Deny", action: "execute-api:Invoke", resource, condition: None }
+        let mut statement = Vec::new();
+        if granted.is_empty() {
+            statement.push(Statement::deny(vec![format!("{}/*", arn.stage)]));
         } else {
-            Statement { effect: "Allow", action: "execute-api:Invoke", resource: granted, condition }
-        };
+            statement.push(Statement { effect: "Allow", action: "execute-api:Invoke", resource: granted, condition });
+        }
+        if has_wildcard(&routes) {
+            statement.push(Statement::deny(unclear(&arn.stage)));
+        }
         let mut context = caller.user.to_context();
         let denied_as = match reason {
             Access::InsufficientScope => "insufficient_scope",
@@ -140,7 +144,7 @@ impl Answer {
         context.insert(DENIED_AS, denied_as.to_owned());
         Self::Policy {
             principal_id: caller.user.id.clone(),
-            policy_document: PolicyDocument { version: "2012-10-17", statement: [statement] },
+            policy_document: PolicyDocument { version: "2012-10-17", statement },
             context,
         }
     }
@@ -165,7 +169,8 @@ pub fn check_size(rules: &AccessRules) -> Result<(), String> {
             return Err(format!("{:?}: the path is too long for a policy", route.to_string()));
         }
         let resources = granted.iter().flat_map(|route| resources(&usual_stage, route));
-        let size = restrictions + resources.map(|text| text.len() + 3).sum::<usize>();
+        let denied = if has_wildcard(&granted) { unclear(&usual_stage) } else { Vec::new() };
+        let size = restrictions + resources.chain(denied).map(|text| text.len() + 3).sum::<usize>();
         if size > MAX_POLICY_BYTES {
             return Err(format!(
                 "the policy of {who} would have {size} bytes, more than {MAX_POLICY_BYTES}: use /* to join some routes"
@@ -214,6 +219,23 @@ fn resources(stage: &str, route: &Route) -> Vec<String> {
     methods.iter().map(move |method| format!("{stage}/{method}{path}")).collect()
 }
 
+fn has_wildcard(routes: &[Cow<'_, Route>]) -> bool {
+    routes.iter().any(|route| matches!(route.path, PathPattern::Below(_)))
+}
+
+/// The paths that [`Route::is_unclear`] of, which a wildcard would take in.
+fn unclear(stage: &str) -> Vec<String> {
+    let anywhere = Route::UNCLEAR.iter().map(|part| format!("{stage}/*{part}*"));
+    // The root ends in a slash as well: `GET/`. With one more before it, it is another path.
+    anywhere.chain([format!("{stage}/*/*/")]).collect()
+}
+
+impl Statement {
+    fn deny(resource: Vec<String>) -> Self {
+        Self { effect: "Deny", action: "execute-api:Invoke", resource, condition: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -239,7 +261,11 @@ mod tests {
     }
 
     fn statement(answer: &Answer) -> &Statement {
-        let Answer::Policy { policy_document: PolicyDocument { statement: [statement], .. }, .. } = answer else {
+        &statements(answer)[0]
+    }
+
+    fn statements(answer: &Answer) -> &[Statement] {
+        let Answer::Policy { policy_document: PolicyDocument { statement, .. }, .. } = answer else {
             panic!("not a policy")
         };
         statement
@@ -257,15 +283,21 @@ mod tests {
         base.is_ipv4() == address.is_ipv4() && (length == 0 || (bits(base) ^ bits(address)) >> (128 - length) == 0)
     }
 
+    /// As IAM decides: a statement that denies wins over any that allows, and what none allows is denied.
     fn iam_allows(answer: &Answer, method: &str, path: &str, address: IpAddr) -> bool {
         let arn = format!("{STAGE}/{method}{path}");
-        let statement = serde_json::to_value(statement(answer)).unwrap();
+        let effects: Vec<&str> =
+            statements(answer).iter().filter(|one| iam_applies(one, &arn, address)).map(|one| one.effect).collect();
+        effects.contains(&"Allow") && !effects.contains(&"Deny")
+    }
+
+    fn iam_applies(statement: &Statement, arn: &str, address: IpAddr) -> bool {
+        let statement = serde_json::to_value(statement).unwrap();
         let texts = |list: &serde_json::Value| -> Vec<String> { serde_json::from_value(list.clone()).unwrap() };
         let is_inside = statement.get("Condition").is_none_or(|condition| {
             texts(&condition["IpAddress"]["aws:SourceIp"]).iter().any(|network| iam_is_in(network, address))
         });
-        statement["Effect"] == "Allow"
-            && statement["Action"] == "execute-api:Invoke"
+        statement["Action"] == "execute-api:Invoke"
             && texts(&statement["Resource"]).iter().any(|resource| iam_matches(resource.as_bytes(), arn.as_bytes()))
             && is_inside
     }
@@ -358,10 +390,13 @@ mod tests {
                 "principalId": "user-1",
                 "policyDocument": {
                     "Version": "2012-10-17",
-                    "Statement": [{
-                        "Effect": "Allow", "Action": "execute-api:Invoke",
-                        "Resource": [format!("{STAGE}/GET/v1/projects"), format!("{STAGE}/GET/v1/x/*"), format!("{STAGE}/POST/v1/x/*")]
-                    }]
+                    "Statement": [
+                        {
+                            "Effect": "Allow", "Action": "execute-api:Invoke",
+                            "Resource": [format!("{STAGE}/GET/v1/projects"), format!("{STAGE}/GET/v1/x/*"), format!("{STAGE}/POST/v1/x/*")]
+                        },
+                        { "Effect": "Deny", "Action": "execute-api:Invoke", "Resource": unclear(STAGE) }
+                    ]
                 },
                 "context": {
                     "id": "user-1", "username": "ada", "groups": "user", "authenticated_by": "jwt", "denied_as": "forbidden"
@@ -401,7 +436,7 @@ mod tests {
                             format!("{STAGE}/GET/v1/api-keys/self"),
                         ],
                         "Condition": { "IpAddress": { "aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32"] } }
-                    }]
+                    }, { "Effect": "Deny", "Action": "execute-api:Invoke", "Resource": unclear(STAGE) }]
                 },
                 "context": {
                     "id": "user-1", "username": "ada", "groups": "user", "authenticated_by": "api_key",
@@ -489,8 +524,11 @@ mod tests {
     }
 
     fn paths() -> impl Strategy<Value = String> {
-        prop::collection::vec(prop::sample::select(vec!["v1", "a", "b", "a%2Fb", "admin", ".", "..", ""]), 0..4)
-            .prop_map(|parts| format!("/{}", parts.join("/")))
+        let parts = vec![
+            "v1", "v1", "a", "a", "b", "admin", "api-keys", "self", "{proxy+}", "$connect", "GET", "A", "é", "*", "?",
+            "a%20b", "a:b", "a%2Fb", "a%2fb", "..%5c", "%2e%2E", "..;", ".env", ".", "..", "", "",
+        ];
+        prop::collection::vec(prop::sample::select(parts), 0..5).prop_map(|parts| format!("/{}", parts.join("/")))
     }
 
     fn rule() -> impl Strategy<Value = serde_json::Value> {
@@ -503,6 +541,9 @@ mod tests {
             "GET /v1/admin/b",
             "GET /*",
             "GET /",
+            "* /v1/api-keys/*",
+            "GET /v1/api-keys/self",
+            "OPTIONS /v1/*",
         ];
         (
             prop::sample::select(routes),
@@ -555,7 +596,7 @@ mod tests {
             )),
             first in paths(),
             requests in prop::collection::vec(
-                (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE"]), paths(), address()),
+                (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE", "OPTIONS", "get"]), paths(), address()),
                 1..20,
             ),
         ) {

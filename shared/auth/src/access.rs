@@ -29,6 +29,8 @@ use crate::{Authentication, CurrentUser, Groups, ScopeName};
 /// A key with scopes may call what the rules let its groups call and one of its scopes has: never more than without.
 /// A scope that isn't here any more has nothing.
 ///
+/// A path that two readers could read in two ways is denied to everybody: see [`Route::UNCLEAR`].
+///
 /// A caller may call what at least one rule lets them. So that a wide rule can't quietly open what a narrow one guards,
 /// rules where that would happen are refused.
 #[derive(Debug)]
@@ -328,6 +330,9 @@ impl AccessRules {
     pub fn access(&self, user: &CurrentUser, method: &str, path: &str) -> Access {
         let narrowing = self.narrowing(user);
         let mut access = Access::Forbidden;
+        if Route::is_unclear(path) {
+            return access;
+        }
         for rule in self.rules.iter().filter(|rule| rule.admits(user) && rule.route.matches(method, path)) {
             match &narrowing {
                 Some(scopes) if rule.scopes && !scopes.iter().any(|scope| scope.matches(method, path)) => {
@@ -358,6 +363,16 @@ impl AccessRules {
 impl Route {
     /// Every method that a rule can name, and that `*` stands for.
     pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+    /// What makes a path unclear wherever it stands, as a slash at the end does: whoever routes the request, or serves it
+    /// behind a proxy route, may take it for another path than the one that the rules were asked about. API Gateway itself
+    /// takes `/v1/projects/` to the resource `/v1/projects`, and tells an authorizer of the former.
+    pub const UNCLEAR: [&str; 8] = ["//", "/.", "%2e", "%2E", "%2f", "%2F", "%5c", "%5C"];
+
+    /// Whether a path can be read in two ways. No rule is about such a path, and none lets anybody call it.
+    pub fn is_unclear(path: &str) -> bool {
+        Self::UNCLEAR.iter().any(|part| path.contains(part)) || (path.len() > 1 && path.ends_with('/'))
+    }
 
     /// The one route of a WebSocket API that has an authorizer. Its ARN has neither method nor path:
     /// `…/{stage}/$connect`.
@@ -448,8 +463,8 @@ impl FromStr for PathPattern {
                     .into(),
             );
         }
-        if plain.split('/').any(|part| part == "." || part == "..") {
-            return Err("route: a path has no parts . or ..".into());
+        if plain.contains("/.") {
+            return Err("route: a path has no part that begins with a dot".into());
         }
         if path.ends_with('*') {
             if !plain.ends_with('/') {
@@ -533,6 +548,37 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_can_be_read_in_two_ways_is_denied_to_everybody() {
+        let rules = rules(r#"{"route":"GET /*","groups":"any"}"#).unwrap();
+        let everything = user(&["root", "operator", "user"], Authentication::Jwt);
+        for path in ["/", "/v1", "/v1/a.b", "/v1/a%20b", "/v1/a..", "/v1/%C3%A9", "/v1/a:b@c,d;e"] {
+            assert!(rules.allow(&everything, "GET", path), "{path}");
+        }
+        for path in [
+            "//",
+            "//v1",
+            "/v1//a",
+            "/v1/",
+            "/v1/a/",
+            "/.",
+            "/..",
+            "/v1/../admin",
+            "/v1/./a",
+            "/v1/..;/admin",
+            "/.env",
+            "/v1/%2e%2e/admin",
+            "/v1/%2E./admin",
+            "/v1/a%2Fb",
+            "/v1/a%2fb",
+            "/v1/..%2fadmin",
+            "/v1/a%5cb",
+            "/v1/a%5Cb",
+        ] {
+            assert!(!rules.allow(&everything, "GET", path), "{path}");
+        }
+    }
+
+    #[test]
     fn one_of_the_wanted_groups_is_enough_and_any_wants_none() {
         let rules =
             rules(r#"{"route":"GET /a","groups":["root","operator"]},{"route":"GET /b","groups":"any"}"#).unwrap();
@@ -563,7 +609,8 @@ mod tests {
             (r#"{"route":"GET /*/a","groups":"any"}"#, "* only as its last part"),
             (r#"{"route":"GET /a?","groups":"any"}"#, "a path begins with /"),
             (r#"{"route":"GET /a%2Fb","groups":"any"}"#, "a path begins with /"),
-            (r#"{"route":"GET /a/../b","groups":"any"}"#, "no parts . or .."),
+            (r#"{"route":"GET /a/../b","groups":"any"}"#, "no part that begins with a dot"),
+            (r#"{"route":"GET /.env","groups":"any"}"#, "no part that begins with a dot"),
             (r#"{"route":"GET /a//b","groups":"any"}"#, "a path begins with /"),
             (r#"{"route":"GET /a/","groups":"any"}"#, "does not end in /"),
             (r#"{"route":"GET /a","groups":"any","group":"x"}"#, "unknown field `group`"),
