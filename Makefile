@@ -1,9 +1,11 @@
 # `make dev` and `make test` do all the set-up they need. VEGA_AUTH_PROVIDER=cognito make dev signs in over Cognito.
 PORT ?= 8000
+TARGET ?= jwt
+FUZZ_SECONDS ?= 60
 VENV := local/.venv
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint unit end-to-end build dashboard logs token reset deploy lock clean
+.PHONY: dev test lint unit end-to-end build dashboard fuzz logs token reset deploy lock clean
 .DELETE_ON_ERROR:
 
 dev: tools
@@ -13,7 +15,7 @@ test: lint unit end-to-end ## everything CI checks
 
 lint: tools dashboard
 	cargo fmt --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
@@ -27,6 +29,10 @@ end-to-end: tools dashboard ## both providers, each on a fresh local stack
 
 build: tools dashboard ## what a deployment uploads
 	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam build
+
+fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## for a minute, or as long as it is told: make fuzz TARGET=event FUZZ_SECONDS=600
+	cargo run -q -p vega-fuzz --example seeds
+	RUSTC_BOOTSTRAP=1 $< run --sanitizer none --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
 deploy: build ## to AWS; asks what it needs to know
 	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam deploy --guided
@@ -64,6 +70,10 @@ dashboard/node_modules/ready: dashboard/package-lock.json
 .PHONY: prerequisites
 prerequisites:
 	@local/prerequisites
+
+# On a stable Rust: coverage is a matter of code generation, and with no sanitizer nothing else is needed from a nightly.
+$(VENV)/fuzz/bin/cargo-fuzz:
+	cargo install -q --root $(VENV)/fuzz --locked cargo-fuzz --version 0.13.2
 
 $(VENV)/%/ready: local/%.txt
 	@echo "installing local/$*.txt (once)"

@@ -1,0 +1,288 @@
+//! What an attacker can send, thrown at the code that reads it: one function a target, for cargo-fuzz
+//! (`make fuzz TARGET=jwt`) and, on any Rust, for the short run of this crate's tests.
+//!
+//! None may panic, whatever the bytes; and each checks by other means than ours that what was taken deserved it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a finding is a panic")]
+
+use std::cell::OnceCell;
+
+use authorizer::{Authorizer, HttpAnswer, NoteUse};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use vega_auth::{
+    ApiKey, Authenticator, Credential, Fault, FetchKeySet, FindKey, HmacSecret, KeyId, KeyRecord, KeySet, KeyStatus,
+    LastUse, Timestamp, TokenUse, TokenVerifier, UnverifiedJwt,
+};
+use vega_store::testing::read_record;
+use vega_vectors::{API_KEY, Kind, NOW, SECRET};
+
+const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
+
+/// Takes whatever bytes there are.
+pub type Target = fn(&[u8]);
+
+/// Every target, with its name.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("authorization", authorization),
+    ("jwt", jwt),
+    ("api_key", api_key),
+    ("event", event),
+    ("key_record", key_record),
+];
+
+/// The value of the `Authorization` header.
+pub fn authorization(data: &[u8]) {
+    let Ok(header) = std::str::from_utf8(data) else { return };
+    match Credential::from_headers([header]) {
+        Ok(Credential::Jwt(token)) => {
+            let token = token.expose();
+            assert!(header.len() == "Bearer ".len() + token.len() && header.ends_with(token));
+            assert!(token.matches('.').count() == 2 && token.is_ascii() && !token.contains([' ', ',', ';', '"']));
+        }
+        Ok(Credential::ApiKey(key)) => assert!(header.ends_with(key.expose())),
+        Err(reason) => assert!(!reason.code().is_empty()),
+    }
+    assert!(Credential::from_headers([header, header]).is_err());
+}
+
+/// A token; or, where there is a line break in it, a header and claims that somebody with the secret signs. And a key set.
+pub fn jwt(data: &[u8]) {
+    let _ = KeySet::parse(data);
+    let token = match data.iter().position(|byte| *byte == b'\n') {
+        Some(at) => vega_vectors::sign_hs256(&data[..at], &data[at + 1..]),
+        None => String::from_utf8_lossy(data).into_owned(),
+    };
+    let secret = HmacSecret::new_from_text(SECRET).unwrap();
+    let Ok(parsed) = UnverifiedJwt::parse(&token) else { return };
+    let _ = parsed.rs256_kid();
+    let Ok(claims) = parsed.verify_hs256(&secret) else { return };
+    if claims.accept_custom(TokenUse::Access, Timestamp(NOW)).is_ok() {
+        let said = vega_vectors::claims_of(&token);
+        assert_eq!((&said["iss"], &said["client_id"]), (&json!("vega:custom"), &json!("vega-debug")));
+        assert_eq!((&said["token_use"], &said["sub"]), (&json!("access"), &json!(claims.sub)));
+        assert!(said["exp"].as_i64().is_some_and(|exp| exp > NOW) && said["iat"].is_i64());
+        let user = claims.into_current_user();
+        let named = said["cognito:groups"].as_array().cloned().unwrap_or_default();
+        assert!(user.groups.iter().all(|group| named.contains(&json!(group.name()))));
+        let context = user.to_context();
+        let read = vega_auth::CurrentUser::from_context(|name| context.get(name).map(String::as_str));
+        assert_eq!(read.unwrap(), user, "the function behind the authorizer sees the same caller");
+    }
+}
+
+/// An API key.
+pub fn api_key(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = text.parse::<KeyId>();
+    if let Ok(key) = text.parse::<ApiKey>() {
+        assert_eq!((key.expose(), text.len()), (text, ApiKey::LEN));
+        assert!(text.contains(key.id().as_str()) && key.digest().matches(&key));
+        assert_eq!(key.digest().matches(&API_KEY.parse().unwrap()), text == API_KEY);
+    }
+}
+
+/// What API Gateway, or somebody in its place, sends to the authorizer.
+pub fn event(data: &[u8]) {
+    thread_local!(static RUNTIME: OnceCell<(Runtime, Authorizer<NoIssuer, NoKeys>)> = const { OnceCell::new() });
+    let Ok(event) = serde_json::from_slice::<Value>(data) else { return };
+    let text = event.to_string();
+    RUNTIME.with(|cell| {
+        let (runtime, authorizer) = cell.get_or_init(|| {
+            let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
+            let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]}]}"#.parse().unwrap();
+            let callers = Authenticator { tokens, keys: NoKeys };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            (runtime, Authorizer { callers, rules, http_answer: HttpAnswer::Policy, is_cached: false })
+        });
+        let (decision, line) = runtime.block_on(authorizer.decide(event, Timestamp(NOW)));
+        let line = line.to_string();
+        let good = good_tokens();
+        assert!(!line.contains(API_KEY) && good.iter().all(|token| !line.contains(token)), "a credential in the log");
+        match decision {
+            Ok(_) => assert!(good.iter().any(|token| text.contains(token)), "let in without a good token: {text}"),
+            Err(_) => assert!(line.contains(r#""outcome":"reject""#) || line.contains(r#""outcome":"fault""#)),
+        }
+    });
+}
+
+/// What the table holds of a key: an item in `DynamoDB`'s JSON.
+pub fn key_record(data: &[u8]) {
+    let Ok(item) = serde_json::from_slice::<Value>(data) else { return };
+    let Some(Ok(record)) = read_record(&item) else { return };
+    let key: ApiKey = API_KEY.parse().unwrap();
+    if record.principal(&key, None, Timestamp(NOW)).is_ok() {
+        assert!(record.cidrs.is_empty(), "no address was told");
+        assert!(record.status == KeyStatus::Active && record.id == key.id() && record.digest.matches(&key));
+        assert!(record.expires_at.is_none_or(|end| end.0 > NOW));
+        assert_eq!(item["owner"]["S"], json!(record.owner));
+    }
+}
+
+/// What each target starts from: the vectors, in its own form.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let kinds = [Kind::Custom, Kind::Cognito, Kind::ApiKey];
+    let all = || kinds.into_iter().flat_map(|kind| kind.vectors().into_iter().map(move |vector| (kind, vector)));
+    let texts: Vec<String> = match target {
+        "authorization" => all().map(|(kind, vector)| vector.authorization(kind)).collect(),
+        "jwt" => all()
+            .filter(|(kind, _)| *kind != Kind::ApiKey)
+            .flat_map(|(kind, vector)| [vector.parts(kind).join("\n"), vector.token(kind), vector.key_set()])
+            .collect(),
+        "api_key" => Kind::ApiKey
+            .vectors()
+            .iter()
+            .filter_map(|vector| Some(vector.authorization(Kind::ApiKey).strip_prefix("Bearer ")?.to_owned()))
+            .collect(),
+        "event" => all()
+            .filter(|(kind, _)| *kind != Kind::Cognito)
+            .flat_map(|(kind, vector)| events(&vector.authorization(kind)))
+            .collect(),
+        "key_record" => vec![record().to_string()],
+        other => panic!("no target {other}"),
+    };
+    // Long ones cost time, and their length is what they are about.
+    texts.into_iter().filter(|text| text.len() < 16 * 1024).map(String::into_bytes).collect()
+}
+
+/// The tokens of the vectors that get through, at one instant or another.
+fn good_tokens() -> &'static [String] {
+    static GOOD: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    GOOD.get_or_init(|| {
+        let vectors = Kind::Custom.vectors();
+        let good = vectors.iter().filter(|vector| !vector.expect.starts_with("reject") || vector.now() != NOW);
+        good.map(|vector| vector.token(Kind::Custom)).collect()
+    })
+}
+
+fn events(authorization: &str) -> [String; 3] {
+    [
+        json!({
+            "type": "REQUEST", "methodArn": ARN, "headers": { "Authorization": authorization },
+            "multiValueHeaders": { "Authorization": [authorization] }, "queryStringParameters": { "q": "x" },
+            "requestContext": { "requestId": "r", "identity": { "sourceIp": "192.0.2.1", "userAgent": "curl" } }
+        }),
+        json!({ "type": "TOKEN", "methodArn": ARN, "authorizationToken": authorization }),
+        json!({
+            "version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": [authorization],
+            "headers": { "authorization": authorization },
+            "requestContext": { "requestId": "r", "http": { "method": "GET", "sourceIp": "192.0.2.1" } }
+        }),
+    ]
+    .map(|event| event.to_string())
+}
+
+fn record() -> Value {
+    use base64::Engine as _;
+    let key: ApiKey = API_KEY.parse().unwrap();
+    let digest = base64::engine::general_purpose::STANDARD.encode(key.digest().as_bytes());
+    json!({
+        "pk": { "S": format!("K#{}", key.id()) }, "sk": { "S": "A" }, "owner": { "S": "ada" }, "owner_username": { "S": "ada" },
+        "digest": { "B": digest }, "digest_version": { "N": "1" }, "status": { "S": "active" }, "name": { "S": "ci" },
+        "description": { "S": "" }, "groups": { "L": [{ "S": "user" }] }, "scopes": { "L": [] }, "cidrs": { "L": [] },
+        "created_at": { "N": "1799990000" }, "expires_at": { "N": "1800000060" }, "version": { "N": "1" }
+    })
+}
+
+/// An issuer that is never asked: provider `custom` has none.
+struct NoIssuer;
+
+impl FetchKeySet for NoIssuer {
+    async fn fetch(&self) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        Err("no issuer".into())
+    }
+}
+
+/// A store in which there is nothing.
+struct NoKeys;
+
+impl FindKey for NoKeys {
+    async fn find(&self, _: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        Ok(None)
+    }
+}
+
+impl NoteUse for NoKeys {
+    async fn note_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use proptest::test_runner::{TestCaseError, TestRunner};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// What is done to a seed: where, with which byte, how much of it, and how.
+    type Edit = (prop::sample::Index, u8, usize, u8);
+
+    fn edited(mut bytes: Vec<u8>, other: &[u8], edits: &[Edit]) -> Vec<u8> {
+        for (place, byte, length, way) in edits {
+            let at = place.index(bytes.len() + 1);
+            let end = (at + length).min(bytes.len());
+            match way % 6 {
+                0 => bytes.insert(at, *byte),
+                1 => drop(bytes.drain(at..end)),
+                2 => bytes.splice(at..end, other.iter().copied().skip(at).take(*length)).for_each(drop),
+                3 => bytes.extend_from_within(at..end),
+                4 => bytes.truncate(at),
+                _ => {
+                    if let Some(changed) = bytes.get_mut(at) {
+                        *changed = *byte;
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
+    #[track_caller]
+    fn check(name: &str, cases: u32) {
+        let (_, target) = TARGETS[TARGETS.iter().position(|(target, _)| *target == name).unwrap()];
+        let seeds = seeds(name);
+        for seed in &seeds {
+            target(seed);
+        }
+        let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..40_usize, any::<u8>()), 1..6);
+        let seed = || prop::sample::select(seeds.clone());
+        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+        TestRunner::new(config)
+            .run(&(seed(), seed(), edits), |(seed, other, edits)| {
+                let bytes = edited(seed, &other, &edits);
+                let started = Instant::now();
+                target(&bytes);
+                let took = started.elapsed();
+                if took < Duration::from_secs(2) { Ok(()) } else { Err(TestCaseError::fail(format!("{took:?}"))) }
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn no_authorization_header_makes_it_panic_or_passes_for_another() {
+        check("authorization", 5_000);
+    }
+
+    #[test]
+    fn no_token_or_key_set_makes_it_panic_or_passes_for_another() {
+        check("jwt", 5_000);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_of_keys_panic_or_passes_for_a_key() {
+        check("api_key", 5_000);
+    }
+
+    #[test]
+    fn no_event_makes_it_panic_logs_a_credential_or_lets_anybody_in_without_one() {
+        check("event", 5_000);
+    }
+
+    #[test]
+    fn no_record_makes_it_panic_or_opens_for_another_key() {
+        check("key_record", 5_000);
+    }
+}
