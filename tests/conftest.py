@@ -5,10 +5,12 @@ What they need to know of a deployment stands in the environment: see tests/READ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import boto3
 import httpx
@@ -20,7 +22,64 @@ BASE_URL = os.environ.get("VEGA_BASE_URL", "http://localhost:8000")
 DEBUG = {"email": "debug@example.com", "password": "vega-debug-password"}
 
 
+@dataclass
+class Answer:
+    """What the API answered, and which secrets it was meant to hand out."""
+
+    request: str
+    text: str
+    handed_out: str
+
+
+@dataclass
+class Seen:
+    """Every secret that the suite got or sent, by what it is, and every answer: test_secrets.py looks for the ones in the others."""
+
+    by_secret: dict[str, str] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+
+    def note(self, secret: str, name: str) -> None:
+        self.by_secret.setdefault(secret, name)
+        if secret.startswith("vk_"):
+            self.by_secret.setdefault(secret[16:59], f"the secret part of {name}")
+
+    def secrets(self) -> Iterator[str]:
+        """Those that are long enough not to be found by chance."""
+        return (secret for secret in self.by_secret if len(secret) >= 19)
+
+    def name(self, secret: str) -> str:
+        return self.by_secret[secret]
+
+    def watch(self, response: httpx.Response) -> None:
+        """What a client sends and gets: called for each response of `api`."""
+        request = response.request
+        response.read()
+        place = f"{request.method} {request.url.path}"
+        for value in request.headers.get_list("authorization"):
+            self.note(value.partition(" ")[2], f"a credential sent to {place}")
+        for body in (request.content, response.content):
+            for name, value in secret_members(body):
+                self.note(value, f"{name} of {place}")
+        handed_out = " ".join(value for _, value in secret_members(response.content)) if response.is_success else ""
+        self.answers.append(Answer(place, f"{response.headers}\n{response.text}", handed_out))
+
+
+def secret_members(body: bytes) -> Iterator[tuple[str, str]]:
+    with contextlib.suppress(ValueError):
+        members = json.loads(body)
+        for name in ("key", "access_token", "refresh_token", "password"):
+            if isinstance(members, dict) and isinstance(members.get(name), str):
+                yield name, members[name]
+
+
+SEEN = Seen()
+SEEN.note(os.environ.get("VEGA_AUTH_SECRET", ""), "the HMAC secret")
+for _group, _user in json.loads(os.environ.get("VEGA_TEST_USERS", "{}")).items():
+    SEEN.note(_user["password"], f"the password of {_group}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     for item in items:
         marker = item.get_closest_marker("provider")
         if marker and marker.args[0] != PROVIDER:
@@ -29,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=BASE_URL, timeout=30) as client:
+    with httpx.Client(base_url=BASE_URL, timeout=30, event_hooks={"response": [SEEN.watch]}) as client:
         yield client
 
 
@@ -42,7 +101,10 @@ def srp_tokens(cognito, email: str, password: str) -> dict[str, str]:
     """Signs in as a browser does: over SRP, so that the password isn't sent."""
     pool, client = os.environ["VEGA_COGNITO_USER_POOL_ID"], os.environ["VEGA_COGNITO_APP_CLIENT_ID"]
     srp = AWSSRP(username=email, password=password, pool_id=pool, client_id=client, client=cognito)
-    return srp.authenticate_user()["AuthenticationResult"]
+    tokens = srp.authenticate_user()["AuthenticationResult"]
+    for name in ("AccessToken", "IdToken", "RefreshToken"):
+        SEEN.note(tokens[name], f"{name} of {email}")
+    return tokens
 
 
 @pytest.fixture(scope="session")
