@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 VENV := local/.venv
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint unit end-to-end build dashboard fuzz logs token reset deploy lock clean
+.PHONY: dev test lint unit end-to-end build dashboard fuzz logs token reset deploy openapi lock clean
 .DELETE_ON_ERROR:
 
 dev: tools
@@ -45,6 +45,9 @@ token: ## an access token of the running local pool: make -s token EMAIL=user@ex
 
 reset: ## forget the local stack's data
 	@$(STACK) reset
+
+openapi: ## renew docs/openapi.json from what the functions say of their routes
+	VEGA_RENEW=1 cargo test -q -p openapi --test document
 
 lock: tools ## renew the pinned Python packages from local/*.in
 	python3 -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q pip-tools

@@ -22,7 +22,7 @@ EMULATOR = Path(samcli.__file__).parent / "local" / "rapid" / f"aws-lambda-rie-{
 FUNCTIONS = {
     "authorizer": "AuthorizerFunction", "login-debug": "LoginDebugFunction", "me": "MeFunction",
     "projects": "ProjectsFunction", "api-keys": "ApiKeysFunction",
-    "leaked-keys": "LeakedKeysFunction", "dashboard": "DashboardFunction",
+    "leaked-keys": "LeakedKeysFunction", "dashboard": "DashboardFunction", "openapi": "OpenApiFunction",
 }
 EVENTS = sorted(path for path in (ROOT / "events").glob("*/*.json") if not path.name.endswith(".expected.json"))
 

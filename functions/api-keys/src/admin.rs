@@ -1,6 +1,7 @@
 //! `/v1/admin/api-keys`: groups `root` and `operator` look after everybody's keys. No secret is shown to them either.
 
 use lambda_http::Request;
+use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::{CurrentUser, FindKey as _, Group, KeyRecord, KeyState, Timestamp};
 use vega_http::{Answer, Problem, json};
@@ -10,13 +11,16 @@ use crate::query::{Parameters, invalid};
 use crate::{ApiKeys, actor, list, path_id, unavailable};
 
 /// Longer than any `sub`.
-const MAX_OWNER: usize = 256;
+pub const MAX_OWNER: usize = 256;
 
 /// A person who may look after other people's keys: checked here, whatever the access rules say.
 pub struct Administrator<'a>(&'a CurrentUser);
 
-#[derive(Serialize)]
-struct Revoked {
+/// What became of an owner's keys.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RevokedKeys")]
+pub struct Revoked {
+    /// How many were revoked.
     revoked: usize,
 }
 

@@ -2,40 +2,56 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use vega_auth::{AccessRules, CurrentUser, Groups, KeyRecord, KeyStatus, Network, ScopeName, Timestamp};
 use vega_http::Problem;
 use vega_store::Change;
 
 /// The longest name, in characters.
-const MAX_NAME: usize = 100;
+pub const MAX_NAME: usize = 100;
 /// The longest description, in characters.
-const MAX_DESCRIPTION: usize = 500;
+pub const MAX_DESCRIPTION: usize = 500;
 /// How long a key lives unless asked otherwise, in days.
 const DEFAULT_DAYS: i64 = 90;
 /// The longest expiry that can be asked for; `null` is for ever.
 const MAX_DAYS: i64 = 3650;
+/// What [`name`] takes, for the document.
+const NAME_PATTERN: &str = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
+/// What [`description`] takes, for the document.
+const DESCRIPTION_PATTERN: &str = r"^[^\x00-\x09\x0b-\x1f\x7f-\x9f]*$";
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// `POST /v1/api-keys`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
+    /// What its owner calls it, without control characters or spaces around it.
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = NAME_PATTERN))]
     name: String,
+    /// What it is for.
     #[serde(default)]
+    #[schemars(length(max = MAX_DESCRIPTION), regex(pattern = DESCRIPTION_PATTERN))]
     description: String,
-    /// The owner's groups, where left out.
-    groups: Option<Groups>,
-    /// What it is narrowed to; not narrowed, where left out.
-    #[serde(default)]
-    scopes: Vec<String>,
-    /// Where it may be used from; anywhere, where left out.
-    #[serde(default)]
-    cidrs: Vec<String>,
-    /// A date, or `null` for never.
+    /// The caller's groups, or some of them; all of them, where left out.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "Groups")]
+    groups: Option<Groups>,
+    /// What it is narrowed to: names of `GET /v1/scopes`. Not narrowed, where left out.
+    #[serde(default)]
+    #[schemars(with = "Vec<ScopeName>", length(max = KeyRecord::MAX_RESTRICTIONS))]
+    scopes: Vec<String>,
+    /// Where it may be used from. Anywhere, where left out.
+    #[serde(default)]
+    #[schemars(with = "Vec<Network>", length(max = KeyRecord::MAX_RESTRICTIONS))]
+    cidrs: Vec<String>,
+    /// A time ahead, within 3650 days, or `null` for never. Not together with `expires_in_days`.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<Expiry>,
-    /// Days from now.
+    /// Days from now; 90, where neither is given.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "i64", range(min = 1, max = MAX_DAYS))]
     expires_in_days: Option<i64>,
 }
 
@@ -65,37 +81,52 @@ pub struct Wanted {
 }
 
 /// `PATCH /v1/api-keys/{id}`: a JSON merge patch (RFC 7396). None of the members can be removed, so none can be `null`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPatch {
+    /// As when it was made.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "String", length(min = 1, max = MAX_NAME), regex(pattern = NAME_PATTERN))]
     name: Option<String>,
+    /// As when it was made.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "String", length(max = MAX_DESCRIPTION), regex(pattern = DESCRIPTION_PATTERN))]
     description: Option<String>,
+    /// The caller's groups, or some of them.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "Groups")]
     groups: Option<Groups>,
+    /// All of them: it replaces those that the key has.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "Vec<ScopeName>", length(max = KeyRecord::MAX_RESTRICTIONS))]
     scopes: Option<Vec<String>>,
+    /// All of them: it replaces those that the key has.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "Vec<Network>", length(max = KeyRecord::MAX_RESTRICTIONS))]
     cidrs: Option<Vec<String>>,
+    /// Switches it off, or on again.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "SetStatus")]
     status: Option<SetStatus>,
 }
 
 /// `POST /v1/api-keys/{id}/rotate`.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// How long the old key lives on.
+    /// How long the old key lives on; a day, where left out.
     #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "i64", range(min = 0, max = KeyRecord::MAX_OVERLAP_SECONDS))]
     overlap_seconds: Option<i64>,
 }
 
 /// What a person may set. Revoking is `DELETE`, since it can't be undone.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum SetStatus {
+    /// Good, until it expires.
     Active,
+    /// Refused, until it is active again.
     Disabled,
 }
 

@@ -3,6 +3,7 @@
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use lambda_http::{Body, Request};
+use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::{ApiKey, CurrentUser, DIGEST_VERSION, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
 use vega_http::{Answer, Problem, read_json};
@@ -20,8 +21,11 @@ pub const MAKE_TRIES: usize = 5;
 const FIRST_ETAG: HeaderValue = HeaderValue::from_static("\"1\"");
 
 /// A key that was just made. The one answer that holds it whole.
-#[derive(Serialize)]
-struct Created<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NewlyMadeKey")]
+pub struct Created<'a> {
+    /// The whole key: keep it now, it is not shown again.
+    #[schemars(regex(pattern = "^vk_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$"))]
     key: &'a str,
     #[serde(flatten)]
     view: KeyView,

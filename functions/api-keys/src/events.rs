@@ -1,6 +1,7 @@
 //! `GET /v1/api-keys/{id}/events`: what happened to a key, newest first.
 
 use lambda_http::Request;
+use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::{CurrentUser, Timestamp};
 use vega_http::{Answer, json};
@@ -9,13 +10,16 @@ use vega_store::{AuditEvent, EventPlace};
 use crate::query::{Parameters, invalid};
 use crate::{ApiKeys, cursor, no_such_key, path_id, unavailable};
 
-const DEFAULT_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 100;
+pub const DEFAULT_PAGE: u32 = 50;
+pub const MAX_PAGE: u32 = 100;
 
 /// A page of events.
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditEventPage")]
+pub struct Page {
+    /// The events of this page.
     items: Vec<AuditEvent>,
+    /// Asks for the next page, as `cursor`; `null` on the last.
     next_cursor: Option<String>,
 }
 

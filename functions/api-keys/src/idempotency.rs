@@ -21,8 +21,8 @@ use crate::{ApiKeys, unavailable};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// 16 random letters and digits are more than 80 bits.
-const MIN_LEN: usize = 16;
-const MAX_LEN: usize = 255;
+pub const MIN_LEN: usize = 16;
+pub const MAX_LEN: usize = 255;
 
 /// A request that can be repeated.
 pub struct Repeatable {

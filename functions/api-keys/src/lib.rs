@@ -13,11 +13,13 @@ mod idempotency;
 mod list;
 mod query;
 mod rotate;
+mod routes;
 mod view;
 
 use std::time::Duration;
 
 use lambda_http::Request;
+use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::config::{ConfigError, Environment, text};
 use vega_auth::{
@@ -25,6 +27,8 @@ use vega_auth::{
 };
 use vega_http::{Answer, Problem, current_user, json, path_parameter, request_id, route, source_address};
 use vega_store::{Actor, Store};
+
+pub use crate::routes::routes;
 
 use crate::admin::Administrator;
 use crate::query::Parameters;
@@ -89,15 +93,18 @@ impl Config {
 }
 
 /// A scope, as `GET /v1/scopes` shows it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Scope {
+    /// What keys call it.
     name: ScopeName,
     /// As the access rules write them: a method or `*`, and a path.
     routes: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// All that there are.
+#[derive(Serialize, JsonSchema)]
 struct Scopes {
+    /// In the order of their names.
     items: Vec<Scope>,
 }
 

@@ -1,5 +1,6 @@
 //! `GET /v1/api-keys?status=&q=&sort=&limit=&cursor=`: which keys, in which order, and which page of them.
 
+use schemars::JsonSchema;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize as _, Serialize};
 use vega_auth::{KeyId, KeyRecord, KeyState, Timestamp};
@@ -12,9 +13,9 @@ use crate::view::KeyView;
 /// What a list can be asked.
 pub const PARAMETERS: [&str; 5] = ["status", "q", "sort", "limit", "cursor"];
 
-const DEFAULT_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 100;
-const DEFAULT_SORT: &str = "-created_at";
+pub const DEFAULT_PAGE: u32 = 50;
+pub const MAX_PAGE: u32 = 100;
+pub const DEFAULT_SORT: &str = "-created_at";
 
 /// What the query asks for.
 pub struct Query<'a> {
@@ -48,9 +49,12 @@ enum Value {
 }
 
 /// A page of keys.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeyPage")]
 pub struct Page {
+    /// The keys of this page.
     items: Vec<KeyView>,
+    /// Asks for the next page, as `cursor`; `null` on the last.
     next_cursor: Option<String>,
 }
 

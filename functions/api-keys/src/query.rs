@@ -5,7 +5,7 @@ use lambda_http::{Request, RequestExt as _};
 use vega_http::Problem;
 
 /// The longest reason, in characters.
-const MAX_REASON: usize = 200;
+pub const MAX_REASON: usize = 200;
 
 /// The parameters of a query: each of them known, and given once. An empty one is as good as none.
 pub struct Parameters(QueryMap);

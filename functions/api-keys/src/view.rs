@@ -1,32 +1,55 @@
 //! What people see of a key: all but the digest.
 
 use http::header::{ETAG, HeaderValue};
+use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::{Groups, KeyId, KeyRecord, KeyState, Network, ScopeName, Timestamp};
 use vega_http::{Answer, json};
 
+use crate::body::{MAX_DESCRIPTION, MAX_NAME};
+use crate::query::MAX_REASON;
+
 /// A key as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Key")]
 pub struct KeyView {
+    /// Its public id.
     id: KeyId,
+    /// What its owner calls it.
+    #[schemars(length(min = 1, max = MAX_NAME))]
     name: String,
+    /// What it is for; may be empty.
+    #[schemars(length(max = MAX_DESCRIPTION))]
     description: String,
+    /// What it is good for now.
     status: KeyState,
+    /// The groups it has: of its owner's.
     groups: Groups,
     /// What it is narrowed to; not narrowed, where empty.
     scopes: Vec<ScopeName>,
     /// Where it may be used from; anywhere, where empty.
     cidrs: Vec<Network>,
+    /// When it was made.
     created_at: Timestamp,
+    /// The first second at which it is no longer good; `null` for never.
     expires_at: Option<Timestamp>,
+    /// When it was revoked, if it was.
     revoked_at: Option<Timestamp>,
+    /// Why, where they said.
+    #[schemars(length(max = MAX_REASON))]
     revoked_reason: Option<String>,
-    /// These three are at most a minute behind; all `null` for a key that was never used.
+    /// When it was last used: at most a minute behind; `null` for a key that was never used.
     last_used_at: Option<Timestamp>,
+    /// From where that was.
     last_used_address: Option<String>,
+    /// The program that it was: its `User-Agent`, cut at 256 characters.
     last_used_user_agent: Option<String>,
+    /// The key that it replaces, if it does.
     rotated_from: Option<KeyId>,
+    /// The key that replaces it, if one does.
     rotated_to: Option<KeyId>,
+    /// Counts its changes, from 1: the `ETag`, without the quotes.
+    #[schemars(range(min = 1))]
     version: u64,
 }
 

@@ -6,10 +6,12 @@
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use lambda_http::{Body, Request};
+use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::UserPool;
 use vega_auth::config::{Environment, text};
 use vega_http::{Answer, Problem, json, path_parameter, route, source_address};
+use vega_openapi::{Route, schema_of};
 
 /// The files of the built page: the path below `dashboard/dist`, and the content. All of them are text.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
@@ -23,7 +25,8 @@ pub struct Dashboard {
 }
 
 /// `GET /v1/auth/config`: what the page is told. None of it is secret.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DashboardConfig")]
 struct Config<'a> {
     #[serde(flatten)]
     sign_in: &'a SignIn,
@@ -34,20 +37,49 @@ struct Config<'a> {
 }
 
 /// How people sign in. Any page that signs people in shows as much.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 enum SignIn {
     /// `POST /v1/auth/login`, on a developer's machine.
     Custom,
     /// At the user pool, over SRP.
     Cognito {
+        /// The pool's region.
         region: String,
+        /// The pool.
         user_pool_id: String,
+        /// The client whose tokens are taken.
         app_client_id: String,
         /// Where the pool is, if it isn't at AWS.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "String")]
         user_pool_endpoint: Option<String>,
     },
+}
+
+/// The routes, as docs/openapi.json shows them.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::open("GET /v1/auth/config", "getDashboardConfig", "How people sign in")
+            .says("What the dashboard is told. None of it is secret.")
+            .answers::<Config>(
+                200,
+                "How.",
+                serde_json::json!({
+                    "provider": "cognito", "region": "us-west-1", "user_pool_id": "us-west-1_xxxxx", "app_client_id": "xxxxx",
+                    "revocation_seconds": 0, "address": "203.0.113.7",
+                }),
+            ),
+        Route::open("GET /api-keys", "getDashboard", "The dashboard")
+            .says("The page where people manage their keys.")
+            .answers_as(200, "The page.", "text/html; charset=utf-8"),
+        Route::open("GET /api-keys/{file}", "getDashboardFile", "A file of the dashboard")
+            .says("Its name has the hash of its content: it is good for ever.")
+            .path("file", "The rest of the path.", &schema_of::<String>())
+            .answers_as(200, "The file.", "text/javascript; charset=utf-8")
+            .kept_for_ever()
+            .refuses(404, "not_found", "There is no such page. The dashboard is at /api-keys."),
+    ]
 }
 
 impl Dashboard {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vega_auth::{NotAKeySet, PublishedKeys};
 
@@ -84,7 +85,8 @@ impl GithubKey {
 }
 
 /// One place where GitHub found something that looks like a key. It may say more than this.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "GithubMatch")]
 pub struct Match {
     /// What it found.
     pub token: String,
@@ -107,10 +109,15 @@ impl Match {
 }
 
 /// What GitHub wants to know of each match.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GithubFeedback")]
 pub struct Feedback {
+    /// What it found.
     token_raw: String,
+    /// The name that GitHub has for our pattern.
     token_type: String,
+    /// Whether it is, or was, a key of ours: `true_positive` or `false_positive`.
+    #[schemars(regex(pattern = "^(true|false)_positive$"))]
     label: &'static str,
 }
 

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use lambda_http::{Body, Request};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{ConfigError, Environment, is_emulator, text};
 use vega_auth::{ApiKey, DIGEST_VERSION, Fault, FetchKeySet, FindKey as _, KeyStatus, SigningKeys, Timestamp};
 use vega_http::{Answer, Problem, json, read_json, request_id, route, source_address};
+use vega_openapi::{Route, schema_of};
 use vega_store::{Actor, ChangeError, EventKind, Store};
 
 pub use crate::github::GithubKeys;
@@ -78,12 +80,53 @@ impl Config {
 }
 
 /// `POST /v1/leaked-keys`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "LeakedKey")]
 struct Report {
+    /// What was found. Anything that isn't a key of ours is taken, and does nothing.
     key: String,
+    /// Where, for its owner: a line.
     #[serde(default)]
+    #[schemars(length(max = MAX_FOUND_AT), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     found_at: String,
+}
+
+/// The routes, as docs/openapi.json shows them.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::open("POST /v1/leaked-keys", "reportLeakedKey", "Report a key that was found in the open")
+            .says("For anyone. The key ends, and its owner sees where it was found. The answer never says whether it was one.")
+            .body::<Report>(serde_json::json!({
+                "key": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT",
+                "found_at": "https://example.com/a/public/repository",
+            }))
+            .answers_nothing(202, "Taken: if it was a key, it is over.")
+            .refuses(422, "invalid_value", "A member has a value that it can't have."),
+        Route::open("POST /v1/leaked-keys/github", "reportLeakedKeysOfGithub", "GitHub's secret scanning")
+            .says(
+                "The secret scanning partner protocol of GitHub: a list of matches, under its signature (ECDSA P-256 over the \
+                 raw body).",
+            )
+            .header("Github-Public-Key-Identifier", "Which of GitHub's keys signed.", &schema_of::<String>())
+            .header("Github-Public-Key-Signature", "The signature, in base64.", &schema_of::<String>())
+            .unchecked_body::<Vec<Match>>(serde_json::json!([{
+                "token": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT", "type": "vega_api_key",
+                "url": "https://example.com/a/public/repository", "source": "content",
+            }]))
+            .answers::<Vec<Feedback>>(
+                200,
+                "Which of them are, or were, keys of ours.",
+                serde_json::json!([{
+                    "token_raw": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT",
+                    "token_type": "vega_api_key", "label": "true_positive",
+                }]),
+            )
+            .refuses(400, "invalid_body", "The body is not a list of matches, as GitHub sends it.")
+            .refuses(400, "invalid_signature", "The body is not signed by a key of GitHub's.")
+            .refuses(404, "not_found", "This deployment takes no reports of GitHub's.")
+            .refuses(413, "body_too_large", "The body is larger than the API takes."),
+    ]
 }
 
 impl<F: FetchKeySet> LeakedKeys<F> {

@@ -7,11 +7,14 @@ use std::fmt;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use lambda_http::Request;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json as example;
 use subtle::ConstantTimeEq as _;
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{Claims, Groups, HmacSecret, Timestamp, TokenUse, UnverifiedJwt};
 use vega_http::{Answer, Problem, json, read_json, route};
+use vega_openapi::Route;
 
 /// How long an access token is good.
 const ACCESS_SECONDS: i64 = 60 * 60;
@@ -32,7 +35,8 @@ struct DebugUser {
 }
 
 /// A password. It can't be printed.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline, extend("format" = "password"))]
 struct Password(String);
 
 impl fmt::Debug for Password {
@@ -41,27 +45,64 @@ impl fmt::Debug for Password {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// What the debug user signs in with.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
+    /// The debug user's address.
     email: String,
+    /// The debug user's password.
     password: Password,
 }
 
-#[derive(Deserialize)]
+/// What asks for a new access token.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RefreshRequest {
+    /// As the login gave it.
     refresh_token: String,
 }
 
 /// RFC 6749 section 5.1.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Tokens {
+    /// For `Authorization: Bearer`.
     access_token: String,
+    /// For `POST /v1/auth/refresh`; the login alone gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     refresh_token: Option<String>,
+    /// How to send it.
+    #[schemars(extend("const" = "Bearer"))]
     token_type: &'static str,
+    /// How many seconds the access token is good.
     expires_in: i64,
+}
+
+/// The routes, as docs/openapi.json shows them.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::open("POST /v1/auth/login", "login", "Sign the debug user in")
+            .says("Provider custom only: on a developer's machine. With Cognito, sign in there, over SRP.")
+            .body::<Credentials>(example!({ "email": "debug@example.com", "password": "vega-debug-password" }))
+            .answers::<Tokens>(
+                200,
+                "The tokens.",
+                example!({
+                    "access_token": "eyJ…", "refresh_token": "eyJ…", "token_type": "Bearer", "expires_in": ACCESS_SECONDS,
+                }),
+            )
+            .refuses(401, "invalid_credentials", "The email or the password is wrong."),
+        Route::open("POST /v1/auth/refresh", "refresh", "Renew the access token")
+            .says("Provider custom only.")
+            .body::<RefreshRequest>(example!({ "refresh_token": "eyJ…" }))
+            .answers::<Tokens>(
+                200,
+                "A new access token.",
+                example!({ "access_token": "eyJ…", "token_type": "Bearer", "expires_in": ACCESS_SECONDS }),
+            )
+            .refuses(401, "invalid_token", "The refresh token is malformed or expired. Sign in again."),
+    ]
 }
 
 impl DebugLogin {

@@ -1,7 +1,26 @@
 //! `GET /v1/auth/me`: who am I, as the authorizer found me.
 
 use lambda_http::Request;
+use vega_auth::CurrentUser;
 use vega_http::{Answer, Problem, current_user, json, route};
+use vega_openapi::Route;
+
+/// The routes, as docs/openapi.json shows them.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new("GET /v1/auth/me", "getCurrentUser", "Who am I")
+            .for_keys_too()
+            .says("The caller as the authorizer found them: the way to try a token.")
+            .answers::<CurrentUser>(
+                200,
+                "The caller.",
+                serde_json::json!({
+                    "id": "1ab2c3d4-0000-4000-8000-000000000000", "username": "ada", "groups": ["user"],
+                    "authenticated_by": "api_key", "key_id": "7Gh2kQ9XbT4m", "expires_at": "2027-02-22T05:00:00Z",
+                }),
+            ),
+    ]
+}
 
 /// Answers with the caller's `CurrentUser`.
 ///

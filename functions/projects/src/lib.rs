@@ -4,20 +4,28 @@
 //! mistake in the access rules would hurt, it checks the group again.
 
 use lambda_http::Request;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json as example;
 use vega_auth::{CurrentUser, Group};
 use vega_http::{Answer, Problem, current_user, json, route};
+use vega_openapi::Route;
 
 /// A project of the example.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Project {
+    /// The stable id.
     id: &'static str,
+    /// The name to show.
     name: &'static str,
 }
 
-#[derive(Serialize)]
+/// The projects that the caller may see.
+#[derive(Serialize, JsonSchema)]
 struct Projects {
+    /// All of them.
     items: &'static [Project],
+    /// Who is looking.
     viewer: String,
 }
 
@@ -29,6 +37,30 @@ const ALL_PROJECTS: [Project; 3] = [
     Project { id: "lyra", name: "Lyra" },
     Project { id: "altair", name: "Altair" },
 ];
+
+/// The routes, as docs/openapi.json shows them.
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new("GET /v1/projects", "listProjects", "The example's projects")
+            .for_keys_too()
+            .says("For groups root, operator and user.")
+            .answers::<Projects>(
+                200,
+                "The projects.",
+                example!({ "items": [{ "id": "vega", "name": "Vega" }], "viewer": "ada" }),
+            )
+            .refuses(403, "forbidden", "You are in none of the groups, or the key has none of them."),
+        Route::new("GET /v1/admin/projects", "listAllProjects", "All of the example's projects")
+            .for_keys_too()
+            .says("For groups root and operator.")
+            .answers::<Projects>(
+                200,
+                "The projects.",
+                example!({ "items": [{ "id": "altair", "name": "Altair" }], "viewer": "ada" }),
+            )
+            .refuses(403, "forbidden", "You are in neither group, or the key is in neither."),
+    ]
+}
 
 /// Answers with the example's projects.
 ///

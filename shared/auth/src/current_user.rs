@@ -6,6 +6,7 @@ use crate::{Groups, KeyId, ScopeName, Timestamp};
 
 /// Who is calling: what the authorizer found out, and all that a function behind it knows of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CurrentUser {
     /// The stable id: the `sub` of the JWT, or of the person who owns the key.
     pub id: String,
@@ -18,11 +19,13 @@ pub struct CurrentUser {
     pub authentication: Authentication,
     /// When the credential stops being good; never, where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Timestamp"))]
     pub expires_at: Option<Timestamp>,
 }
 
 /// How the caller proved who they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "authenticated_by", rename_all = "snake_case")]
 pub enum Authentication {
     /// An access token of the provider: a person who signed in.

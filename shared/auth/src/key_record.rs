@@ -64,6 +64,7 @@ pub enum KeyStatus {
 
 /// What a key is at an instant: the clock's word counts as much as people's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
     /// Good.

@@ -21,6 +21,8 @@ mod key_record;
 mod key_set;
 mod network;
 mod rotation;
+#[cfg(feature = "schema")]
+mod schema;
 mod scope;
 mod timestamp;
 

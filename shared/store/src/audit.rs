@@ -25,6 +25,7 @@ pub struct Actor {
 
 /// What can happen to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// It was made, by itself or as the successor of another one.
@@ -71,6 +72,7 @@ impl EventKind {
 
 /// An audit event, as it is shown. It holds no digest, and nothing else that a key could be made or guessed from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditEvent {
     /// When.
     pub at: Timestamp,

@@ -1,0 +1,33 @@
+//! `GET /v1/openapi.json`: the OpenAPI document of the whole API, for anybody.
+
+use http::Response;
+use http::header::CONTENT_TYPE;
+use lambda_http::{Body, Request};
+use vega_http::{Answer, Problem, route};
+use vega_openapi::Route;
+
+/// As it is checked in. tests/document.rs holds it to what the functions say of themselves.
+pub const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
+
+/// The routes, as docs/openapi.json shows them.
+pub fn routes() -> Vec<Route> {
+    vec![Route::open("GET /v1/openapi.json", "getOpenApi", "This document").answers_as(
+        200,
+        "OpenAPI 3.1.",
+        "application/json",
+    )]
+}
+
+/// Answers with the document.
+///
+/// # Errors
+/// 404 for any other route.
+pub fn handle(request: &Request) -> Answer {
+    match route(request).as_str() {
+        "GET /v1/openapi.json" => Response::builder()
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(DOCUMENT))
+            .map_err(|error| Problem::fault("unwritable_answer", &error)),
+        _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+    }
+}

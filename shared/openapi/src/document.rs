@@ -1,0 +1,247 @@
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::Route;
+use crate::route::{Answer, Body, Refusal};
+
+/// Two types of one name whose schemas differ: the document has one place for both.
+#[derive(Debug)]
+pub struct Clash(pub String);
+
+/// What clients must know before any one route.
+const ABOUT: &str = "\
+Authentication for an HTTP API: a bearer token in, the right caller and nobody else gets through.
+
+The token is an access token of a person who signed in, or an API key (`vk_…`) of a program of theirs.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `error` code beside the standard members; match that, \
+and show `detail` to people. A request that fails has changed nothing, unless it is a 503: then the answer of a change may \
+be lost, and reading again tells.
+
+A path, or a method of a path, that isn't here is 404 `not_found`. What API Gateway can't take for another reason of its \
+own, as a firewall's, is `bad_request` with the status it chose.
+
+Web pages of the allowed origin may call it (CORS); no cookie is involved.";
+
+/// The document of these functions' routes, by the functions' names.
+///
+/// # Errors
+/// When two types share a name.
+pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Result<Value, Clash> {
+    let settings =
+        || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut sent = settings().for_deserialize().into_generator();
+    let mut shown = settings().for_serialize().into_generator();
+    let (mut paths, mut responses) = (Map::new(), Map::new());
+    let mut tags = Vec::new();
+    for (name, about, routes) in functions {
+        tags.push(json!({ "name": name, "description": about }));
+        for route in routes {
+            let (path, method) = (route.path.clone(), route.method.clone());
+            let operation = operation(name, route, &mut sent, &mut shown, &mut responses);
+            if let Value::Object(item) = paths.entry(path).or_insert_with(|| json!({})) {
+                item.insert(method, operation);
+            }
+        }
+    }
+    let mut schemas = sent.take_definitions(true);
+    for (name, schema) in shown.take_definitions(true) {
+        if schemas.get(&name).is_some_and(|other| *other != schema) {
+            return Err(Clash(name));
+        }
+        schemas.insert(name, schema);
+    }
+    schemas.insert("Problem".into(), problem());
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Vega Auth", "version": version, "description": ABOUT,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [
+            { "url": "http://localhost:8000", "description": "The local stack: make dev" },
+            {
+                "url": "https://{domain}", "description": "A deployment with a domain of its own",
+                "variables": { "domain": { "default": "api.vega.example.com", "description": "DomainName of the template" } },
+            },
+        ],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": responses,
+            "headers": headers(),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "An access token (a JWT) of Cognito, or of the debug login on a developer's machine; or an API key, `vk_…`.",
+                },
+            },
+        },
+        "security": [{ "bearer": [] }],
+    });
+    without_null_defaults(&mut document);
+    Ok(document)
+}
+
+/// serde's default of a member that may be left out is `None`, which isn't a value that a client could send.
+fn without_null_defaults(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if members.get("default").is_some_and(Value::is_null) {
+                members.remove("default");
+            }
+            members.values_mut().for_each(without_null_defaults);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null_defaults),
+        _ => {}
+    }
+}
+
+fn operation(
+    tag: &str,
+    route: Route,
+    sent: &mut SchemaGenerator,
+    shown: &mut SchemaGenerator,
+    shared: &mut Map<String, Value>,
+) -> Value {
+    let mut operation = route.operation;
+    operation.insert("tags".into(), json!([tag]));
+    if route.is_open {
+        operation.insert("security".into(), json!([]));
+    }
+    if !route.parameters.is_empty() {
+        operation.insert("parameters".into(), route.parameters.into());
+    }
+    if let Some(body) = route.body {
+        operation.insert("requestBody".into(), request_body(&body, sent));
+    }
+    let mut responses = Map::new();
+    for answer in route.answers {
+        responses.insert(answer.status.to_string(), response(answer, shown));
+    }
+    let mut by_status: BTreeMap<u16, Vec<Refusal>> = BTreeMap::new();
+    for refusal in route.refusals {
+        by_status.entry(refusal.status).or_default().push(refusal);
+    }
+    for (status, refusals) in by_status {
+        responses.insert(status.to_string(), shared_refusal(status, &refusals, shared));
+    }
+    operation.insert("responses".into(), responses.into());
+    operation.into()
+}
+
+fn request_body(body: &Body, sent: &mut SchemaGenerator) -> Value {
+    let schema = (body.shape)(sent);
+    let content: Map<String, Value> = body
+        .media_types
+        .iter()
+        .map(|media_type| ((*media_type).to_owned(), json!({ "schema": schema, "example": body.example })))
+        .collect();
+    json!({ "required": body.is_required, "content": content })
+}
+
+fn response(answer: Answer, shown: &mut SchemaGenerator) -> Value {
+    let mut response = json!({ "description": answer.says, "headers": references(&answer.headers) });
+    if answer.is_kept {
+        response["headers"] = json!({});
+    }
+    if let Some((shape, example)) = answer.content {
+        let mut content = json!({ "schema": shape(shown) });
+        if !example.is_null() {
+            content["example"] = example;
+        }
+        response["content"] = json!({ answer.media_type: content });
+    }
+    if !answer.links.is_empty() {
+        response["links"] = answer.links.into();
+    }
+    response
+}
+
+/// A refusal that many routes have stands once, under its codes. One that says something of its own stays with its route.
+fn shared_refusal(status: u16, refusals: &[Refusal], shared: &mut Map<String, Value>) -> Value {
+    let (name, refusal) = (codes(refusals).join("-or-"), refusal(status, refusals));
+    let first = shared.entry(&name).or_insert_with(|| refusal.clone());
+    if *first == refusal { json!({ "$ref": format!("#/components/responses/{name}") }) } else { refusal }
+}
+
+fn codes(refusals: &[Refusal]) -> Vec<&'static str> {
+    refusals.iter().map(|refusal| refusal.error).collect()
+}
+
+fn refusal(status: u16, refusals: &[Refusal]) -> Value {
+    let codes = codes(refusals);
+    let says: Vec<String> = refusals.iter().map(|refusal| format!("`{}`: {}", refusal.error, refusal.says)).collect();
+    let title = title(status);
+    let examples: Map<String, Value> = refusals
+        .iter()
+        .map(|refusal| {
+            let value = json!({
+                "type": "about:blank", "title": title, "status": status, "error": refusal.error, "detail": refusal.says,
+            });
+            (refusal.error.to_owned(), json!({ "value": value }))
+        })
+        .collect();
+    let headers: &[&str] = match status {
+        401 if codes.contains(&"invalid_token") => &["WWW-Authenticate"],
+        429 | 503 => &["Retry-After"],
+        _ => &[],
+    };
+    json!({
+        "description": says.join("\n\n"),
+        "headers": references(headers),
+        "content": { "application/problem+json": {
+            "schema": { "allOf": [
+                { "$ref": "#/components/schemas/Problem" },
+                { "properties": { "status": { "const": status }, "title": { "const": title }, "error": { "enum": codes } } },
+            ] },
+            "examples": examples,
+        } },
+    })
+}
+
+/// The status in words, as the functions write it.
+fn title(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
+}
+
+fn problem() -> Value {
+    json!({
+        "description": "Why a request failed (RFC 9457).",
+        "type": "object",
+        "required": ["type", "title", "status", "error", "detail"],
+        "properties": {
+            "type": { "const": "about:blank", "description": "Nothing more than the status says (RFC 9457 section 4.2.1); `error` is the finer code." },
+            "title": { "type": "string", "description": "The status in words." },
+            "status": { "type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status." },
+            "error": { "type": "string", "pattern": "^[a-z]+(_[a-z]+)*$", "description": "The stable code, for programs." },
+            "detail": { "type": "string", "description": "What happened and what to do next, for people. Its wording may change." },
+        },
+    })
+}
+
+fn headers() -> Value {
+    let header = |says: &str, schema: Value| json!({ "description": says, "required": true, "schema": schema });
+    json!({
+        "Cache-Control": header("No cache may keep it: everything here depends on who asks.", json!({ "const": "no-store" })),
+        "ETag": header("The version of the key, for `If-Match`.", json!({ "type": "string", "pattern": "^\"[0-9]+\"$" })),
+        "Location": header("Where the new key is.", json!({ "type": "string", "format": "uri-reference" })),
+        "Retry-After": header("Seconds to wait before the next try.", json!({ "type": "integer", "minimum": 1 })),
+        "WWW-Authenticate": header("The challenge of RFC 6750.", json!({ "type": "string", "pattern": "^Bearer " })),
+    })
+}
+
+/// Every answer is told not to be kept, and has these headers.
+fn references(names: &[&str]) -> Value {
+    ["Cache-Control"]
+        .iter()
+        .chain(names)
+        .map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
+        .collect::<Map<_, _>>()
+        .into()
+}
