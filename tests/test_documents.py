@@ -4,21 +4,25 @@ import json
 import re
 from pathlib import Path
 
-from test_template import routes
+from test_template import RESOURCES, routes
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def defined() -> set[str]:
+    """The name of every function that there is, tests among them."""
+    sources = "".join(path.read_text() for folder in ("functions", "shared") for path in (ROOT / folder).rglob("*.rs"))
+    sources += "".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
+    return set(re.findall(r"(?:fn|def) (\w+)\(", sources))
 
 
 def test_every_test_that_the_security_page_names_exists():
     rows = [line for line in (ROOT / "docs" / "security.md").read_text().splitlines() if line.startswith("| ") and "---" not in line]
     claims = [row.split(" | ")[-1] for row in rows if not row.endswith("| test |")]
-    sources = "".join(path.read_text() for folder in ("functions", "shared") for path in (ROOT / folder).rglob("*.rs"))
-    sources += "".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
-    defined = set(re.findall(r"(?:fn|def) (\w+)\(", sources))
     for claim in claims:
         named = re.findall(r"`(\w+)`", claim)
         assert named, f"no test behind: {claim}"
-        assert set(named) <= defined, set(named) - defined
+        assert set(named) <= defined(), set(named) - defined()
     assert len(claims) > 30
 
 
@@ -33,3 +37,57 @@ def test_the_openapi_document_has_the_routes_of_the_template_and_no_others():
     }
     # API Gateway's `{file+}` is the rest of the path, which OpenAPI can't say.
     assert documented == {(method, path.replace("+}", "}")): is_open for (method, path), is_open in routes().items()}
+
+
+def emitted(function: str) -> set[tuple[int, str]]:
+    """Status and code of each problem that the source of a function makes, by itself or by what it shares."""
+    source = "".join(path.read_text().split("#[cfg(test)]")[0] for path in (ROOT / "functions" / function / "src").glob("*.rs"))
+    found = {(int(status), code) for status, code in re.findall(r'Problem::new\(\s*(\d+),\s*"(\w+)"', source)}
+    # API Gateway calls a function for its own routes alone: the last arm of its `match` can't be reached.
+    if len(re.findall(r'"not_found"', source)) <= len(re.findall(r'"not_found", "There is no such route\."', source)):
+        found.discard((404, "not_found"))
+    if "Problem::fault(" in source:
+        found.add((503, "temporarily_unavailable"))
+    if "current_user(" in source or "Problem::unauthorized(" in source:
+        found.add((401, "invalid_token"))
+    if "read_json" in source:
+        shared = (ROOT / "shared" / "http" / "src" / "request.rs").read_text()
+        found |= {(int(status), code) for status, code in re.findall(r'Problem::new\(\s*(\d+),\s*"(\w+)"', shared)}
+    return found
+
+
+def documented_errors(tag: str) -> set[tuple[int, str]]:
+    from test_errors import OPERATIONS, errors
+
+    operations = [operation for _, _, operation in OPERATIONS.values() if tag in operation["tags"]]
+    return {(status, code) for operation in operations for code, status in errors(operation).items()}
+
+
+def test_every_error_of_the_code_is_documented_and_every_documented_one_is_in_the_code():
+    gateway = {(429, "too_many_requests"), (503, "temporarily_unavailable")}
+    authorizer = {(401, "invalid_token"), (403, "forbidden"), (403, "insufficient_scope")}
+    policy = (ROOT / "functions" / "authorizer" / "src" / "policy.rs").read_text()
+    assert all(f'"{code}"' in policy for _, code in authorizer if code != "invalid_token")
+    tags = {path.name for path in (ROOT / "functions").iterdir() if documented_errors(path.name)}
+    assert tags >= {"api-keys", "me", "projects", "login-debug", "leaked-keys", "dashboard", "openapi"}
+    for tag in tags:
+        documented, own = documented_errors(tag), emitted(tag)
+        assert own <= documented, f"{tag}: not documented: {own - documented}"
+        may = own | gateway | (authorizer if (401, "invalid_token") in documented else set())
+        assert documented <= may, f"{tag}: nothing makes: {documented - may}"
+
+
+def test_every_error_of_api_gateway_is_documented():
+    document = (ROOT / "docs" / "openapi.json").read_text()
+    responses = RESOURCES["Api"]["Properties"]["GatewayResponses"]
+    codes = set(re.findall(r'"error":"([^"]+)"', json.dumps(responses).replace('\\"', '"')))
+    for code in codes - {"$context.authorizer.denied_as"}:
+        assert f'"{code}"' in document or f"`{code}`" in document, code
+
+
+def test_every_test_that_stands_in_for_an_error_over_http_exists():
+    from test_errors import DOCUMENTED, ELSEWHERE, Caller
+
+    assert set(ELSEWHERE.values()) <= defined(), set(ELSEWHERE.values()) - defined()
+    assert all(key in DOCUMENTED or key in {code for _, code in DOCUMENTED} for key in ELSEWHERE)
+    assert {code for _, code in DOCUMENTED} - set(ELSEWHERE) <= set(dir(Caller))

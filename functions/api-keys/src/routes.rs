@@ -196,10 +196,11 @@ fn owner() -> Value {
 }
 
 fn of_itself(route: &str, id: &str, summary: &str) -> Route {
-    Route::new(route, id, summary)
-        .says("With the key itself, whatever its scopes.")
-        .refuses(403, "forbidden", "This is for an API key to ask about itself. You are a person.")
-        .refuses(404, "not_found", "There is no such key.")
+    Route::new(route, id, summary).says("With the key itself, whatever its scopes.").refuses(
+        403,
+        "forbidden",
+        "This is for an API key to ask about itself. You are a person.",
+    )
 }
 
 fn sorts() -> Vec<String> {

@@ -16,7 +16,7 @@ pub fn routes() -> Vec<Route> {
                 "The caller.",
                 serde_json::json!({
                     "id": "1ab2c3d4-0000-4000-8000-000000000000", "username": "ada", "groups": ["user"],
-                    "authenticated_by": "api_key", "key_id": "7Gh2kQ9XbT4m", "expires_at": "2027-02-22T05:00:00Z",
+                    "authenticated_by": "api_key", "key_id": "7Gh2kQ9XbT4m", "scopes": ["read"], "expires_at": "2027-02-22T05:00:00Z",
                 }),
             ),
     ]

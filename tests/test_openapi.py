@@ -1,0 +1,64 @@
+"""docs/openapi.json holds: it is served, its examples are good, and schemathesis finds nothing that isn't as it says."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+from conftest import BASE_URL, PROVIDER, bearer
+
+TESTS = Path(__file__).resolve().parent
+DOCUMENT = json.loads((TESTS.parent / "docs" / "openapi.json").read_text())
+
+
+def test_the_document_is_served_to_anybody(api):
+    served = api.get("/v1/openapi.json")
+    assert (served.status_code, served.headers["content-type"], served.json()) == (200, "application/json", DOCUMENT)
+
+
+def contents(node: object):
+    """Each schema that has an example beside it."""
+    if isinstance(node, dict):
+        if "schema" in node:
+            for example in [node[name] for name in ("example",) if name in node] + [one["value"] for one in node.get("examples", {}).values()]:
+                yield node["schema"], example
+        for value in node.values():
+            yield from contents(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from contents(value)
+
+
+def test_every_example_is_as_its_schema_says():
+    examples = list(contents(DOCUMENT))
+    assert len(examples) > 50
+    for schema, example in examples:
+        # the references are to the whole document
+        jsonschema_rs.validate({"components": DOCUMENT["components"], **schema}, example, validate_formats=True)
+
+
+@pytest.fixture
+def token(api, token_of: Callable[[str], str]):
+    """Of a person whose keys are revoked afterwards: what is tried makes many."""
+    token = token_of("user")
+    yield token
+    while keys := api.get("/v1/api-keys", headers=bearer(token), params={"status": "active", "limit": 100}).json()["items"]:
+        for key in keys:
+            api.delete(f"/v1/api-keys/{key['id']}", headers=bearer(token))
+
+
+def test_schemathesis_finds_nothing_that_is_not_as_the_document_says(token: str, tmp_path: Path):
+    command = [
+        Path(sys.executable).parent / "schemathesis", "--config-file", TESTS / "schemathesis.toml",
+        "run", TESTS.parent / "docs" / "openapi.json", "--phases", "examples,coverage,fuzzing,stateful",
+    ]
+    if PROVIDER != "custom":
+        command += ["--exclude-tag", "login-debug"]
+    # by the environment, so that the token is on no command line
+    environment = {**os.environ, "VEGA_TEST_TOKEN": token, "VEGA_BASE_URL": BASE_URL, "NO_COLOR": "1"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stdout[-20_000:] + ended.stderr[-2_000:]
