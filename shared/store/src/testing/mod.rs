@@ -89,7 +89,12 @@ impl TestDatabase {
 
     /// The next `times` requests by way of the proxy meet this; `None` is the end of it.
     pub fn trouble(&self, trouble: Option<(Trouble, usize)>) {
-        self.switch.set(trouble);
+        self.switch.set(0, trouble);
+    }
+
+    /// The next `good` requests by way of the proxy go well; then it is as with [`Self::trouble`].
+    pub fn trouble_after(&self, good: usize, trouble: Option<(Trouble, usize)>) {
+        self.switch.set(good, trouble);
     }
 
     /// Every second request by way of the proxy meets this.

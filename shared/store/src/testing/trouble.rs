@@ -45,6 +45,8 @@ pub struct Switch {
 
 #[derive(Clone, Copy)]
 struct Plan {
+    /// How many go well before.
+    good: usize,
     trouble: Trouble,
     times: usize,
     /// Whether it is every second request.
@@ -52,13 +54,13 @@ struct Plan {
 }
 
 impl Switch {
-    pub fn set(&self, trouble: Option<(Trouble, usize)>) {
-        let plan = trouble.map(|(trouble, times)| Plan { trouble, times, is_partial: false });
+    pub fn set(&self, good: usize, trouble: Option<(Trouble, usize)>) {
+        let plan = trouble.map(|(trouble, times)| Plan { good, trouble, times, is_partial: false });
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
     pub fn set_partial(&self, trouble: Trouble) {
-        let plan = Plan { trouble, times: usize::MAX, is_partial: true };
+        let plan = Plan { good: 0, trouble, times: usize::MAX, is_partial: true };
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
@@ -71,6 +73,10 @@ impl Switch {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = (*next)?;
         if plan.is_partial && number % 2 == 1 {
+            return None;
+        }
+        if let Some(good) = plan.good.checked_sub(1) {
+            *next = Some(Plan { good, ..plan });
             return None;
         }
         *next = plan.times.checked_sub(1).filter(|left| *left > 0).map(|times| Plan { times, ..plan });
