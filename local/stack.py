@@ -42,6 +42,7 @@ STACK_NAME = "vega-auth"
 REGION = "us-west-1"
 # The custom domain that the emulator maps to the API, so that no stage prefix shows. local/forward.py asks for it.
 DOMAIN = "api.vega.localhost"
+MAIL_FROM = "vega@example.com"
 USERS = {"root@example.com": "root", "operator@example.com": "operator", "user@example.com": "user", "nobody@example.com": ""}
 
 
@@ -202,6 +203,7 @@ def deploy(stack: Stack, built: str) -> None:
         "DomainName": DOMAIN,
         # Nobody listens there but a test that plays GitHub.
         "GithubKeysUrl": f"http://127.0.0.1:{stack.port + 2}/meta/public_keys/secret_scanning",
+        "NoticeMailFrom": MAIL_FROM,
         **({"AuthSecret": kept["auth_secret"], **debug} if stack.provider == "custom" else {}),
     }
     wanted = fingerprint(built, json.dumps(parameters, sort_keys=True))
@@ -228,6 +230,7 @@ def deploy(stack: Stack, built: str) -> None:
     make_up_for_the_emulator(stack)
     if stack.provider == "cognito":
         make_users(stack, kept["passwords"])
+        stack.client("ses").verify_email_identity(EmailAddress=MAIL_FROM)
     marker.write_text(wanted)
 
 
@@ -401,6 +404,9 @@ def test_environment(stack: Stack) -> dict[str, str]:
         "VEGA_COGNITO_APP_CLIENT_ID": outputs.get("AppClientId", ""),
         "VEGA_KEYS_TABLE": outputs["KeysTableName"],
         "VEGA_LOCAL_STATE": str(stack.state),
+        "VEGA_OWNERS_FUNCTION": outputs.get("OwnersFunctionName", ""),
+        "VEGA_NOTICES_FUNCTION": outputs["NoticesFunctionName"],
+        "VEGA_NOTICE_SOURCE": outputs["NoticeSource"],
         "VEGA_LOCAL_GITHUB_PORT": str(stack.port + 2),
         "VEGA_AUTH_SECRET": settings(stack)["auth_secret"],
         "AWS_ENDPOINT_URL": stack.aws,

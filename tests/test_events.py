@@ -22,7 +22,8 @@ EMULATOR = Path(samcli.__file__).parent / "local" / "rapid" / f"aws-lambda-rie-{
 FUNCTIONS = {
     "authorizer": "AuthorizerFunction", "login-debug": "LoginDebugFunction", "me": "MeFunction",
     "projects": "ProjectsFunction", "api-keys": "ApiKeysFunction",
-    "leaked-keys": "LeakedKeysFunction", "dashboard": "DashboardFunction", "openapi": "OpenApiFunction",
+    "leaked-keys": "LeakedKeysFunction", "owners": "OwnersFunction", "notices": "NoticesFunction", "mail": "MailFunction",
+    "dashboard": "DashboardFunction", "openapi": "OpenApiFunction",
 }
 EVENTS = sorted(path for path in (ROOT / "events").glob("*/*.json") if not path.name.endswith(".expected.json"))
 
@@ -105,6 +106,9 @@ def test_a_function_that_is_told_nonsense_names_every_problem_and_does_not_start
         ("login-debug", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET"]),
         ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "VEGA_ACCESS_RULES", "AWS_REGION"]),
         ("leaked-keys", ["VEGA_KEYS_TABLE", "VEGA_GITHUB_KEYS_URL", "AWS_REGION"]),
+        ("owners", ["VEGA_KEYS_TABLE", "VEGA_COGNITO_USER_POOL_ID", "AWS_REGION"]),
+        ("notices", ["VEGA_KEYS_TABLE", "VEGA_NOTICE_SOURCE", "AWS_REGION"]),
+        ("mail", ["VEGA_COGNITO_USER_POOL_ID", "VEGA_MAIL_FROM", "AWS_REGION"]),
     ):
         binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"
         ended = subprocess.run([binary], env=nonsense, capture_output=True, text=True, timeout=10)

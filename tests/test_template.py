@@ -63,24 +63,74 @@ def test_cognito_is_the_default():
     assert TEMPLATE["Parameters"]["AuthProvider"]["Default"] == "cognito"
 
 
+def names(resource: dict | str) -> str:
+    """What a role's statement is about, as the template writes it."""
+    return str(next(iter(resource.values())) if isinstance(resource, dict) else resource)
+
+
 def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else():
-    actions = {}
+    table, index, elsewhere = {}, {}, {}
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
-        statements = [one for policy in resource["Properties"].get("Policies", []) for one in policy["Statement"]]
-        assert all(one["Resource"] == {"GetAtt": "KeysTable.Arn"} and one["Effect"] == "Allow" for one in statements)
-        actions[name] = sorted(action.removeprefix("dynamodb:") for one in statements for action in one["Action"])
-    assert actions == {
+        table[name], index[name], elsewhere[name] = [], [], {}
+        for one in (one for policy in resource["Properties"].get("Policies", []) for one in policy["Statement"]):
+            assert one["Effect"] == "Allow"
+            actions = [one["Action"]] if isinstance(one["Action"], str) else one["Action"]
+            match names(one["Resource"]):
+                case "KeysTable.Arn":
+                    table[name] += [action.removeprefix("dynamodb:") for action in actions]
+                case "${KeysTable.Arn}/index/holders":
+                    index[name] += actions
+                case other:
+                    elsewhere[name][other] = sorted(actions)
+    assert {name: sorted(actions) for name, actions in table.items()} == {
         "AuthorizerFunction": ["Query", "UpdateItem"],
         "ApiKeysFunction": ["BatchGetItem", "GetItem", "PutItem", "Query", "UpdateItem"],
         "LeakedKeysFunction": ["PutItem", "Query", "UpdateItem"],
+        "OwnersFunction": ["BatchGetItem", "GetItem", "PutItem", "UpdateItem"],
+        "NoticesFunction": ["GetItem", "PutItem", "Query"],
+        "MailFunction": [],
         "MeFunction": [],
         "ProjectsFunction": [],
         "DashboardFunction": [],
         "OpenApiFunction": [],
         "LoginDebugFunction": [],
     }
+    # nothing that lets a caller in reads the index
+    assert {name for name, actions in index.items() if actions} == {"OwnersFunction", "NoticesFunction"}
+    assert all(actions in ([], ["dynamodb:Scan"]) for actions in index.values())
+    pool = str(["MakesUserPool", {"GetAtt": "UserPool.Arn"}, {"Sub": POOL_ARN}])
+    assert {name: others for name, others in elsewhere.items() if others} == {
+        "OwnersFunction": {pool: ["cognito-idp:AdminGetUser", "cognito-idp:AdminListGroupsForUser"]},
+        "NoticesFunction": {
+            "KeysTable.StreamArn": ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+            "*": ["dynamodb:ListStreams"],
+            "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default": ["events:PutEvents"],
+            "NoticesDeadLetters.Arn": ["sqs:SendMessage"],
+        },
+        "MailFunction": {
+            pool: ["cognito-idp:AdminGetUser"],
+            "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*": ["ses:SendEmail"],
+        },
+    }
+
+
+POOL_ARN = "arn:${AWS::Partition}:cognito-idp:${AWS::Region}:${AWS::AccountId}:userpool/${ExistingUserPoolId}"
+
+
+def test_what_asks_the_user_pool_is_deployed_with_one_only():
+    for provider, mail, deployed in (
+        ("cognito", "", {"OwnersFunction"}),
+        ("cognito", "vega@example.com", {"OwnersFunction", "MailFunction"}),
+        ("custom", "vega@example.com", set()),
+    ):
+        values = {name: str(parameter.get("Default", "")) for name, parameter in TEMPLATE["Parameters"].items()}
+        values |= {"AuthProvider": provider, "AWS::AccountId": "000000000000", "NoticeMailFrom": mail}
+        found = {
+            name for name in ("OwnersFunction", "MailFunction") if holds({"Condition": RESOURCES[name]["Condition"]}, values)
+        }
+        assert found == deployed
 
 
 def test_what_anybody_may_call_on_aws_is_limited_in_rate():

@@ -67,6 +67,8 @@ pub fn write(record: &KeyRecord, purge_at: Option<Timestamp>) -> Item {
         ("rotated_from", record.rotated_from.map(|id| string(id.as_str()))),
         ("rotated_to", record.rotated_to.map(|id| string(id.as_str()))),
         ("purge_at", purge_at.map(|at| number(at.0))),
+        // In the index `holders`, for as long as somebody could use the key or switch it on again
+        ("holder", (record.status != KeyStatus::Revoked).then(|| string(&record.owner))),
     ];
     item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     item
@@ -194,14 +196,15 @@ mod tests {
     #[test]
     fn an_item_that_lacks_or_garbles_an_attribute_is_a_fault_and_not_a_guess() {
         let good = write(&record(), None);
-        for name in
-            good.keys().filter(|name| !["sk", "expires_at", "revoked_reason", "rotated_to"].contains(&name.as_str()))
+        for name in good
+            .keys()
+            .filter(|name| !["sk", "expires_at", "revoked_reason", "rotated_to", "holder"].contains(&name.as_str()))
         {
             let mut item = good.clone();
             item.remove(name);
             assert!(read(&item).is_err(), "without {name}");
         }
-        for name in good.keys().filter(|name| *name != "sk") {
+        for name in good.keys().filter(|name| !["sk", "holder"].contains(&name.as_str())) {
             let mut item = good.clone();
             item.insert(name.clone(), AttributeValue::Bool(true));
             assert!(read(&item).is_err(), "with another {name}");

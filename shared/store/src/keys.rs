@@ -276,7 +276,7 @@ impl Store {
         Ok(revoked)
     }
 
-    async fn replace(
+    pub(crate) async fn replace(
         &self,
         before: &KeyRecord,
         after: KeyRecord,

@@ -7,14 +7,19 @@
 //! U#<owner>   M                     the owner's key ids: `live` (what the limit counts) and `ended` (revoked or expired)
 //! U#<owner>   E#<id>#<version>#<n>  audit events: the n-th of those that made this version of a key
 //! I#<owner>#<digest of a request>  R  the sealed answer to a request that can be repeated
+//! N#<id>      <notice>              that this notice about a key was sent
+//! P#holders   P#holders             where the last look through the owners of keys stopped
 //! ```
 //! A decision is one strongly consistent Query on `K#<id>`. A change is one transaction with its audit events.
+//! The sparse index `holders` has the keys that aren't revoked: for looking through them all, which decides nothing.
 //! What is left of a key is purged 90 days after it ended; audit events stay.
 
 mod audit;
 mod client;
+mod holders;
 mod item;
 mod keys;
+mod notices;
 mod owner;
 mod replay;
 #[cfg(feature = "testing")]
@@ -23,5 +28,7 @@ mod transact;
 
 pub use audit::{Actor, AuditEvent, EventKind, EventPlace};
 pub use client::Settings;
+pub use holders::{Holder, HolderPlace};
 pub use keys::{Change, ChangeError, CreateError, Store};
+pub use notices::{Expiring, ExpiringPlace};
 pub use replay::Replay;

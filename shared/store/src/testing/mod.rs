@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +19,7 @@ use vega_auth::{Fault, KeyId, KeyRecord};
 pub use self::trouble::Trouble;
 use self::trouble::{Switch, proxy};
 use crate::client::Settings;
+use crate::holders::{INDEX, PROJECTED};
 use crate::{Store, item};
 
 const TABLE: &str = "keys";
@@ -38,8 +40,26 @@ impl TestDatabase {
     ///
     /// # Panics
     /// When it can't be made: there is no test then.
-    #[allow(clippy::expect_used, reason = "a test's fixture")]
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// An empty table, keyed and indexed as in template.yaml.
+    ///
+    /// # Panics
+    /// When it can't be made: there is no test then.
+    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    pub async fn start_with_index() -> Self {
+        let key = KeySchemaElement::builder().attribute_name("holder").key_type(KeyType::Hash).build().expect("a key");
+        let projection = Projection::builder()
+            .projection_type(ProjectionType::Include)
+            .set_non_key_attributes(Some(PROJECTED.map(str::to_owned).to_vec()));
+        let index = GlobalSecondaryIndex::builder().index_name(INDEX).key_schema(key).projection(projection.build());
+        Self::start_with(Some(index.build().expect("an index"))).await
+    }
+
+    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    async fn start_with(index: Option<GlobalSecondaryIndex>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
@@ -61,7 +81,7 @@ impl TestDatabase {
                 .build()
                 .expect("an attribute")
         };
-        database
+        let mut create = database
             .settings
             .client()
             .create_table()
@@ -71,9 +91,11 @@ impl TestDatabase {
             .key_schema(key("sk", KeyType::Range))
             .attribute_definitions(text("pk"))
             .attribute_definitions(text("sk"))
-            .send()
-            .await
-            .expect("a table");
+            .set_global_secondary_indexes(index.clone().map(|index| vec![index]));
+        if index.is_some() {
+            create = create.attribute_definitions(text("holder"));
+        }
+        create.send().await.expect("a table");
         database
     }
 

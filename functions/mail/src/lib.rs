@@ -1,0 +1,171 @@
+//! Mails a notice (docs/notices.md) to the owner of the key, at the address that the user pool has verified.
+
+use serde::Deserialize;
+use serde_json::json;
+use vega_auth::config::{ConfigError, Environment, text};
+use vega_auth::{KeyId, Timestamp};
+use vega_aws::{Api, CallError, Service, UserPool};
+
+/// An event of `EventBridge`, as far as it matters.
+#[derive(Deserialize)]
+pub struct Event {
+    /// The notice.
+    pub detail: Notice,
+}
+
+/// A notice, as docs/notices.schema.json has it; what a mail doesn't say isn't read.
+#[derive(Debug, Deserialize)]
+pub struct Notice {
+    #[serde(rename = "notice")]
+    kind: Kind,
+    at: Timestamp,
+    key_id: KeyId,
+    key_name: String,
+    owner: String,
+    owner_username: String,
+    expires_at: Option<Timestamp>,
+    network: Option<String>,
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Created,
+    FirstUsed,
+    NewNetwork,
+    #[serde(rename = "expires_in_14_days")]
+    ExpiresIn14Days,
+    #[serde(rename = "expires_in_3_days")]
+    ExpiresIn3Days,
+    Expired,
+    Leaked,
+    Revoked,
+}
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    /// Where Cognito is.
+    pub cognito: vega_aws::Settings,
+    /// Where SES is.
+    pub ses: vega_aws::Settings,
+    /// `VEGA_COGNITO_USER_POOL_ID`.
+    pub pool_id: String,
+    /// `VEGA_MAIL_FROM`: an address that SES has verified.
+    pub from: String,
+}
+
+impl Config {
+    /// # Errors
+    /// Names all that is missing or nonsense.
+    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(lookup);
+        let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
+        let from = environment.required("VEGA_MAIL_FROM", text);
+        let cognito = vega_aws::Settings::read(Api::COGNITO, &mut environment);
+        let ses = cognito.as_ref().and_then(|_| vega_aws::Settings::read(Api::SES, &mut environment));
+        let config = cognito.zip(ses).zip(pool_id.zip(from));
+        environment.finish(config.map(|((cognito, ses), (pool_id, from))| Self { cognito, ses, pool_id, from }))
+    }
+}
+
+/// Mails notices.
+pub struct Mail {
+    /// Who knows the owners' addresses.
+    pub pool: UserPool,
+    /// Who sends.
+    pub ses: Service,
+    /// From whom.
+    pub from: String,
+}
+
+impl Mail {
+    /// Sends a mail about `notice`. Whether the owner has an address to send it to.
+    ///
+    /// # Errors
+    /// When it may not have been sent.
+    pub async fn send(&self, notice: &Notice) -> Result<bool, CallError> {
+        let user = self.pool.find(&notice.owner, &notice.owner_username).await?;
+        let Some(email) = user.and_then(|user| user.email) else { return Ok(false) };
+        let (subject, body) = notice.text();
+        let part = |text: String| json!({ "Data": text, "Charset": "UTF-8" });
+        let mail = json!({
+            "FromEmailAddress": self.from,
+            "Destination": { "ToAddresses": [email] },
+            "Content": { "Simple": { "Subject": part(subject), "Body": { "Text": part(body) } } },
+        });
+        self.ses.post("/v2/email/outbound-emails", None, &mail).await?;
+        Ok(true)
+    }
+}
+
+impl Notice {
+    /// Subject and body, as plain text: what people wrote in it can't be more than text.
+    fn text(&self) -> (String, String) {
+        let name: String = self.key_name.chars().filter(|letter| !letter.is_control()).collect();
+        let network = self.network.as_deref().unwrap_or("an unknown network");
+        let (what, advice) = match self.kind {
+            Kind::Created => ("was made".to_owned(), "If it wasn't you, revoke it and tell your administrator."),
+            Kind::FirstUsed => (format!("was used for the first time, from {network}"), "If it wasn't you, revoke it."),
+            Kind::NewNetwork => (format!("was used from a new network, {network}"), "If it wasn't you, revoke it."),
+            Kind::ExpiresIn14Days => ("expires within 14 days".to_owned(), "Rotate it, if it is still needed."),
+            Kind::ExpiresIn3Days => ("expires within 3 days".to_owned(), "Rotate it, if it is still needed."),
+            Kind::Expired => ("has expired".to_owned(), "Programs that use it are turned away. Make a new one."),
+            Kind::Leaked => (
+                "was found in the open, and was revoked".to_owned(),
+                "Make a new one, and look where the old one was used since.",
+            ),
+            Kind::Revoked => ("was revoked".to_owned(), "Programs that use it are turned away."),
+        };
+        let line = |name: &str, text: Option<String>| text.map_or(String::new(), |text| format!("{name}: {text}\n"));
+        let reason = self.reason.as_ref().map(|text| text.chars().filter(|letter| !letter.is_control()).collect());
+        let body = format!(
+            "Your API key \"{name}\" ({}) {what}.\n\nAt: {}\n{}{}\n{advice}\n",
+            self.key_id,
+            self.at,
+            line("Reason", reason),
+            line("Expires", self.expires_at.map(|end| end.to_string())),
+        );
+        (format!("API key \"{name}\" {what}"), body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice(kind: &str) -> Notice {
+        let event = json!({
+            "version": "0", "source": "vega-auth", "detail-type": "API Key Notice",
+            "detail": {
+                "id": "7Gh2kQ9XbT4m/x", "notice": kind, "at": "2026-11-24T05:00:00Z", "key_id": "7Gh2kQ9XbT4m",
+                "key_name": "ci\r\nBcc: all", "owner": "user-1", "owner_username": "ada", "expires_at": null,
+                "network": "192.0.2.0/24", "reason": "leaked: a\npaste",
+            },
+        });
+        serde_json::from_value::<Event>(event).unwrap().detail
+    }
+
+    #[test]
+    fn every_notice_of_the_schema_has_a_mail_and_what_people_wrote_stays_on_its_line() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../docs/notices.schema.json")).unwrap();
+        let kinds = schema["properties"]["notice"]["enum"].as_array().unwrap();
+        assert_eq!(kinds.len(), 8);
+        for kind in kinds {
+            let (subject, body) = notice(kind.as_str().unwrap()).text();
+            assert!(subject.starts_with(r#"API key "ciBcc: all" "#) && !subject.contains('\n'), "{subject}");
+            assert!(body.contains("(7Gh2kQ9XbT4m)") && body.contains("Reason: leaked: apaste\n"), "{body}");
+        }
+        assert!(notice("new_network").text().0.ends_with("was used from a new network, 192.0.2.0/24"));
+    }
+
+    #[test]
+    fn every_missing_variable_is_named() {
+        let problems = Config::load(|_| None).unwrap_err().0;
+        for name in ["VEGA_COGNITO_USER_POOL_ID", "VEGA_MAIL_FROM", "AWS_REGION"] {
+            assert_eq!(problems.iter().filter(|problem| problem.contains(name)).count(), 1, "{name}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Mail: wiring alone, see the library.
+
+use std::time::{Instant, SystemTime};
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use mail::{Config, Event, Mail};
+use serde_json::{Value, json};
+use vega_aws::{CallError, Service, UserPool};
+
+#[tokio::main(flavor = "current_thread")]
+#[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
+async fn main() -> Result<(), Error> {
+    let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| {
+        println!("{}", json!({ "outcome": "fault", "code": "configuration", "function": "mail", "problems": error.0 }));
+        Error::from(error)
+    })?;
+    let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
+    let mail = Mail { pool, ses: Service::new(config.ses, SystemTime::now)?, from: config.from };
+
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let started = Instant::now();
+        let outcome = match serde_json::from_value::<Event>(event.payload) {
+            Ok(event) => mail.send(&event.detail).await,
+            Err(error) => Err(CallError::Unavailable(error.into())),
+        };
+        let (outcome, cause) = match &outcome {
+            Ok(sent) => (if *sent { "sent" } else { "no_address" }, None),
+            Err(error) => ("fault", Some(error.to_string())),
+        };
+        println!(
+            "{}",
+            json!({
+                "outcome": outcome, "function": "mail", "cause": cause, "request_id": event.context.request_id,
+                "duration_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })
+        );
+        // An error makes Lambda try again
+        cause.map_or(Ok(()), |cause| Err(Error::from(cause)))
+    }))
+    .await
+}

@@ -1,0 +1,187 @@
+//! What happens to keys is told once: against a real `DynamoDB` API, with the bus's part played by a list.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use notices::{Happening, Kind, Notice, Notices, Report, SendNotice, Task};
+use serde_json::Value;
+use vega_auth::{ApiKey, DIGEST_VERSION, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
+use vega_aws::CallError;
+use vega_store::testing::TestDatabase;
+use vega_store::{Actor, EventKind};
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+const DAY: i64 = 24 * 60 * 60;
+
+/// What was sent, as it stands in the events.
+#[derive(Default)]
+struct Bus {
+    sent: Mutex<Vec<Value>>,
+    is_down: Mutex<bool>,
+}
+
+impl SendNotice for Bus {
+    async fn send(&self, notice: &Notice) -> Result<(), CallError> {
+        if *self.is_down.lock().unwrap() {
+            return Err(CallError::Unavailable("down".into()));
+        }
+        self.sent.lock().unwrap().push(serde_json::to_value(notice).unwrap());
+        Ok(())
+    }
+}
+
+struct Test {
+    database: TestDatabase,
+    notices: Notices<Bus>,
+}
+
+fn key() -> ApiKey {
+    ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]))
+}
+
+fn actor() -> Actor {
+    Actor { id: "user-1".into(), username: "ada".into(), address: "192.0.2.1".into(), request_id: "request-0".into() }
+}
+
+impl Test {
+    async fn start() -> Self {
+        let database = TestDatabase::start_with_index().await;
+        let notices = Notices { store: database.store(), bus: Bus::default() };
+        Self { database, notices }
+    }
+
+    async fn make(&self, change: impl FnOnce(&mut KeyRecord)) -> KeyId {
+        let mut record = KeyRecord {
+            id: key().id(),
+            owner: "user-1".into(),
+            owner_username: "ada".into(),
+            digest: key().digest(),
+            digest_version: DIGEST_VERSION,
+            status: KeyStatus::Active,
+            name: "ci".into(),
+            description: "a secret plan".into(),
+            groups: Groups::known(["user"]),
+            scopes: vec![],
+            cidrs: vec![],
+            created_at: NOW,
+            expires_at: None,
+            revoked_at: None,
+            revoked_reason: None,
+            rotated_from: None,
+            rotated_to: None,
+            version: 1,
+            last_use: None,
+        };
+        change(&mut record);
+        self.notices.store.create(&record, 100, None, &actor()).await.unwrap();
+        record.id
+    }
+
+    async fn tell(&self, kind: Kind, network: Option<&str>) -> Report {
+        let network = network.map(str::to_owned);
+        let happened = Happening { key: key().id(), kind, at: NOW.plus(-1), network };
+        self.notices.run(Task::Happened(vec![happened]), NOW).await
+    }
+
+    /// The ids of what was sent since the last time.
+    fn sent(&self) -> Vec<String> {
+        self.notices.bus.sent.lock().unwrap().drain(..).map(|notice| notice["id"].as_str().unwrap().into()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_notice_is_sent_once_and_says_what_the_schema_says() {
+    let test = Test::start().await;
+    let id = test.make(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
+    let record = test.notices.store.find(id).await.unwrap().unwrap();
+    test.notices.store.revoke(&record, EventKind::Leaked, Some("leaked: a paste"), &actor(), NOW).await.unwrap();
+    for kind in [Kind::Created, Kind::FirstUsed, Kind::Leaked] {
+        let network = (kind == Kind::FirstUsed).then_some("192.0.2.0/24");
+        assert_eq!(test.tell(kind, network).await, Report { sent: 1, faults: vec![] });
+        assert_eq!(test.tell(kind, network).await, Report::default(), "{kind:?} again");
+    }
+    let sent = test.notices.bus.sent.lock().unwrap();
+    let expected = serde_json::json!({
+        "id": "7Gh2kQ9XbT4m/created", "notice": "created", "at": "2027-01-15T07:59:59Z", "key_id": "7Gh2kQ9XbT4m",
+        "key_name": "ci", "owner": "user-1", "owner_username": "ada", "expires_at": "2027-04-15T08:00:00Z",
+    });
+    assert_eq!(sent[0], expected);
+    assert_eq!(sent[1]["network"], "192.0.2.0/24");
+    assert_eq!(sent[2]["reason"], "leaked: a paste");
+    // every notice fits the published schema: its members, and no others
+    let schema: Value = serde_json::from_str(include_str!("../../../docs/notices.schema.json")).unwrap();
+    let members: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    let required: BTreeSet<&str> =
+        schema["required"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let kinds = schema["properties"]["notice"]["enum"].as_array().unwrap();
+    for notice in sent.iter() {
+        let has: BTreeSet<&String> = notice.as_object().unwrap().keys().collect();
+        assert!(has.is_subset(&members), "{notice}");
+        assert!(required.iter().all(|name| notice.get(name).is_some()), "{notice}");
+        assert!(kinds.contains(&notice["notice"]));
+        assert!(!notice.to_string().contains("secret") && !notice.to_string().contains("192.0.2.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_network_is_told_once_and_the_first_one_not_at_all() {
+    let test = Test::start().await;
+    test.make(|_| {}).await;
+    test.tell(Kind::FirstUsed, Some("192.0.2.0/24")).await;
+    assert_eq!(test.sent(), ["7Gh2kQ9XbT4m/first_used"]);
+    for network in ["198.51.100.0/24", "192.0.2.0/24", "198.51.100.0/24", "2001:db8:1::/48"] {
+        test.tell(Kind::NewNetwork, Some(network)).await;
+    }
+    assert_eq!(test.sent(), ["7Gh2kQ9XbT4m/network/198.51.100.0/24", "7Gh2kQ9XbT4m/network/2001:db8:1::/48"]);
+}
+
+#[tokio::test]
+async fn a_notice_that_may_not_have_arrived_is_sent_again_and_stops_no_other() {
+    let test = Test::start().await;
+    test.make(|_| {}).await;
+    *test.notices.bus.is_down.lock().unwrap() = true;
+    let report = test.tell(Kind::Created, None).await;
+    assert_eq!((report.sent, report.faults.len(), &report.line()["outcome"]), (0, 1, &Value::from("fault")));
+    *test.notices.bus.is_down.lock().unwrap() = false;
+    let happened = |kind| Happening { key: key().id(), kind, at: NOW, network: None };
+    let unknown = Happening { key: "000000000000".parse().unwrap(), ..happened(Kind::Created) };
+    let report = test.notices.run(Task::Happened(vec![unknown, happened(Kind::Created)]), NOW).await;
+    assert_eq!(report, Report { sent: 1, faults: vec![] }, "a key that is gone needs no notice");
+}
+
+#[tokio::test]
+async fn a_key_near_its_end_is_told_of_at_14_days_at_3_and_at_the_end_each_once() {
+    let test = Test::start().await;
+    test.make(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
+    let mut told = Vec::new();
+    for hour in (0..=98 * 24).step_by(8) {
+        let report = test.notices.run(Task::LookForExpiry, NOW.plus(hour * 3600)).await;
+        assert_eq!(report.faults, Vec::<String>::new());
+        told.extend(test.sent().into_iter().map(|id| (hour / 24, id)));
+    }
+    let expected = [(76, "expires_in_14_days"), (87, "expires_in_3_days"), (90, "expired")];
+    assert_eq!(told, expected.map(|(day, kind)| (day, format!("7Gh2kQ9XbT4m/{kind}"))));
+}
+
+#[tokio::test]
+async fn a_key_that_never_ends_or_was_revoked_is_not_told_to_expire() {
+    let test = Test::start().await;
+    test.make(|_| {}).await;
+    let id = "000000000000".parse().unwrap();
+    test.make(|record| (record.id, record.expires_at) = (id, Some(NOW.plus(90 * DAY)))).await;
+    let record = test.notices.store.find(id).await.unwrap().unwrap();
+    test.notices.store.revoke(&record, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    for day in [80, 88, 91] {
+        assert_eq!(test.notices.run(Task::LookForExpiry, NOW.plus(day * DAY)).await, Report::default());
+    }
+}
+
+#[tokio::test]
+async fn without_the_table_nothing_is_sent_and_it_is_a_fault() {
+    let test = Test::start().await;
+    test.database.stop();
+    assert_eq!(test.tell(Kind::Created, None).await.faults.len(), 1);
+    assert_eq!(test.notices.run(Task::LookForExpiry, NOW).await.faults.len(), 1);
+    assert!(test.sent().is_empty());
+}

@@ -1,0 +1,282 @@
+//! What happens to owners reaches their keys: who is deleted or disabled in the user pool, or leaves a group.
+//!
+//! A look through all who hold keys, on a schedule, and at one of them when Cognito tells that something happened. What
+//! Cognito tells is a hint: the pool is asked in any case. A fault takes nothing from anybody.
+
+mod task;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use vega_auth::config::{ConfigError, Environment, text};
+use vega_auth::{Fault, Groups, KeyRecord, KeyStatus, Timestamp};
+use vega_aws::UserPool;
+use vega_store::{Actor, Change, ChangeError, EventKind, Holder, Store};
+
+pub use crate::task::Task;
+
+/// Who changes the keys, in their audit events.
+const ACTOR: &str = "system:owners";
+/// How many owners are looked up at once, and within the pace.
+const AT_ONCE: usize = 10;
+/// How often a change is tried again that met another one.
+const TRIES: usize = 5;
+/// A run takes the keys of one owner in so many, whom the pool doesn't know any more, and of one in any case. More look like
+/// a wrong pool.
+const ONE_GONE_IN: usize = 5;
+
+/// What went wrong with the pool.
+pub type PoolFault = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the pool says of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// They may sign in, and are in these groups.
+    Member(Groups),
+    /// They may not, for now.
+    Disabled,
+    /// The pool doesn't know them: deleted.
+    Gone,
+}
+
+/// The user pool.
+pub trait FindOwner {
+    /// What the pool says of the person with this `sub`, who had this username when they made a key.
+    ///
+    /// `Err` where it did not say: `Gone` is for a pool that answered that there is no such person.
+    fn find(&self, owner: &str, username: &str) -> impl Future<Output = Result<Standing, PoolFault>> + Send;
+}
+
+impl FindOwner for UserPool {
+    async fn find(&self, owner: &str, username: &str) -> Result<Standing, PoolFault> {
+        Ok(match Self::find(self, owner, username).await? {
+            None => Standing::Gone,
+            Some(user) if !user.is_enabled => Standing::Disabled,
+            Some(user) => Standing::Member(self.groups(&user).await?),
+        })
+    }
+}
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the table is.
+    pub store: vega_store::Settings,
+    /// Where Cognito is.
+    pub cognito: vega_aws::Settings,
+    /// `VEGA_KEYS_TABLE`.
+    pub table: String,
+    /// `VEGA_COGNITO_USER_POOL_ID`.
+    pub pool_id: String,
+}
+
+impl Config {
+    /// # Errors
+    /// Names all that is missing or nonsense.
+    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(lookup);
+        let table = environment.required("VEGA_KEYS_TABLE", text);
+        let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
+        let store = vega_store::Settings::read(&mut environment);
+        let cognito = store.as_ref().and_then(|_| vega_aws::Settings::read(vega_aws::Api::COGNITO, &mut environment));
+        let config = store.zip(cognito).zip(table.zip(pool_id));
+        environment.finish(config.map(|((store, cognito), (table, pool_id))| Self { store, cognito, table, pool_id }))
+    }
+}
+
+/// Brings the keys in line with the pool.
+pub struct Owners<P> {
+    /// Where the keys are.
+    pub store: Store,
+    /// Where their owners are.
+    pub pool: P,
+    /// The least time that [`AT_ONCE`] look-ups take.
+    pub pace: Duration,
+}
+
+/// What a run did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Owners that were looked up.
+    pub checked: usize,
+    /// Keys that lost groups.
+    pub reduced: usize,
+    /// Keys that were switched off.
+    pub disabled: usize,
+    /// Keys that were revoked.
+    pub revoked: usize,
+    /// Owners that the pool doesn't know any more.
+    pub gone: usize,
+    /// Whether these were too many to be true: none of their keys was revoked.
+    pub too_many_gone: bool,
+    /// Whether time was up before all were looked at: the next run goes on there.
+    pub goes_on: bool,
+    /// What went wrong; each may be about one owner.
+    pub faults: Vec<String>,
+}
+
+impl Report {
+    /// Whether somebody should look.
+    pub fn is_fault(&self) -> bool {
+        self.too_many_gone || !self.faults.is_empty()
+    }
+
+    /// The line of the log. It names nobody.
+    pub fn line(&self) -> Value {
+        let code = if self.too_many_gone { "too_many_gone" } else { "unavailable" };
+        json!({
+            "outcome": if self.is_fault() { "fault" } else { "ok" }, "function": "owners",
+            "code": self.is_fault().then_some(code), "faults": self.faults.len(), "cause": self.faults.first(),
+            "checked": self.checked, "gone": self.gone, "reduced": self.reduced, "disabled": self.disabled,
+            "revoked": self.revoked, "goes_on": self.goes_on,
+        })
+    }
+}
+
+impl<P: FindOwner> Owners<P> {
+    /// Does `task`, as long as there is time left. A fault about one owner doesn't stop it from looking at the others.
+    pub async fn run(&self, task: &Task, request_id: &str, now: Timestamp, has_time: impl Fn() -> bool) -> Report {
+        let actor =
+            Actor { id: ACTOR.into(), username: ACTOR.into(), address: String::new(), request_id: request_id.into() };
+        let run = Run { owners: self, actor, now };
+        let mut report = Report::default();
+        let outcome = match task {
+            Task::Nothing => Ok(()),
+            Task::One(owner) => run.one(owner, &mut report).await,
+            Task::All { may_revoke } => run.all(*may_revoke, has_time, &mut report).await,
+        };
+        report.faults.extend(outcome.err().map(|fault| fault.chain()));
+        report
+    }
+}
+
+struct Run<'a, P> {
+    owners: &'a Owners<P>,
+    actor: Actor,
+    now: Timestamp,
+}
+
+impl<P: FindOwner> Run<'_, P> {
+    async fn one(&self, owner: &str, report: &mut Report) -> Result<(), Fault> {
+        let Some(record) = self.live(owner).await?.pop() else { return Ok(()) };
+        report.checked = 1;
+        match self.owners.pool.find(owner, &record.owner_username).await {
+            Ok(standing) => {
+                report.gone = usize::from(standing == Standing::Gone);
+                self.apply(owner, standing, report).await
+            }
+            Err(fault) => {
+                report.faults.push(fault.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    async fn all(
+        &self,
+        may_revoke: Option<usize>,
+        has_time: impl Fn() -> bool,
+        report: &mut Report,
+    ) -> Result<(), Fault> {
+        let store = &self.owners.store;
+        let started_at = store.holders_place().await?;
+        let mut place = started_at.clone();
+        let mut gone = Vec::new();
+        loop {
+            let (holders, next) = store.holders(place).await?;
+            for some in holders.chunks(AT_ONCE) {
+                self.look_at(some, &mut gone, report).await;
+            }
+            place = next;
+            if place.is_none() || !has_time() {
+                break;
+            }
+        }
+        report.goes_on = place.is_some();
+        report.gone = gone.len();
+        if gone.len() > may_revoke.unwrap_or((report.checked / ONE_GONE_IN).max(1)) {
+            report.too_many_gone = true;
+        } else {
+            for owner in &gone {
+                let outcome = self.apply(owner, Standing::Gone, report).await;
+                report.faults.extend(outcome.err().map(|fault| fault.chain()));
+            }
+        }
+        if place != started_at {
+            store.note_holders_place(place.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks some holders up at once, and brings the keys of those in line who are still there.
+    async fn look_at(&self, holders: &[Holder], gone: &mut Vec<String>, report: &mut Report) {
+        let found = join_all(holders.iter().map(|holder| self.owners.pool.find(&holder.owner, &holder.username)));
+        let (found, ()) = futures_util::future::join(found, tokio::time::sleep(self.owners.pace)).await;
+        for (holder, standing) in holders.iter().zip(found) {
+            report.checked += 1;
+            let outcome = match standing {
+                Ok(Standing::Gone) => {
+                    if !gone.contains(&holder.owner) {
+                        gone.push(holder.owner.clone());
+                    }
+                    Ok(())
+                }
+                Ok(Standing::Member(groups)) if holder.groups.is_subset(groups) => Ok(()),
+                Ok(Standing::Disabled) if !holder.is_active => Ok(()),
+                Ok(standing) => self.apply(&holder.owner, standing, report).await,
+                Err(fault) => {
+                    report.faults.push(fault.to_string());
+                    Ok(())
+                }
+            };
+            report.faults.extend(outcome.err().map(|fault| fault.chain()));
+        }
+    }
+
+    /// Brings the keys of an owner in line with what the pool says of them.
+    async fn apply(&self, owner: &str, standing: Standing, report: &mut Report) -> Result<(), Fault> {
+        let store = &self.owners.store;
+        for _ in 0..TRIES {
+            let mut met_a_change = false;
+            for record in self.live(owner).await? {
+                let outcome = match standing {
+                    Standing::Gone => {
+                        let reason = Some("owner_deleted");
+                        let revoked = store.revoke(&record, EventKind::Revoked, reason, &self.actor, self.now).await;
+                        revoked.map(|_| report.revoked += 1)
+                    }
+                    Standing::Disabled if record.status == KeyStatus::Active => {
+                        let change = Change { status: Some(KeyStatus::Disabled), ..Change::default() };
+                        let reason = Some("owner_disabled");
+                        store.change(&record, change, reason, &self.actor, self.now).await.map(|_| report.disabled += 1)
+                    }
+                    Standing::Member(groups) if !record.groups.is_subset(groups) => {
+                        let left = record.groups.iter().filter(|group| groups.contains(*group)).collect();
+                        let reduced =
+                            store.reduce_groups(&record, left, "owner_left_group", &self.actor, self.now).await;
+                        reduced.map(|_| report.reduced += 1)
+                    }
+                    Standing::Disabled | Standing::Member(_) => Ok(()),
+                };
+                match outcome {
+                    Ok(()) => {}
+                    Err(ChangeError::Conflict) => met_a_change = true,
+                    Err(ChangeError::Fault(fault)) => return Err(fault),
+                }
+            }
+            if !met_a_change {
+                return Ok(());
+            }
+        }
+        Err(Fault::Store("a key changed at every try".into()))
+    }
+
+    /// The keys of an owner that could still be used, or be switched on again.
+    async fn live(&self, owner: &str) -> Result<Vec<KeyRecord>, Fault> {
+        let mut records = self.owners.store.list(owner).await?;
+        records
+            .retain(|record| record.status != KeyStatus::Revoked && record.expires_at.is_none_or(|end| self.now < end));
+        Ok(records)
+    }
+}

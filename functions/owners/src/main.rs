@@ -1,0 +1,43 @@
+//! Owners: wiring alone, see the library.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use owners::{Config, Owners, Task};
+use serde_json::{Value, json};
+use vega_aws::{Service, UserPool};
+use vega_store::Store;
+
+/// Owners are looked up ten at a time, and ten in a second at most: two calls each, well below the pool's quotas of 50 and
+/// 120 calls a second, which signing in shares.
+const PACE: Duration = Duration::from_secs(1);
+/// After this a run stops and leaves the rest to the next one. The function has 300 s.
+const BUDGET: Duration = Duration::from_secs(200);
+
+#[tokio::main(flavor = "current_thread")]
+#[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
+async fn main() -> Result<(), Error> {
+    let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| {
+        println!(
+            "{}",
+            json!({ "outcome": "fault", "code": "configuration", "function": "owners", "problems": error.0 })
+        );
+        Error::from(error)
+    })?;
+    let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
+    let owners = Owners { store: Store::new(&config.store, config.table), pool, pace: PACE };
+
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let started = Instant::now();
+        let task = Task::read(&event.payload, &owners.pool.pool_id)?;
+        let now = SystemTime::now().into();
+        let report = owners.run(&task, &event.context.request_id, now, || started.elapsed() < BUDGET).await;
+        let mut line = report.line();
+        line["request_id"] = event.context.request_id.into();
+        line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
+        println!("{line}");
+        // An error makes Lambda try again, and counts for the alarm
+        if report.is_fault() { Err(Error::from("the run met a fault: see the line above")) } else { Ok(line) }
+    }))
+    .await
+}

@@ -1,0 +1,119 @@
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What an event asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// To look at all who hold keys, and to revoke the keys of at most so many who are gone; left out, of one in five.
+    All {
+        /// How many, as a person said.
+        may_revoke: Option<usize>,
+    },
+    /// To look at one person.
+    One(String),
+    /// It is about another pool, or did not happen.
+    Nothing,
+}
+
+/// What we read of an event from `EventBridge`. `CloudTrail`'s records have the call in `detail`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Event {
+    detail_type: Option<String>,
+    #[serde(default)]
+    detail: Value,
+}
+
+/// What a person sends who looked into an alarm.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmation {
+    may_revoke: usize,
+}
+
+impl Task {
+    /// Reads an event: `EventBridge`'s schedule, a call of Cognito's API that `CloudTrail` saw, or a person's word.
+    ///
+    /// `CloudTrail` hides usernames. It tells the `sub` in `additionalEventData`, where the call was about one person.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn read(event: &Value, pool_id: &str) -> Result<Self, &'static str> {
+        if let Ok(Confirmation { may_revoke }) = serde_json::from_value(event.clone()) {
+            return Ok(Self::All { may_revoke: Some(may_revoke) });
+        }
+        let Ok(Event { detail_type: Some(detail_type), detail }) = serde_json::from_value(event.clone()) else {
+            return Err("an event that is none of the three we know");
+        };
+        match detail_type.as_str() {
+            "Scheduled Event" => Ok(Self::All { may_revoke: None }),
+            "AWS API Call via CloudTrail" => {
+                // Somebody tried, and it was refused
+                if detail["errorCode"].as_str().is_some_and(|code| !code.is_empty()) {
+                    return Ok(Self::Nothing);
+                }
+                let pool = detail["requestParameters"]["userPoolId"].as_str();
+                let subject = detail["additionalEventData"]["sub"].as_str().filter(|subject| !subject.is_empty());
+                Ok(match (pool, subject) {
+                    (Some(pool), _) if pool != pool_id => Self::Nothing,
+                    // DeleteUser names no pool. Of somebody in another one we know nothing, and so do nothing.
+                    (_, Some(subject)) => Self::One(subject.to_owned()),
+                    (Some(_), None) => Self::All { may_revoke: None },
+                    (None, None) => Self::Nothing,
+                })
+            }
+            _ => Err("an event that is none of the three we know"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn call(name: &str, change: impl FnOnce(&mut Value)) -> Value {
+        let mut event = json!({
+            "version": "0", "detail-type": "AWS API Call via CloudTrail", "source": "aws.cognito-idp",
+            "detail": {
+                "eventSource": "cognito-idp.amazonaws.com", "eventName": name, "errorCode": null,
+                "requestParameters": { "userPoolId": "us-west-1_abc", "username": "HIDDEN_DUE_TO_SECURITY_REASONS" },
+                "additionalEventData": { "sub": "user-1" },
+            },
+        });
+        change(&mut event["detail"]);
+        event
+    }
+
+    #[test]
+    fn an_event_is_about_all_or_one_or_nothing() {
+        let all = Task::All { may_revoke: None };
+        for (event, task) in [
+            (json!({ "detail-type": "Scheduled Event", "source": "aws.events", "detail": {} }), all.clone()),
+            (json!({ "may_revoke": 7 }), Task::All { may_revoke: Some(7) }),
+            (call("AdminDisableUser", |_| {}), Task::One("user-1".into())),
+            (call("AdminDeleteUser", |detail| detail["errorCode"] = "".into()), Task::One("user-1".into())),
+            (call("DeleteUser", |detail| detail["requestParameters"] = Value::Null), Task::One("user-1".into())),
+            (call("DeleteGroup", |detail| detail["additionalEventData"] = Value::Null), all),
+            (call("AdminDeleteUser", |detail| detail["errorCode"] = "AccessDenied".into()), Task::Nothing),
+            (
+                call("AdminDeleteUser", |detail| detail["requestParameters"]["userPoolId"] = "other".into()),
+                Task::Nothing,
+            ),
+            (call("DeleteUser", |detail| *detail = json!({ "eventName": "DeleteUser" })), Task::Nothing),
+        ] {
+            assert_eq!(Task::read(&event, "us-west-1_abc"), Ok(task), "{event}");
+        }
+    }
+
+    #[test]
+    fn another_event_is_an_error() {
+        for event in
+            [json!({}), json!(null), json!([]), json!({ "may_revoke": -1 }), json!({ "may_revoke": 1, "x": 1 })]
+        {
+            assert!(Task::read(&event, "us-west-1_abc").is_err(), "{event}");
+        }
+        assert!(Task::read(&json!({ "detail-type": "EC2 Instance State-change Notification" }), "x").is_err());
+    }
+}

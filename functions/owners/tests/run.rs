@@ -1,0 +1,251 @@
+//! What happens to owners reaches their keys: against a real `DynamoDB` API, with the pool's part played by a table of ours.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use owners::{FindOwner, Owners, PoolFault, Report, Standing, Task};
+use vega_auth::{ApiKey, DIGEST_VERSION, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
+use vega_store::testing::TestDatabase;
+use vega_store::{Actor, EventKind};
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+const ALL: Task = Task::All { may_revoke: None };
+
+/// People by their `sub`; who isn't there is gone, `None` is a fault.
+#[derive(Default)]
+struct Pool(Mutex<HashMap<String, Option<Standing>>>);
+
+impl FindOwner for Pool {
+    async fn find(&self, owner: &str, username: &str) -> Result<Standing, PoolFault> {
+        assert_eq!(username, format!("{owner}@example.com"));
+        match self.0.lock().unwrap().get(owner) {
+            None => Ok(Standing::Gone),
+            Some(Some(standing)) => Ok(*standing),
+            Some(None) => Err("the pool is down".into()),
+        }
+    }
+}
+
+struct Test {
+    database: TestDatabase,
+    owners: Owners<Pool>,
+}
+
+impl Test {
+    async fn start() -> Self {
+        let database = TestDatabase::start_with_index().await;
+        let owners = Owners { store: database.store(), pool: Pool::default(), pace: Duration::ZERO };
+        Self { database, owners }
+    }
+
+    /// Makes a key whose id ends in `number`.
+    async fn make(&self, owner: &str, number: usize, groups: &[&str], change: impl FnOnce(&mut KeyRecord)) -> KeyId {
+        let key = ApiKey::new(format!("{number:012}").parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+        let mut record = KeyRecord {
+            id: key.id(),
+            owner: owner.into(),
+            owner_username: format!("{owner}@example.com"),
+            digest: key.digest(),
+            digest_version: DIGEST_VERSION,
+            status: KeyStatus::Active,
+            name: "ci".into(),
+            description: String::new(),
+            groups: Groups::known(groups.iter().copied()),
+            scopes: vec![],
+            cidrs: vec![],
+            created_at: NOW.plus(-100),
+            expires_at: None,
+            revoked_at: None,
+            revoked_reason: None,
+            rotated_from: None,
+            rotated_to: None,
+            version: 1,
+            last_use: None,
+        };
+        change(&mut record);
+        let actor = Actor {
+            id: owner.into(),
+            username: record.owner_username.clone(),
+            address: "192.0.2.1".into(),
+            request_id: "request-0".into(),
+        };
+        self.owners.store.create(&record, 100, None, &actor).await.unwrap();
+        key.id()
+    }
+
+    fn say(&self, owner: &str, standing: Option<Standing>) {
+        self.owners.pool.0.lock().unwrap().insert(owner.into(), standing);
+    }
+
+    fn member(&self, owner: &str, groups: &[&str]) {
+        self.say(owner, Some(Standing::Member(Groups::known(groups.iter().copied()))));
+    }
+
+    async fn run(&self, task: &Task) -> Report {
+        self.owners.run(task, "run-1", NOW, || true).await
+    }
+
+    async fn key(&self, id: KeyId) -> KeyRecord {
+        self.owners.store.find(id).await.unwrap().unwrap()
+    }
+
+    /// The newest event of a key: what, by whom, why.
+    async fn event(&self, owner: &str, id: KeyId) -> (EventKind, String, String) {
+        let (events, _) = self.owners.store.events(owner, id, 1, None, NOW).await.unwrap();
+        let event = events.into_iter().next().unwrap();
+        assert_eq!(event.request_id.as_deref(), Some("run-1"));
+        (event.event, event.actor.unwrap(), event.reason.unwrap())
+    }
+}
+
+fn event(kind: EventKind, reason: &str) -> (EventKind, String, String) {
+    (kind, "system:owners".into(), reason.into())
+}
+
+#[tokio::test]
+async fn the_keys_of_an_owner_who_is_gone_are_revoked_and_those_of_others_are_not_touched() {
+    let test = Test::start().await;
+    let (of_ada, of_ben) = (test.make("ada", 1, &["user"], |_| {}).await, test.make("ben", 2, &["user"], |_| {}).await);
+    let disabled = test.make("ada", 3, &["user"], |record| record.status = KeyStatus::Disabled).await;
+    test.member("ben", &["user"]);
+    let report = test.run(&ALL).await;
+    assert_eq!(report, Report { checked: 2, gone: 1, revoked: 2, ..Report::default() });
+    assert_eq!(test.key(of_ada).await.status, KeyStatus::Revoked);
+    assert_eq!(test.key(of_ada).await.revoked_reason.as_deref(), Some("owner_deleted"));
+    assert_eq!(test.key(disabled).await.status, KeyStatus::Revoked, "nobody is left who could switch it on");
+    assert_eq!(test.key(of_ben).await.version, 1);
+    assert_eq!(test.event("ada", of_ada).await, event(EventKind::Revoked, "owner_deleted"));
+    assert_eq!(test.run(&ALL).await, Report { checked: 1, ..Report::default() }, "ada holds no key any more");
+}
+
+#[tokio::test]
+async fn the_keys_of_a_disabled_owner_are_switched_off_again_and_again_and_not_revoked() {
+    let test = Test::start().await;
+    let key = test.make("ada", 1, &["user"], |_| {}).await;
+    test.say("ada", Some(Standing::Disabled));
+    assert_eq!(test.run(&ALL).await, Report { checked: 1, disabled: 1, ..Report::default() });
+    assert_eq!(test.key(key).await.status, KeyStatus::Disabled);
+    assert_eq!(test.event("ada", key).await, event(EventKind::Disabled, "owner_disabled"));
+    assert_eq!(test.run(&ALL).await, Report { checked: 1, ..Report::default() });
+    // made or switched on with a token that was still good
+    let late = test.make("ada", 2, &["user"], |_| {}).await;
+    assert_eq!(test.run(&ALL).await.disabled, 1);
+    assert_eq!(test.key(late).await.status, KeyStatus::Disabled);
+    // they come back: their keys are theirs to switch on
+    test.member("ada", &["user"]);
+    assert_eq!(test.run(&ALL).await, Report { checked: 1, ..Report::default() });
+    assert_eq!(test.key(key).await.status, KeyStatus::Disabled);
+}
+
+#[tokio::test]
+async fn a_key_loses_the_groups_that_its_owner_lost_and_no_others() {
+    let test = Test::start().await;
+    let both = test.make("ada", 1, &["operator", "user"], |_| {}).await;
+    let user = test.make("ada", 2, &["user"], |_| {}).await;
+    test.member("ada", &["root", "operator", "user"]);
+    assert_eq!(test.run(&ALL).await.reduced, 0, "more groups change nothing");
+    test.member("ada", &["root", "user"]);
+    assert_eq!(test.run(&ALL).await, Report { checked: 1, reduced: 1, ..Report::default() });
+    assert_eq!(test.key(both).await.groups, Groups::known(["user"]));
+    assert_eq!(test.key(user).await.version, 1);
+    assert_eq!(test.event("ada", both).await, event(EventKind::GroupsReduced, "owner_left_group"));
+    let (events, _) = test.owners.store.events("ada", both, 1, None, NOW).await.unwrap();
+    assert_eq!(events[0].before["groups"], serde_json::json!(["operator", "user"]));
+    assert_eq!(events[0].after["groups"], serde_json::json!(["user"]));
+    test.member("ada", &[]);
+    assert_eq!(test.run(&ALL).await.reduced, 2);
+    assert_eq!(test.key(user).await.groups, Groups::NONE);
+}
+
+#[tokio::test]
+async fn a_fault_of_the_pool_takes_nothing_from_anybody_and_stops_nobody_elses_turn() {
+    let test = Test::start().await;
+    let of_ada = test.make("ada", 1, &["user"], |_| {}).await;
+    let of_ben = test.make("ben", 2, &["operator", "user"], |_| {}).await;
+    test.say("ada", None);
+    test.member("ben", &["user"]);
+    let report = test.run(&ALL).await;
+    assert_eq!((report.checked, report.reduced, report.revoked, report.faults.len()), (2, 1, 0, 1));
+    assert!(report.is_fault() && report.line()["outcome"] == "fault");
+    assert_eq!(test.key(of_ada).await.version, 1);
+    assert_eq!(test.key(of_ben).await.groups, Groups::known(["user"]));
+    let one = test.run(&Task::One("ada".into())).await;
+    assert_eq!((one.is_fault(), test.key(of_ada).await.version), (true, 1));
+}
+
+#[tokio::test]
+async fn a_pool_that_knows_next_to_nobody_is_taken_for_the_wrong_one_until_a_person_says_otherwise() {
+    let test = Test::start().await;
+    let mut keys = Vec::new();
+    for number in 0..10 {
+        keys.push(test.make(&format!("user-{number}"), number, &["user"], |_| {}).await);
+    }
+    for number in 3..10 {
+        test.member(&format!("user-{number}"), &["user"]);
+    }
+    let report = test.run(&ALL).await;
+    assert_eq!(report, Report { checked: 10, gone: 3, too_many_gone: true, ..Report::default() });
+    assert_eq!(report.line()["code"], "too_many_gone");
+    for key in &keys {
+        assert_eq!(test.key(*key).await.version, 1);
+    }
+    assert!(test.run(&Task::All { may_revoke: Some(2) }).await.too_many_gone);
+    assert_eq!(test.run(&Task::All { may_revoke: Some(3) }).await.revoked, 3);
+    // two of ten is one in five
+    test.owners.pool.0.lock().unwrap().retain(|owner, _| !["user-3"].contains(&owner.as_str()));
+    assert_eq!(test.run(&ALL).await, Report { checked: 7, gone: 1, revoked: 1, ..Report::default() });
+}
+
+#[tokio::test]
+async fn an_event_about_one_owner_looks_at_that_one_alone_and_asks_the_pool() {
+    let test = Test::start().await;
+    let of_ada = test.make("ada", 1, &["user"], |_| {}).await;
+    let of_ben = test.make("ben", 2, &["user"], |_| {}).await;
+    test.member("ada", &["user"]);
+    let looked = Report { checked: 1, ..Report::default() };
+    assert_eq!(test.run(&Task::One("ada".into())).await, looked, "whatever the event says happened");
+    assert_eq!(test.run(&Task::One("nobody".into())).await, Report::default());
+    assert_eq!(test.run(&Task::Nothing).await, Report::default());
+    assert_eq!(test.run(&Task::One("ben".into())).await, Report { gone: 1, revoked: 1, ..looked });
+    assert_eq!(test.key(of_ben).await.status, KeyStatus::Revoked);
+    assert_eq!(test.key(of_ada).await.version, 1);
+}
+
+#[tokio::test]
+async fn keys_that_ended_keep_their_record_as_it_was() {
+    let test = Test::start().await;
+    let expired = test.make("ada", 1, &["user"], |record| record.expires_at = Some(NOW)).await;
+    let live = test.make("ada", 2, &["user"], |record| record.expires_at = Some(NOW.plus(1))).await;
+    test.run(&Task::All { may_revoke: Some(1) }).await;
+    assert_eq!(test.key(expired).await.version, 1);
+    assert_eq!(test.key(live).await.status, KeyStatus::Revoked);
+}
+
+#[tokio::test]
+async fn a_run_that_is_out_of_time_is_gone_on_with_by_the_next_one() {
+    let test = Test::start().await;
+    let owners = 600; // pages have 250 keys
+    for number in 0..owners {
+        let owner = format!("user-{number}");
+        test.make(&owner, number, &["user"], |_| {}).await;
+        test.member(&owner, &["user"]);
+    }
+    let mut checked = Vec::new();
+    for _ in 0..4 {
+        let report = test.owners.run(&ALL, "run-1", NOW, || false).await;
+        assert!(!report.is_fault());
+        checked.push((report.checked, report.goes_on));
+    }
+    assert_eq!(checked, [(250, true), (250, true), (100, false), (250, true)]);
+}
+
+#[tokio::test]
+async fn without_the_table_a_run_is_a_fault() {
+    let test = Test::start().await;
+    test.make("ada", 1, &["user"], |_| {}).await;
+    test.database.stop();
+    assert!(test.run(&ALL).await.is_fault());
+    assert!(test.run(&Task::One("ada".into())).await.is_fault());
+}

@@ -1,0 +1,97 @@
+//! Which notices were sent, and which keys are near their end. Nothing that lets a caller in is decided here.
+
+use vega_auth::{Fault, KeyId, Timestamp};
+
+use crate::Store;
+use crate::holders::INDEX;
+use crate::item::{Item, number, string};
+use crate::transact::fault;
+
+/// How many keys a page has.
+const KEYS_A_PAGE: i32 = 1000;
+
+/// A key that expires some day, or has, and isn't revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    /// The key.
+    pub id: KeyId,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Whether a successor took its place: its end is meant.
+    pub is_rotated: bool,
+}
+
+/// Where a look through the expiring keys got to.
+pub struct ExpiringPlace(Item);
+
+impl Store {
+    /// Some of the keys that expire, from `after` on, and where to go on.
+    ///
+    /// # Errors
+    /// When the store could not answer, or with nonsense.
+    pub async fn expiring(
+        &self,
+        after: Option<ExpiringPlace>,
+    ) -> Result<(Vec<Expiring>, Option<ExpiringPlace>), Fault> {
+        let page = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .index_name(INDEX)
+            .filter_expression("attribute_exists(expires_at)")
+            .limit(KEYS_A_PAGE)
+            .set_exclusive_start_key(after.map(|place| place.0))
+            .send()
+            .await
+            .map_err(fault)?;
+        let keys = page.items.unwrap_or_default().iter().map(read).collect::<Result<_, _>>();
+        let keys = keys.map_err(|name| Fault::Record(format!("attribute {name} missing or malformed").into()))?;
+        Ok((keys, page.last_evaluated_key.map(ExpiringPlace)))
+    }
+
+    /// Whether this notice about a key was sent. Reads every earlier write.
+    ///
+    /// # Errors
+    /// When the store could not answer.
+    pub async fn is_noticed(&self, id: KeyId, notice: &str) -> Result<bool, Fault> {
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", string(format!("N#{id}")))
+            .key("sk", string(notice))
+            .consistent_read(true);
+        Ok(get.send().await.map_err(fault)?.item.is_some())
+    }
+
+    /// Notes that this notice about a key was sent. `DynamoDB` forgets it some time after `purge_at`.
+    ///
+    /// # Errors
+    /// When the store could not answer.
+    pub async fn note_notice(&self, id: KeyId, notice: &str, purge_at: Timestamp) -> Result<(), Fault> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", string(format!("N#{id}")))
+            .item("sk", string(notice))
+            .item("purge_at", number(purge_at.0));
+        put.send().await.map_err(fault)?;
+        Ok(())
+    }
+}
+
+fn read(item: &Item) -> Result<Expiring, &'static str> {
+    let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
+    let time = |name: &'static str| {
+        item.get(name).and_then(|value| value.as_n().ok()?.parse().ok()).map(Timestamp).ok_or(name)
+    };
+    Ok(Expiring {
+        id: text("pk")?.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?,
+        created_at: time("created_at")?,
+        expires_at: time("expires_at")?,
+        is_rotated: item.contains_key("rotated_to"),
+    })
+}

@@ -1,0 +1,112 @@
+"""What happens to keys arrives as events on EventBridge, as docs/notices.schema.json has them, and once."""
+
+import datetime
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import httpx
+import jsonschema
+import pytest
+
+from conftest import bearer
+
+SCHEMA = json.loads((Path(__file__).resolve().parent.parent / "docs" / "notices.schema.json").read_text())
+SCHEDULE = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+
+pytestmark = pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="reads the local stack's events")
+
+
+class Subscriber:
+    """A queue that gets every notice from now on."""
+
+    def __init__(self):
+        self.sqs, self.seen = boto3.client("sqs"), []
+        self.name = f"notices-{uuid.uuid4()}"
+        self.url = self.sqs.create_queue(QueueName=self.name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        self.events = boto3.client("events")
+        pattern = {"source": [os.environ["VEGA_NOTICE_SOURCE"]], "detail-type": ["API Key Notice"]}
+        self.events.put_rule(Name=self.name, EventPattern=json.dumps(pattern))
+        self.events.put_targets(Rule=self.name, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def of(self, key: str, last: str) -> list[dict]:
+        """The notices of a key, up to the one that is `last`."""
+        deadline = time.monotonic() + 60
+        while True:
+            found = [notice for notice in self.seen if notice["key_id"] == key]
+            if any(notice["notice"] == last for notice in found) or time.monotonic() > deadline:
+                return found
+            messages = self.sqs.receive_message(QueueUrl=self.url, WaitTimeSeconds=2, MaxNumberOfMessages=10)
+            for message in messages.get("Messages", []):
+                self.seen.append(json.loads(message["Body"])["detail"])
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+
+    def end(self) -> None:
+        self.events.remove_targets(Rule=self.name, Ids=["queue"])
+        self.events.delete_rule(Name=self.name)
+        self.sqs.delete_queue(QueueUrl=self.url)
+
+
+@pytest.fixture
+def subscriber() -> Iterator[Subscriber]:
+    subscriber = Subscriber()
+    yield subscriber
+    subscriber.end()
+
+
+def look_for_expiry() -> dict:
+    answer = boto3.client("lambda").invoke(FunctionName=os.environ["VEGA_NOTICES_FUNCTION"], Payload=json.dumps(SCHEDULE))
+    assert "FunctionError" not in answer
+    return json.loads(answer["Payload"].read())
+
+
+def test_the_life_of_a_key_is_told_in_order_and_each_thing_once(api, user, key, subscriber):
+    made = api.post("/v1/api-keys", headers=user, json={"name": "e2e notices"}).json()
+    for _ in range(3):
+        assert api.get("/v1/projects", headers=bearer(made["key"])).status_code == 200
+    assert [it["notice"] for it in subscriber.of(made["id"], "first_used")] == ["created", "first_used"]
+    api.post("/v1/leaked-keys", json={"key": made["key"], "found_at": "https://example.com/paste/1"})
+    notices = subscriber.of(made["id"], "leaked")
+    assert [it["id"] for it in notices] == [f"{made['id']}/{kind}" for kind in ("created", "first_used", "leaked")]
+    for notice in notices:
+        jsonschema.validate(notice, SCHEMA, format_checker=jsonschema.FormatChecker())
+        assert made["key"] not in json.dumps(notice)
+    assert (notices[0]["key_name"], notices[1]["network"]) == ("e2e notices", "127.0.0.0/24")
+    assert "https://example.com/paste/1" in notices[2]["reason"]
+    # another one's end comes after anything more that there would have been of the first
+    api.delete(f"/v1/api-keys/{key['id']}", headers=user)
+    assert "revoked" in [it["notice"] for it in subscriber.of(key["id"], "revoked")]
+    assert len(subscriber.of(made["id"], "leaked")) == 3
+
+
+def test_an_expired_key_is_told_by_the_schedule_and_only_once(api, user, subscriber):
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
+    body = {"name": "e2e expiry", "expires_at": end.isoformat()}
+    made = api.post("/v1/api-keys", headers=user, json=body).json()
+    deadline = time.monotonic() + 10
+    while api.get(f"/v1/api-keys/{made['id']}", headers=user).json()["status"] != "expired":
+        assert time.monotonic() < deadline
+    for _ in range(2):
+        look_for_expiry()
+    assert [it["notice"] for it in subscriber.of(made["id"], "expired")] == ["created", "expired"]
+    assert look_for_expiry()["sent"] == 0
+
+
+@pytest.mark.provider("cognito")
+def test_the_owner_is_mailed(api, user):
+    name = f"mail {uuid.uuid4()}"
+    made = api.post("/v1/api-keys", headers=user, json={"name": name}).json()
+    mine, deadline = [], time.monotonic() + 60
+    while not mine and time.monotonic() < deadline:
+        messages = httpx.get(f"{os.environ['AWS_ENDPOINT_URL']}/_ministack/ses/messages").json()
+        mine = [it for account in messages["messages"].values() for it in account if name in it["Subject"]]
+    assert [(it["Source"], it["To"], it["Subject"]) for it in mine] == [
+        ("vega@example.com", ["user@example.com"], f'API key "{name}" was made'),
+    ]
+    assert made["key"] not in json.dumps(mine) and made["id"] in mine[0]["BodyText"]
+    api.delete(f"/v1/api-keys/{made['id']}", headers=user)

@@ -1,0 +1,119 @@
+"""What happens to people in the user pool reaches their keys. The function is invoked as EventBridge would: what CloudTrail
+saw is made up here, since the emulator has no CloudTrail, but what was done to the pool is not."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+from conftest import bearer, srp_tokens
+
+pytestmark = [
+    pytest.mark.provider("cognito"),
+    pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="makes and deletes people of the local pool"),
+]
+
+
+class Person:
+    """Somebody in the groups `operator` and `user`, with a key, who may be gone afterwards."""
+
+    def __init__(self, api, cognito):
+        self.api, self.cognito, self.pool = api, cognito, os.environ["VEGA_COGNITO_USER_POOL_ID"]
+        self.email, password = f"{secrets.token_hex(6)}@example.com", f"Vega-{secrets.token_urlsafe(12)}-1a"
+        made = cognito.admin_create_user(
+            UserPoolId=self.pool, Username=self.email, MessageAction="SUPPRESS",
+            UserAttributes=[{"Name": "email", "Value": self.email}, {"Name": "email_verified", "Value": "true"}],
+        )
+        [self.sub] = [it["Value"] for it in made["User"]["Attributes"] if it["Name"] == "sub"]
+        cognito.admin_set_user_password(UserPoolId=self.pool, Username=self.email, Password=password, Permanent=True)
+        for group in ("operator", "user"):
+            cognito.admin_add_user_to_group(UserPoolId=self.pool, Username=self.email, GroupName=group)
+        self.headers = bearer(srp_tokens(cognito, self.email, password)["AccessToken"])
+        made = api.post("/v1/api-keys", headers=self.headers, json={"name": "e2e owners"})
+        assert made.status_code == 201, made.text
+        self.id, self.key = made.json()["id"], made.json()["key"]
+
+    def status(self, route: str) -> int:
+        """What the key gets there."""
+        return self.api.get(route, headers=bearer(self.key)).status_code
+
+    def shown(self) -> dict:
+        return self.api.get(f"/v1/api-keys/{self.id}", headers=self.headers).json()
+
+    def happened(self, call: str) -> dict:
+        """Cognito's call, as CloudTrail has it."""
+        return run({
+            "version": "0", "source": "aws.cognito-idp", "detail-type": "AWS API Call via CloudTrail",
+            "detail": {
+                "eventSource": "cognito-idp.amazonaws.com", "eventName": call, "errorCode": None,
+                "requestParameters": {"userPoolId": self.pool, "username": "HIDDEN_DUE_TO_SECURITY_REASONS"},
+                "additionalEventData": {"sub": self.sub},
+            },
+        })
+
+    @property
+    def named(self) -> dict[str, str]:
+        return {"UserPoolId": self.pool, "Username": self.email}
+
+
+def run(event: dict) -> dict:
+    answer = boto3.client("lambda").invoke(FunctionName=os.environ["VEGA_OWNERS_FUNCTION"], Payload=json.dumps(event))
+    report = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, report
+    return report
+
+
+SCHEDULE = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+
+
+@pytest.fixture
+def person(api, cognito) -> Iterator[Person]:
+    person = Person(api, cognito)
+    assert (person.status("/v1/projects"), person.status("/v1/admin/projects")) == (200, 200)
+    yield person
+    api.delete(f"/v1/api-keys/{person.id}", headers=person.headers)
+    try:
+        cognito.admin_delete_user(**person.named)
+    except cognito.exceptions.UserNotFoundException:
+        pass
+
+
+def test_the_keys_of_a_deleted_person_fail_on_the_next_request_after_the_event(person):
+    person.cognito.admin_delete_user(**person.named)
+    assert person.happened("AdminDeleteUser")["revoked"] == 1
+    assert person.status("/v1/projects") == 401
+    assert (person.shown()["status"], person.shown()["revoked_reason"]) == ("revoked", "owner_deleted")
+
+
+def test_the_keys_of_a_disabled_person_fail_until_they_are_back_and_switch_them_on(person):
+    person.cognito.admin_disable_user(**person.named)
+    assert person.happened("AdminDisableUser")["disabled"] == 1
+    assert (person.status("/v1/projects"), person.shown()["status"]) == (401, "disabled")
+    person.cognito.admin_enable_user(**person.named)
+    run(SCHEDULE)
+    assert person.status("/v1/projects") == 401
+    enabled = person.api.patch(f"/v1/api-keys/{person.id}", headers=person.headers, json={"status": "active"})
+    assert (enabled.status_code, person.status("/v1/projects")) == (200, 200)
+
+
+def test_a_key_leaves_the_group_that_its_owner_left_on_the_schedule(person):
+    person.cognito.admin_remove_user_from_group(**person.named, GroupName="operator")
+    assert run(SCHEDULE)["reduced"] == 1
+    assert (person.status("/v1/projects"), person.status("/v1/admin/projects")) == (200, 403)
+    assert person.shown()["groups"] == ["user"]
+    events = person.api.get(f"/v1/api-keys/{person.id}/events", headers=person.headers).json()["items"]
+    assert (events[0]["event"], events[0]["actor"], events[0]["reason"]) == (
+        "groups_reduced", "system:owners", "owner_left_group",
+    )
+
+
+def test_nothing_happens_to_the_keys_of_somebody_to_whom_nothing_happened(person):
+    before = person.shown()
+    report = person.happened("AdminDeleteUser")
+    assert (report["checked"], report["gone"]) == (1, 0)
+    assert run(SCHEDULE)["outcome"] == "ok"
+    after = person.shown()
+    assert (before["version"], before["status"], before["groups"]) == (after["version"], after["status"], after["groups"])
