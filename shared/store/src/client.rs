@@ -22,6 +22,8 @@ pub struct Settings {
     region: String,
     endpoint: Option<String>,
     credentials: Credentials,
+    attempt_timeout: Duration,
+    operation_timeout: Duration,
 }
 
 impl Settings {
@@ -35,14 +37,33 @@ impl Settings {
         let session_token = environment.get("AWS_SESSION_TOKEN");
         let endpoint = environment.get("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| environment.get("AWS_ENDPOINT_URL"));
         let credentials = Credentials::new(access_key_id?, secret?, session_token, None, "environment");
-        Some(Self { region: region?, endpoint, credentials })
+        Some(Self {
+            region: region?,
+            endpoint,
+            credentials,
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            operation_timeout: OPERATION_TIMEOUT,
+        })
     }
 
     /// An emulator at this endpoint, which takes any credentials.
     #[cfg(feature = "testing")]
     pub fn emulator(endpoint: &str) -> Self {
         let credentials = Credentials::new("test", "test", None, None, "emulator");
-        Self { region: "us-west-1".into(), endpoint: Some(endpoint.into()), credentials }
+        Self {
+            region: "us-west-1".into(),
+            endpoint: Some(endpoint.into()),
+            credentials,
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            operation_timeout: OPERATION_TIMEOUT,
+        }
+    }
+
+    /// Waits for an answer as long as a busy machine may take: who gives up and asks again makes it busier.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { attempt_timeout: Duration::from_mins(2), operation_timeout: Duration::from_mins(5), ..self }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -58,8 +79,8 @@ impl Settings {
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(ATTEMPT_TIMEOUT)
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .operation_timeout(OPERATION_TIMEOUT)
+                    .operation_attempt_timeout(self.attempt_timeout)
+                    .operation_timeout(self.operation_timeout)
                     .build(),
             );
         if let Some(endpoint) = &self.endpoint {

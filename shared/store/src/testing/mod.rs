@@ -70,7 +70,7 @@ impl TestDatabase {
         let proxied = Settings::emulator(&format!("http://{}", listener.local_addr().expect("an address")));
         let switch = Arc::new(Switch::default());
         let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&switch)));
-        let settings = Settings::emulator(&format!("http://{address}"));
+        let settings = Settings::emulator(&format!("http://{address}")).patient();
         let database = Self { settings, server, port, proxy, proxied, switch };
         let key =
             |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
