@@ -1,7 +1,6 @@
 """Keys that were found in the open: whoever hands one in ends it, and so does GitHub, under its signature."""
 
 import base64
-import contextlib
 import http.server
 import json
 import os
@@ -73,7 +72,7 @@ def sign() -> Iterator:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["VEGA_LOCAL_GITHUB_PORT"])), Publish)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with contextlib.closing(server):
+    with server:
         yield headers
         server.shutdown()
 
