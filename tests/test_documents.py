@@ -7,13 +7,21 @@ from pathlib import Path
 from test_template import RESOURCES, routes
 
 ROOT = Path(__file__).resolve().parent.parent
+# What they say is not that something is stopped.
+WITHOUT_CLAIMS = {"Security", "What is protected, from whom", "What is trusted", "What isn't covered"}
 
 
-def defined() -> set[str]:
-    """The name of every function that there is, tests among them."""
-    sources = "".join(path.read_text() for folder in ("functions", "shared") for path in (ROOT / folder).rglob("*.rs"))
-    sources += "".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
-    return set(re.findall(r"(?:fn|def) (\w+)\(", sources))
+def known_tests() -> set[str]:
+    """The name of every test there is, in Rust and in Python."""
+    attributes = r"(?:#\[[^\n]*\]\s*|///[^\n]*\s*)*"
+    rust = re.compile(r"#\[(?:tokio::)?test\b[^\n]*\]\s*" + attributes + r"(?:async )?fn (\w+)\(")
+    found = set()
+    for folder in ("functions", "shared", "fuzz"):
+        for path in (ROOT / folder).rglob("*.rs"):
+            found.update(rust.findall(path.read_text()))
+    for path in (ROOT / "tests").glob("test_*.py"):
+        found.update(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
+    return found
 
 
 def test_every_test_that_a_page_names_behind_a_claim_exists():
@@ -26,8 +34,33 @@ def test_every_test_that_a_page_names_behind_a_claim_exists():
         for claim in claims:
             named = re.findall(r"`(\w+)`", claim)
             assert named, f"no test behind: {claim}"
-            assert set(named) <= defined(), set(named) - defined()
+            assert set(named) <= known_tests(), set(named) - known_tests()
         assert len(claims) > least
+
+
+def claims() -> list[str]:
+    """The rows of the tables, and the sentences outside of them."""
+    found = []
+    for section in re.split(r"^#+ ", (ROOT / "docs" / "security.md").read_text(), flags=re.MULTILINE)[1:]:
+        title, *lines = section.splitlines()
+        if title in WITHOUT_CLAIMS:
+            continue
+        found += [line for line in lines if line.startswith("| ") and not line.startswith("| ---") and not line.endswith("| test |")]
+        prose = " ".join(line for line in lines if line and not line.startswith("|"))
+        found += [sentence for sentence in re.split(r"(?<=\.)\s+(?=[A-Z])", prose) if sentence]
+    return found
+
+
+def test_every_claim_of_the_security_page_names_a_test_that_exists():
+    known = known_tests()
+    assert len(known) > 150, "the sources were read"
+    assert len(claims()) > 50, "the page was read"
+    for claim in claims():
+        where = claim.split(" | ")[-1] if claim.startswith("|") else claim
+        named = [name for name in re.findall(r"`(\w+)`", where) if "_" in name]
+        assert named, f"no test behind: {claim}"
+        missing = set(named) - known
+        assert not missing, missing
 
 
 def test_the_openapi_document_has_the_routes_of_the_template_and_no_others():
@@ -92,6 +125,6 @@ def test_every_error_of_api_gateway_is_documented():
 def test_every_test_that_stands_in_for_an_error_over_http_exists():
     from test_errors import DOCUMENTED, ELSEWHERE, Caller
 
-    assert set(ELSEWHERE.values()) <= defined(), set(ELSEWHERE.values()) - defined()
+    assert set(ELSEWHERE.values()) <= known_tests(), set(ELSEWHERE.values()) - known_tests()
     assert all(key in DOCUMENTED or key in {code for _, code in DOCUMENTED} for key in ELSEWHERE)
     assert {code for _, code in DOCUMENTED} - set(ELSEWHERE) <= set(dir(Caller))

@@ -59,6 +59,14 @@ def test_provider_custom_cannot_be_deployed_to_a_real_account():
     assert RESOURCES["CustomProviderIsForLocalDevelopmentOnly"]["Properties"]["Handle"] == {"Ref": "NeverSignalled"}
 
 
+def test_a_decision_is_not_kept_and_an_access_token_lives_for_an_hour():
+    assert TEMPLATE["Parameters"]["AuthorizerCacheSeconds"]["Default"] == 0
+    [authorizer] = RESOURCES["Api"]["Properties"]["Auth"]["Authorizers"].values()
+    assert authorizer["Identity"]["ReauthorizeEvery"] == {"Ref": "AuthorizerCacheSeconds"}
+    client = RESOURCES["UserPoolClient"]["Properties"]
+    assert (client["AccessTokenValidity"], client["TokenValidityUnits"]["AccessToken"]) == (60, "minutes")
+
+
 def test_cognito_is_the_default():
     assert TEMPLATE["Parameters"]["AuthProvider"]["Default"] == "cognito"
 

@@ -103,7 +103,8 @@ impl Provider {
     /// Reads `VEGA_AUTH_PROVIDER` and the variables that the provider needs.
     ///
     /// `custom` has one user and a shared secret, so it must never guard anything real: it is refused unless
-    /// `AWS_ENDPOINT_URL` points at an emulator on this machine, which it never does on Lambda itself.
+    /// `AWS_ENDPOINT_URL` points at an emulator on this machine. That a deployment could set on Lambda itself, so it is also
+    /// refused where `AWS_SESSION_TOKEN` is: on Lambda it always is, and a deployment can't take it away.
     pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
         match environment.required("VEGA_AUTH_PROVIDER", text)?.as_str() {
             "custom" => {
@@ -111,6 +112,11 @@ impl Provider {
                     environment.problem::<()>(
                         "VEGA_AUTH_PROVIDER is custom, which is for local development only: it needs AWS_ENDPOINT_URL to \
                          name an emulator on this machine, and this looks like real AWS; use cognito",
+                    );
+                }
+                if environment.get("AWS_SESSION_TOKEN").is_some() {
+                    environment.problem::<()>(
+                        "VEGA_AUTH_PROVIDER is custom, and AWS_SESSION_TOKEN is set, as it always is on Lambda: use cognito",
                     );
                 }
                 environment.required("VEGA_AUTH_SECRET", HmacSecret::new_from_text).map(Self::Custom)
@@ -205,6 +211,18 @@ mod tests {
         ] {
             assert_eq!(with(remote).len(), 1, "{remote}");
         }
+    }
+
+    #[test]
+    fn custom_does_not_start_with_the_credentials_that_lambda_gives_a_function() {
+        let problems = problems(&[
+            ("VEGA_AUTH_PROVIDER", "custom"),
+            ("VEGA_AUTH_SECRET", SECRET),
+            ("AWS_ENDPOINT_URL", "http://localhost:4566"),
+            ("AWS_SESSION_TOKEN", "the token of a role"),
+        ]);
+        assert!(problems.len() == 1 && problems[0].contains("AWS_SESSION_TOKEN"), "{problems:?}");
+        assert!(!problems[0].contains("the token of a role"));
     }
 
     #[test]

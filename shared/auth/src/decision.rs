@@ -152,15 +152,27 @@ impl Fault {
         }
     }
 
-    /// The fault and its causes, for one log line: `key store unavailable: dispatch failure: …`.
+    /// The fault and its causes, for one log line: `key store unavailable: dispatch failure: …`. Of each cause the first line
+    /// alone: AWS explains a wrong signature by the whole request that it expected, session token included.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
             text.push_str(": ");
-            text.push_str(&error.to_string());
+            text.push_str(error.to_string().lines().next().unwrap_or_default());
             cause = error.source();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dependency_says_is_cut_at_its_first_line() {
+        let fault = Fault::Store("the signature is wrong\nx-amz-security-token:abc".into());
+        assert_eq!(fault.chain(), "key store unavailable: the signature is wrong");
     }
 }
