@@ -66,10 +66,12 @@ class Seen:
 
 def secret_members(body: bytes) -> Iterator[tuple[str, str]]:
     with contextlib.suppress(ValueError):
-        members = json.loads(body)
-        for name in ("key", "access_token", "refresh_token", "password"):
-            if isinstance(members, dict) and isinstance(members.get(name), str):
-                yield name, members[name]
+        read = json.loads(body)
+        for members in read if isinstance(read, list) else [read]:
+            # GitHub wants to be told which of the tokens that it reported an answer is about
+            for name in ("key", "access_token", "refresh_token", "password", "token_raw"):
+                if isinstance(members, dict) and isinstance(members.get(name), str):
+                    yield name, members[name]
 
 
 SEEN = Seen()
