@@ -1,0 +1,141 @@
+//! What is asked of a function, and what it must answer.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::credentials::{self, Issuer};
+use crate::instance::Answer;
+
+/// The kinds of request, each with its own cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    NewJwt,
+    SameJwt,
+    BadSignature,
+    Expired,
+    Malformed,
+    Key,
+    BadChecksum,
+}
+
+impl Case {
+    pub const ALL: [Self; 7] =
+        [Self::NewJwt, Self::SameJwt, Self::BadSignature, Self::Expired, Self::Malformed, Self::Key, Self::BadChecksum];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NewJwt => "JWT never seen",
+            Self::SameJwt => "same JWT again",
+            Self::BadSignature => "bad signature",
+            Self::Expired => "expired JWT",
+            Self::Malformed => "malformed JWT",
+            Self::Key => "key, read consistently",
+            Self::BadChecksum => "key with a bad checksum",
+        }
+    }
+
+    /// Request number `number` of this kind, and who it must turn out to be: nobody, where it must be refused.
+    pub fn request(self, issuer: &Issuer, number: u64) -> Result<(Bytes, Option<String>), Failure> {
+        let person = credentials::person(number % 1000);
+        let (credential, caller) = match self {
+            Self::NewJwt => (issuer.token(number % 1000, number, 3600)?, Some(person)),
+            Self::SameJwt => (issuer.token(7, 0, 3600)?, Some(credentials::person(7))),
+            Self::BadSignature => (altered(&issuer.token(number % 1000, number, 3600)?, 20), None),
+            Self::Expired => (issuer.token(number % 1000, number, -1)?, None),
+            Self::Malformed => {
+                (issuer.token(number % 1000, number, 3600)?.replacen('.', ".!", 1).replace('!', "*"), None)
+            }
+            Self::Key => (credentials::key(number).expose().to_owned(), Some(credentials::owner_of(number))),
+            Self::BadChecksum => (altered(credentials::key(number).expose(), 1), None),
+        };
+        Ok((event(&credential), caller))
+    }
+}
+
+/// With another character at this place from the end.
+fn altered(text: &str, from_end: usize) -> String {
+    let at = text.len() - from_end;
+    let other = if text.as_bytes().get(at) == Some(&b'A') { 'B' } else { 'A' };
+    text.char_indices().map(|(index, character)| if index == at { other } else { character }).collect()
+}
+
+/// A function that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Hello,
+    Authorizer,
+    Naive,
+}
+
+impl Subject {
+    pub const ALL: [Self; 3] = [Self::Hello, Self::Authorizer, Self::Naive];
+
+    /// # Errors
+    /// When it answered other than it must.
+    pub fn check(self, case: Case, answer: &Answer, caller: Option<&str>) -> Result<(), Failure> {
+        self.check_caller(answer, caller).map_err(|problem| format!("{case:?}: {problem}").into())
+    }
+
+    /// # Errors
+    /// When it took the caller for another than `caller`, or let them in where that is nobody.
+    pub fn check_caller(self, answer: &Answer, caller: Option<&str>) -> Result<(), Failure> {
+        let body: Value = serde_json::from_slice(&answer.body)?;
+        let is_allowed = answer.is_result && body["policyDocument"]["Statement"][0]["Effect"] == "Allow";
+        let is_right = match (self, caller) {
+            (Self::Hello, _) => is_allowed,
+            (_, Some(caller)) => is_allowed && body["context"]["id"] == caller,
+            (_, None) => !answer.is_result && body["errorMessage"] == "Unauthorized",
+        };
+        if is_right { Ok(()) } else { Err(format!("{self:?} answered {body}").into()) }
+    }
+}
+
+/// A REST API's event as a browser's request makes it.
+pub fn event(credential: &str) -> Bytes {
+    let headers = [
+        ("Accept", "application/json, text/plain, */*"),
+        ("Accept-Encoding", "gzip, deflate, br, zstd"),
+        ("Accept-Language", "en-GB,en;q=0.9,de;q=0.8"),
+        ("Host", "abcdef1234.execute-api.us-west-1.amazonaws.com"),
+        ("Origin", "https://app.example.com"),
+        ("Referer", "https://app.example.com/projects"),
+        (
+            "User-Agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+        ),
+        ("X-Amzn-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700"),
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-Port", "443"),
+        ("X-Forwarded-Proto", "https"),
+        ("sec-fetch-dest", "empty"),
+        ("sec-fetch-mode", "cors"),
+        ("sec-fetch-site", "same-site"),
+    ];
+    let authorization = format!("Bearer {credential}");
+    let all = || headers.into_iter().chain([("Authorization", authorization.as_str())]);
+    let single: serde_json::Map<_, _> = all().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    let multi: serde_json::Map<_, _> = all().map(|(name, value)| (name.to_owned(), json!([value]))).collect();
+    let event = json!({
+        "type": "REQUEST",
+        "methodArn": "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects",
+        "resource": "/v1/projects", "path": "/v1/projects", "httpMethod": "GET",
+        "headers": single, "multiValueHeaders": multi,
+        "queryStringParameters": { "limit": "50" }, "multiValueQueryStringParameters": { "limit": ["50"] },
+        "pathParameters": {}, "stageVariables": {},
+        "requestContext": {
+            "resourceId": "xyz123", "resourcePath": "/v1/projects", "httpMethod": "GET", "path": "/live/v1/projects",
+            "extendedRequestId": "JnJ1kHzqDoEFgXA=", "requestTime": "24/Nov/2026:05:00:00 +0000",
+            "requestTimeEpoch": 1_795_496_400_000_u64, "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+            "accountId": "123456789012", "apiId": "abcdef1234", "stage": "live", "protocol": "HTTP/1.1",
+            "domainPrefix": "abcdef1234", "domainName": "abcdef1234.execute-api.us-west-1.amazonaws.com",
+            "identity": {
+                "cognitoIdentityPoolId": null, "accountId": null, "cognitoIdentityId": null, "caller": null,
+                "sourceIp": "192.0.2.1", "principalOrgId": null, "accessKey": null,
+                "cognitoAuthenticationType": null, "cognitoAuthenticationProvider": null, "userArn": null,
+                "userAgent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "user": null,
+            },
+        },
+    });
+    Bytes::from(event.to_string())
+}
