@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 VENV := local/.venv
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint unit end-to-end build dashboard fuzz logs token reset deploy openapi lock clean
+.PHONY: dev test lint unit end-to-end bench load build dashboard fuzz logs token reset deploy openapi lock clean
 .DELETE_ON_ERROR:
 
 dev: tools
@@ -16,6 +16,7 @@ test: lint unit end-to-end ## everything CI checks
 lint: tools dashboard
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
+	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --locked -- -D warnings
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
@@ -26,6 +27,20 @@ unit: dashboard
 end-to-end: tools dashboard ## both providers, each on a fresh local stack
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test $(PWD)/$(VENV)/tools/bin/pytest tests
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test $(PWD)/$(VENV)/tools/bin/pytest tests
+
+ROUNDS ?= 30
+bench: ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
+	cargo build --release --locked -p authorizer
+	cargo build --manifest-path benches/Cargo.toml --target-dir target --release --locked -p hello
+	cargo build --manifest-path benches/Cargo.toml --target-dir target --release --locked -p naive
+	cargo build --manifest-path benches/Cargo.toml --target-dir target --profile harness --locked -p harness
+	target/harness/harness bench target/release/hello target/release/authorizer target/release/naive $(ROUNDS)
+
+load: ## many instances, keys, people and writers at once: docs/performance.md
+	cargo build --release --locked -p authorizer
+	cargo build --release --locked -p api-keys
+	cargo build --manifest-path benches/Cargo.toml --target-dir target --profile harness --locked -p harness
+	target/harness/harness load target/release/authorizer target/release/api-keys
 
 build: tools dashboard ## what a deployment uploads
 	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam build

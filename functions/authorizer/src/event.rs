@@ -1,27 +1,29 @@
 //! What API Gateway sends to an authorizer: just the fields that matter, read leniently, since the headers are the
-//! client's and one odd value must not fail the event.
+//! client's and one odd value must not fail the event. Everything else is skipped where it stands, and nothing is copied.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use vega_auth::{ApiKey, Rejection};
 
 /// An event as it is written. Everything is optional: what is missing is decided about, not failed on.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Event {
-    version: Option<String>,
+pub struct Event<'a> {
+    #[serde(borrow)]
+    version: Option<Text<'a>>,
     #[serde(rename = "type")]
-    kind: Option<String>,
-    method_arn: Option<String>,
-    route_arn: Option<String>,
-    authorization_token: Option<String>,
-    headers: Option<HashMap<String, Value>>,
-    multi_value_headers: Option<HashMap<String, Value>>,
-    query_string_parameters: Option<HashMap<String, Value>>,
-    multi_value_query_string_parameters: Option<HashMap<String, Value>>,
-    request_context: Option<RequestContext>,
+    kind: Option<Text<'a>>,
+    method_arn: Option<Text<'a>>,
+    route_arn: Option<Text<'a>>,
+    authorization_token: Option<Text<'a>>,
+    headers: Option<Headers<'a>>,
+    multi_value_headers: Option<Headers<'a>>,
+    query_string_parameters: Option<Query>,
+    multi_value_query_string_parameters: Option<Query>,
+    request_context: Option<RequestContext<'a>>,
 }
 
 /// The forms there are ([REST](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html),
@@ -39,26 +41,28 @@ pub enum Form {
     WebSocket,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RequestContext {
-    request_id: Option<String>,
-    resource_path: Option<String>,
-    route_key: Option<String>,
-    event_type: Option<String>,
-    identity: Option<Caller>,
-    http: Option<Caller>,
+struct RequestContext<'a> {
+    #[serde(borrow)]
+    request_id: Option<Text<'a>>,
+    resource_path: Option<Text<'a>>,
+    route_key: Option<Text<'a>>,
+    event_type: Option<Text<'a>>,
+    identity: Option<Caller<'a>>,
+    http: Option<Caller<'a>>,
 }
 
 /// The caller's connection, as API Gateway saw it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Caller {
-    source_ip: Option<String>,
-    user_agent: Option<String>,
+struct Caller<'a> {
+    #[serde(borrow)]
+    source_ip: Option<Text<'a>>,
+    user_agent: Option<Text<'a>>,
 }
 
-impl Event {
+impl Event<'_> {
     /// Which form this is, and the ARN of what is called. Told by the fields that one form has and no other.
     pub fn form(&self) -> Option<(Form, &str)> {
         let event_type = self.request_context.as_ref().and_then(|context| context.event_type.as_deref());
@@ -100,13 +104,13 @@ impl Event {
         self.caller()?.user_agent.as_deref()
     }
 
-    fn caller(&self) -> Option<&Caller> {
+    fn caller(&self) -> Option<&Caller<'_>> {
         let context = self.request_context.as_ref()?;
         context.identity.as_ref().or(context.http.as_ref())
     }
 }
 
-impl Event {
+impl Event<'_> {
     /// The one `Authorization` header's value. HTTP APIs join two of them by a comma, which no token has in it.
     ///
     /// `headers` has one value a name, `multiValueHeaders` all of them; a client can send the name in several cases.
@@ -117,12 +121,16 @@ impl Event {
         if let Some(token) = &self.authorization_token {
             return Ok(token);
         }
-        let all = values(self.multi_value_headers.as_ref(), is_authorization)?;
-        let single = values(self.headers.as_ref(), is_authorization)?;
-        match (all.as_slice(), single.as_slice()) {
+        let maps = [&self.multi_value_headers, &self.headers];
+        if maps.into_iter().flatten().any(|headers| headers.has_odd_authorization) {
+            return Err(Rejection::NotBearer);
+        }
+        let all = self.multi_value_headers.as_ref().map_or(&[][..], |headers| &headers.authorization);
+        let single = self.headers.as_ref().map_or(&[][..], |headers| &headers.authorization);
+        match (all, single) {
             ([], []) => Err(Rejection::NoCredential),
             ([value], []) | ([], [value]) => Ok(value),
-            ([value], [same]) if value == same => Ok(value),
+            ([value], [same]) if **value == **same => Ok(value),
             _ => Err(Rejection::ManyCredentials),
         }
     }
@@ -130,56 +138,174 @@ impl Event {
     /// # Errors
     /// When the query string carries a credential (RFC 6750 section 2.3), which logs and histories would keep.
     pub fn refuse_credential_in_query(&self) -> Result<(), Rejection> {
-        let is_credential = |name: &str| {
-            ["access_token", "authorization", "token", "api_key", "apikey"]
-                .contains(&name.to_ascii_lowercase().as_str())
-        };
-        for map in [&self.query_string_parameters, &self.multi_value_query_string_parameters] {
-            let named = map.iter().flatten().any(|(name, _)| is_credential(name));
-            // An HTTP API joins the values of a name by commas.
-            let is_key = |text: &str| text.split(',').any(|part| part.trim().starts_with(ApiKey::PREFIX));
-            let key = map.iter().flatten().any(|(_, value)| texts(value).into_iter().any(is_key));
-            if named || key {
-                return Err(Rejection::CredentialInQuery);
+        match (&self.query_string_parameters, &self.multi_value_query_string_parameters) {
+            (Some(Query { has_credential: true }), _) | (_, Some(Query { has_credential: true })) => {
+                Err(Rejection::CredentialInQuery)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A JSON string: a slice of the event, unless something in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// All values of the one header that matters, in any case of its name.
+struct Headers<'a> {
+    authorization: Vec<Text<'a>>,
+    /// It is there, and is neither text nor a list: that is not a missing one.
+    has_odd_authorization: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Headers<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names<'a>(Headers<'a>);
+        impl<'de: 'a, 'a> Visitor<'de> for Names<'a> {
+            type Value = Headers<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of headers")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Headers<'a>, M::Error> {
+                while let Some(name) = map.next_key::<Text<'_>>()? {
+                    if !name.eq_ignore_ascii_case("authorization") {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    match map.next_value()? {
+                        Texts::Null => {}
+                        Texts::One(value) => self.0.authorization.push(value),
+                        Texts::Many(values) => self.0.authorization.extend(values),
+                        Texts::Other => self.0.has_odd_authorization = true,
+                    }
+                }
+                Ok(self.0)
             }
         }
-        Ok(())
+        deserializer.deserialize_map(Names(Headers { authorization: Vec::new(), has_odd_authorization: false }))
     }
 }
 
-fn is_authorization(name: &str) -> bool {
-    name.eq_ignore_ascii_case("authorization")
+/// Whether a credential is among the parameters of the query string.
+struct Query {
+    has_credential: bool,
 }
 
-/// All values of the headers that `wanted` picks.
-fn values(headers: Option<&HashMap<String, Value>>, wanted: impl Fn(&str) -> bool) -> Result<Vec<&str>, Rejection> {
-    let mut found = Vec::new();
-    for (_, value) in headers.into_iter().flatten().filter(|(name, _)| wanted(name)) {
-        match value {
-            Value::Null => {}
-            Value::String(_) | Value::Array(_) => found.extend(texts(value)),
-            _ => return Err(Rejection::NotBearer),
+impl<'de> Deserialize<'de> for Query {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parameters;
+        impl<'de> Visitor<'de> for Parameters {
+            type Value = Query;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of parameters")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Query, M::Error> {
+                const NAMES: [&str; 5] = ["access_token", "authorization", "token", "api_key", "apikey"];
+                // An HTTP API joins the values of a name by commas.
+                let is_key = |text: &Text<'_>| text.split(',').any(|part| part.trim().starts_with(ApiKey::PREFIX));
+                let mut has_credential = false;
+                while let Some((name, value)) = map.next_entry::<Text<'_>, Texts<'_>>()? {
+                    has_credential |= NAMES.iter().any(|wanted| name.eq_ignore_ascii_case(wanted))
+                        || match &value {
+                            Texts::One(text) => is_key(text),
+                            Texts::Many(list) => list.iter().any(is_key),
+                            Texts::Null | Texts::Other => false,
+                        };
+                }
+                Ok(Query { has_credential })
+            }
         }
+        deserializer.deserialize_map(Parameters)
     }
-    Ok(found)
 }
 
-fn texts(value: &Value) -> Vec<&str> {
-    match value {
-        Value::String(text) => vec![text],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
-        _ => vec![],
+/// What stands in a map of headers or parameters. Of a list, what is no text is left out.
+enum Texts<'a> {
+    Null,
+    One(Text<'a>),
+    Many(Vec<Text<'a>>),
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any<'a>(std::marker::PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Any<'a> {
+            type Value = Texts<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_unit<E>(self) -> Result<Texts<'a>, E> {
+                Ok(Texts::Null)
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Texts<'a>, E> {
+                Ok(Texts::One(Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts<'a>, E> {
+                Ok(Texts::One(Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Texts<'a>, E> {
+                Ok(Texts::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Texts<'a>, E> {
+                Ok(Texts::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Texts<'a>, E> {
+                Ok(Texts::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Texts<'a>, E> {
+                Ok(Texts::Other)
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Texts<'a>, S::Error> {
+                let mut texts = Vec::new();
+                while let Some(value) = list.next_element()? {
+                    if let Texts::One(text) = value {
+                        texts.push(text);
+                    }
+                }
+                Ok(Texts::Many(texts))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Texts<'a>, M::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Texts::Other)
+            }
+        }
+        deserializer.deserialize_any(Any(std::marker::PhantomData))
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "a case is read best where it is written")]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn form(event: Value) -> Option<Form> {
-        let event: Event = serde_json::from_value(event).unwrap();
+        let text = event.to_string();
+        let event: Event<'_> = serde_json::from_str(&text).unwrap();
         event.form().map(|(form, _)| form)
     }
 
@@ -221,7 +347,8 @@ mod tests {
 
     #[track_caller]
     fn check(event: Value, expected: Result<&str, Rejection>) {
-        let event: Event = serde_json::from_value(event).unwrap();
+        let text = event.to_string();
+        let event: Event<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!(event.authorization(), expected);
     }
 
@@ -260,7 +387,8 @@ mod tests {
     #[test]
     fn a_credential_in_the_query_string_is_refused() {
         let refused = |query: Value| {
-            let event: Event = serde_json::from_value(json!({ "queryStringParameters": query })).unwrap();
+            let text = json!({ "queryStringParameters": query }).to_string();
+            let event: Event<'_> = serde_json::from_str(&text).unwrap();
             event.refuse_credential_in_query().is_err()
         };
         assert!(refused(json!({ "access_token": "x" })) && refused(json!({ "Authorization": "x" })));

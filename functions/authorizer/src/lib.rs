@@ -10,11 +10,12 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 
+use serde::{Deserialize as _, Deserializer};
 use serde_json::{Value, json};
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{
     Access, AccessRules, AuthError, Authentication, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId,
-    LastUse, Timestamp,
+    LastUse, RememberedKeys, Timestamp,
 };
 
 use crate::event::{Event, Form};
@@ -36,6 +37,8 @@ pub struct Config {
     pub rules: AccessRules,
     /// How an HTTP API is answered: `VEGA_HTTP_API_RESPONSE`.
     pub http_answer: HttpAnswer,
+    /// How long a key that was read needn't be read again: `VEGA_KEY_CACHE_SECONDS`.
+    pub key_cache_seconds: u16,
     /// Whether API Gateway reuses an answer: `VEGA_AUTHORIZER_CACHE_SECONDS` is more than 0.
     pub is_cached: bool,
 }
@@ -50,6 +53,9 @@ impl Config {
             policy::check_size(&rules).map(|()| rules)
         });
         let http_answer = environment.optional("VEGA_HTTP_API_RESPONSE", HttpAnswer::Policy, str::parse);
+        let key_cache_seconds = environment.optional("VEGA_KEY_CACHE_SECONDS", 0, |text| {
+            text.parse().ok().filter(|seconds| *seconds <= 3600).ok_or("expected a number of seconds, at most 3600")
+        });
         let is_cached = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", false, |text| {
             text.parse().map(|seconds: u16| seconds > 0).map_err(|_| "expected a number of seconds")
         });
@@ -58,6 +64,7 @@ impl Config {
             keys_table: keys_table?,
             rules: rules?,
             http_answer: http_answer?,
+            key_cache_seconds: key_cache_seconds?,
             is_cached: is_cached?,
         })
     }
@@ -119,11 +126,10 @@ impl std::str::FromStr for HttpAnswer {
 
 impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
     /// Decides about one event, and gives the line for the log beside the decision.
-    pub async fn decide(&self, event: Value, now: Timestamp) -> (Result<Answer, Refusal>, Value) {
-        let event: Event = match serde_json::from_value(event) {
-            Ok(event) => event,
-            // The message could repeat what the client sent.
-            Err(_) => return (Err(Refusal::Unavailable), json!({ "outcome": "fault", "code": "event_unreadable" })),
+    pub async fn decide<'de>(&self, event: impl Deserializer<'de>, now: Timestamp) -> (Result<Answer, Refusal>, Value) {
+        // The message of the error could repeat what the client sent.
+        let Ok(event) = Event::deserialize(event) else {
+            return (Err(Refusal::Unavailable), json!({ "outcome": "fault", "code": "event_unreadable" }));
         };
         let mut line = json!({ "request_id": event.request_id(), "route": event.route() });
         let Some((form, arn)) = event.form().and_then(|(form, arn)| Some((form, arn.parse::<MethodArn>().ok()?)))
@@ -150,7 +156,7 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
 
     async fn authorize(
         &self,
-        event: &Event,
+        event: &Event<'_>,
         form: Form,
         arn: &MethodArn,
         now: Timestamp,
@@ -192,13 +198,27 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
     }
 }
 
+impl<K: NoteUse + Sync> NoteUse for RememberedKeys<K> {
+    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        self.store().note_use(id, last).await?;
+        self.noted(id, last);
+        Ok(())
+    }
+}
+
 impl NoteUse for vega_store::Store {
     async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
         self.note_use(id, last).await
     }
 }
 
-fn last_use(event: &Event, now: Timestamp) -> LastUse {
+impl NoteUse for vega_store::KeyReader {
+    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        self.note_use(id, last).await
+    }
+}
+
+fn last_use(event: &Event<'_>, now: Timestamp) -> LastUse {
     let user_agent = event.user_agent().unwrap_or_default();
     LastUse {
         at: now,

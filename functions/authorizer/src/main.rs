@@ -1,14 +1,17 @@
 //! The authorizer: wiring alone, see the library.
 
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use authorizer::{Authorizer, Config};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 use vega_auth::config::{Environment, Provider};
-use vega_auth::{Authenticator, SigningKeys, TokenVerifier};
+use vega_auth::{Authenticator, RememberedKeys, SigningKeys, TokenVerifier};
+use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
-use vega_store::{Settings, Store};
+use vega_store::{KeyReader, Settings};
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
@@ -19,7 +22,9 @@ async fn main() -> Result<(), Error> {
     let endpoint = ["AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "AWS_ENDPOINT_URL"]
         .into_iter()
         .find_map(|name| environment.get(name));
-    let (config, settings) = environment.finish(config.zip(settings)).map_err(|error| {
+    let client = HttpsClient::new(environment.get("SSL_CERT_FILE").map(PathBuf::from).as_deref());
+    let client = client.map_err(|problem| environment.problem::<()>(problem.to_string())).ok();
+    let ((config, settings), client) = environment.finish(config.zip(settings).zip(client)).map_err(|error| {
         println!(
             "{}",
             json!({ "outcome": "fault", "code": "configuration", "function": "authorizer", "problems": error.0 })
@@ -29,14 +34,14 @@ async fn main() -> Result<(), Error> {
     let tokens = match config.provider {
         Provider::Custom(secret) => TokenVerifier::Custom(secret),
         Provider::Cognito(pool) => {
-            let source = HttpKeySet::new(pool.key_set_url(endpoint.as_deref()))?;
+            let source = HttpKeySet::new(client.clone(), pool.key_set_url(endpoint.as_deref()));
             TokenVerifier::Cognito(pool, SigningKeys::new(source))
         }
     };
-    let keys = Store::new(&settings, config.keys_table);
+    let keys = RememberedKeys::new(KeyReader::new(client, settings, config.keys_table)?, config.key_cache_seconds);
     // Lambda gives init more CPU than it bills for: connect now, so that the first caller doesn't wait. A failure is no
     // harm: the first request tries again.
-    tokio::join!(keys.warm_up(), async {
+    tokio::join!(keys.store().warm_up(), async {
         if let TokenVerifier::Cognito(_, keys) = &tokens
             && let Err(fault) = keys.warm_up(SystemTime::now().into()).await
         {
@@ -50,9 +55,9 @@ async fn main() -> Result<(), Error> {
         is_cached: config.is_cached,
     };
 
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
         let started = Instant::now();
-        let (decision, mut line) = authorizer.decide(event.payload, SystemTime::now().into()).await;
+        let (decision, mut line) = authorizer.decide(&*event.payload, SystemTime::now().into()).await;
         line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
         println!("{line}");
         decision

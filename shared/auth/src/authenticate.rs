@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 
+use crate::verified::TokenDigest;
 use crate::{
     AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, Network, Rejection,
     SigningKeys, Timestamp, TokenUse, UnverifiedJwt, UserPool,
@@ -11,6 +12,12 @@ pub trait FindKey {
     /// The record of `id`, read after every write that was answered before.
     /// `Ok(None)` when there is none; `Err` only when the store could not answer, within a deadline of the adapter's.
     fn find(&self, id: KeyId) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send;
+
+    /// The same at `now`, for those who may answer from memory: see [`crate::RememberedKeys`].
+    fn find_at(&self, id: KeyId, now: Timestamp) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send {
+        let _ = now;
+        self.find(id)
+    }
 }
 
 /// How the provider's tokens are verified. One algorithm a provider: the token doesn't choose.
@@ -23,21 +30,27 @@ pub enum TokenVerifier<F> {
 
 impl<F: FetchKeySet> TokenVerifier<F> {
     async fn verify(&self, token: &str, now: Timestamp) -> Result<CurrentUser, AuthError> {
-        let token = UnverifiedJwt::parse(token)?;
-        let claims = match self {
+        match self {
             Self::Custom(secret) => {
-                let claims = token.verify_hs256(secret)?;
+                let claims = UnverifiedJwt::parse(token)?.verify_hs256(secret)?;
                 claims.accept_custom(TokenUse::Access, now)?;
-                claims
+                Ok(claims.into_current_user())
             }
             Self::Cognito(pool, keys) => {
+                let digest = TokenDigest::of(token);
+                if let Some(user) = keys.recall(&digest, now) {
+                    return Ok(user);
+                }
+                let token = UnverifiedJwt::parse(token)?;
                 let key = keys.key(token.rs256_kid()?, now).await?.ok_or(Rejection::UnknownSigningKey)?;
                 let claims = token.verify_rs256(&key)?;
                 pool.accept(&claims, now)?;
-                claims
+                let good = claims.good();
+                let user = claims.into_current_user();
+                keys.remember(&key, digest, &user, good);
+                Ok(user)
             }
-        };
-        Ok(claims.into_current_user())
+        }
     }
 }
 
@@ -65,7 +78,7 @@ impl<F: FetchKeySet, K: FindKey> Authenticator<F, K> {
                 Ok(Authenticated { user: self.tokens.verify(token.expose(), now).await?, key: None })
             }
             Credential::ApiKey(key) => {
-                let record = self.keys.find(key.id()).await?.ok_or(Rejection::UnknownKey)?;
+                let record = self.keys.find_at(key.id(), now).await?.ok_or(Rejection::UnknownKey)?;
                 Ok(Authenticated { user: record.principal(&key, address, now)?, key: Some(record) })
             }
         }

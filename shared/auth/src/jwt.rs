@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -158,6 +159,11 @@ impl Claims {
             return Err(Rejection::Issuer);
         }
         self.check_for(token_use, Self::CUSTOM_CLIENT, now)
+    }
+
+    /// The seconds at which [`Self::check`] lets the token pass as far as the clock goes.
+    pub(crate) fn good(&self) -> Range<i64> {
+        self.nbf.map_or(self.iat, |nbf| nbf.max(self.iat)).saturating_sub(LEEWAY_SECONDS)..self.exp
     }
 
     /// The person the token speaks for.

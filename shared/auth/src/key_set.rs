@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -11,7 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::{Fault, Rejection, Timestamp};
+use crate::verified::{TokenDigest, VerifiedTokens};
+use crate::{CurrentUser, Fault, Rejection, Timestamp};
 
 /// The largest key set we read, in bytes. Cognito's has two keys and under 1 KB.
 pub const MAX_KEY_SET_BYTES: usize = 64 * 1024;
@@ -73,7 +75,10 @@ pub trait PublishedKeys: Sized {
 
 /// The issuer's signing keys by `kid` (RFC 7517 section 5).
 #[derive(Debug)]
-pub struct KeySet(HashMap<String, Arc<RsaKey>>);
+pub struct KeySet {
+    keys: HashMap<String, Arc<RsaKey>>,
+    verified: VerifiedTokens,
+}
 
 /// The text is not a key set, or holds no key that we can use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +110,7 @@ impl KeySet {
         for kid in ambiguous {
             keys.remove(kid);
         }
-        if keys.is_empty() { Err(NotAKeySet) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err(NotAKeySet) } else { Ok(Self { keys, verified: VerifiedTokens::default() }) }
     }
 }
 
@@ -117,7 +122,7 @@ impl PublishedKeys for KeySet {
     }
 
     fn get(&self, kid: &str) -> Option<Arc<RsaKey>> {
-        self.0.get(kid).cloned()
+        self.keys.get(kid).cloned()
     }
 }
 
@@ -262,19 +267,56 @@ impl<F: FetchKeySet, S: PublishedKeys> SigningKeys<F, S> {
     }
 }
 
+impl<F: FetchKeySet> SigningKeys<F> {
+    /// Who a token speaks for that the set in use verified before, as long as that set would be used to verify it now.
+    pub(crate) fn recall(&self, token: &TokenDigest, now: Timestamp) -> Option<CurrentUser> {
+        let cache = self.cache();
+        if !cache.may_serve(now) {
+            return None;
+        }
+        let (set, _) = cache.set.as_ref()?;
+        set.verified.recall(token, now)
+    }
+
+    /// Remembers that `key` verified this token, unless the set that it is of was replaced meanwhile.
+    pub(crate) fn remember(&self, key: &Arc<RsaKey>, token: TokenDigest, user: &CurrentUser, good: Range<i64>) {
+        let mut cache = self.cache();
+        if let Some((set, _)) = &mut cache.set
+            && set.keys.values().any(|current| Arc::ptr_eq(current, key))
+        {
+            set.verified.remember(token, user.clone(), good);
+        }
+    }
+}
+
 impl<S: PublishedKeys> Cache<S> {
+    /// The set, as long as it may be trusted at all.
+    fn trusted(&self, now: Timestamp) -> Option<&S> {
+        let (set, _) = self.set.as_ref().filter(|(_, fetched)| is_within(TRUST_SECONDS, *fetched, now))?;
+        Some(set)
+    }
+
+    fn is_cooling(&self, now: Timestamp) -> bool {
+        self.last_attempt.is_some_and(|last| is_within(COOL_DOWN_SECONDS, last, now))
+    }
+
+    /// Whether what the set knows is served without a fetch: it is trusted, and no fetch is due or one was just tried.
+    fn may_serve(&self, now: Timestamp) -> bool {
+        let is_fresh = self.set.as_ref().is_some_and(|(_, fetched)| is_within(REFRESH_SECONDS, *fetched, now));
+        self.trusted(now).is_some() && (is_fresh || self.is_cooling(now))
+    }
+
     fn lookup(&self, kid: &str, now: Timestamp) -> Lookup<S::Key> {
-        let trusted = self.set.as_ref().filter(|(_, fetched)| is_within(TRUST_SECONDS, *fetched, now));
-        let known = trusted.and_then(|(set, _)| set.get(kid));
-        let is_fresh = trusted.is_some_and(|(_, fetched)| is_within(REFRESH_SECONDS, *fetched, now));
-        let cooling = self.last_attempt.is_some_and(|last| is_within(COOL_DOWN_SECONDS, last, now));
+        let known = self.trusted(now).and_then(|set| set.get(kid));
+        let may_serve = self.may_serve(now);
+        let cooling = self.is_cooling(now);
         match known {
-            Some(key) if is_fresh || cooling => Lookup::Found(key),
+            Some(key) if may_serve => Lookup::Found(key),
             known if !cooling => Lookup::Due(known),
             _ => match &self.last_failure {
                 // The key may be in the set that we failed to fetch: we don't know.
                 Some(failure) => Lookup::Down(failure.clone()),
-                None if trusted.is_some() => Lookup::Absent,
+                None if self.trusted(now).is_some() => Lookup::Absent,
                 None => Lookup::Down("key set fetched but no longer trusted".into()),
             },
         }

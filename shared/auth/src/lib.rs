@@ -15,16 +15,19 @@ pub mod config;
 mod credential;
 mod current_user;
 mod decision;
+mod generations;
 mod group;
 mod jwt;
 mod key_record;
 mod key_set;
 mod network;
+mod remembered_keys;
 mod rotation;
 #[cfg(feature = "schema")]
 mod schema;
 mod scope;
 mod timestamp;
+mod verified;
 
 pub use access::{Access, AccessRules, MethodPattern, PathPattern, Route, RulesError};
 pub use api_key::{ApiKey, DIGEST_VERSION, KeyDigest, KeyId, KeySecret};
@@ -37,6 +40,7 @@ pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, SecretTooShort, TokenUse, Unv
 pub use key_record::{KeyRecord, KeyState, KeyStatus, LastUse};
 pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys, RsaKey, SigningKeys};
 pub use network::{InvalidNetwork, Network};
+pub use remembered_keys::RememberedKeys;
 pub use rotation::NotRotatable;
 pub use scope::{InvalidScopeName, ScopeName};
 pub use timestamp::Timestamp;

@@ -3,51 +3,41 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use bytes::Bytes;
+use http::header::USER_AGENT;
+use http::{Request, StatusCode};
 use vega_auth::{FetchKeySet, MAX_KEY_SET_BYTES};
+use vega_https_client::{HttpsClient, TooLarge};
 
 /// The whole exchange, connection included. The authorizer answers or fails within 5 s.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Some issuers turn a request without one away (GitHub's documentation, "User agent required").
-const USER_AGENT: &str = "vega-auth";
+const NAME: &str = "vega-auth";
 
 /// The key set at one URL.
 pub struct HttpKeySet {
-    client: Client,
+    client: HttpsClient,
     url: String,
 }
 
 impl HttpKeySet {
     /// The key set at `url`. Redirects aren't followed and no proxy is read from the environment: the keys come from
     /// where the configuration says, or not at all.
-    ///
-    /// # Errors
-    /// When TLS can't be set up.
-    pub fn new(url: String) -> Result<Self, reqwest::Error> {
-        // Fails only where a provider is installed already, which is then the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client =
-            Client::builder().user_agent(USER_AGENT).redirect(Policy::none()).no_proxy().timeout(TIMEOUT).build()?;
-        Ok(Self { client, url })
+    pub fn new(client: HttpsClient, url: String) -> Self {
+        Self { client, url }
     }
 }
 
 impl FetchKeySet for HttpKeySet {
     async fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
-        let mut response = self.client.get(&self.url).send().await?;
+        let request = Request::get(&self.url).header(USER_AGENT, NAME).body(Bytes::new())?;
+        let sent = tokio::time::timeout(TIMEOUT, self.client.send(request, MAX_KEY_SET_BYTES)).await?;
+        let response = sent.map_err(|error| if error.is::<TooLarge>() { "key set too large".into() } else { error })?;
         if response.status() != StatusCode::OK {
             return Err(format!("key set endpoint answered {}", response.status()).into());
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_KEY_SET_BYTES {
-                return Err("key set too large".into());
-            }
-        }
-        Ok(body)
+        Ok(response.into_body().into())
     }
 }
 
@@ -74,7 +64,7 @@ mod tests {
                 }
             }
         };
-        let source = HttpKeySet::new(format!("http://{address}/jwks.json")).unwrap();
+        let source = HttpKeySet::new(HttpsClient::new(None).unwrap(), format!("http://{address}/jwks.json"));
         tokio::select! {
             fetched = source.fetch() => fetched.map_err(|error| error.to_string()),
             () = server => unreachable!("the server goes on"),

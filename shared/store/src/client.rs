@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -7,6 +8,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::identity::Identity;
 use vega_auth::config::{Environment, text};
 
 /// One try. A point read takes single-digit milliseconds; a try this slow is lost.
@@ -14,7 +16,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
 /// All tries together: well within the authorizer's 5 s. The SDK has no such limit of its own.
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
 /// The first try and two more, with jitter between them.
-const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
+
+/// How long noting a use may take. Nobody should wait for it.
+pub const NOTE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Where the table's database is, and who we are to it.
 #[derive(Clone, Debug)]
@@ -22,8 +27,9 @@ pub struct Settings {
     region: String,
     endpoint: Option<String>,
     credentials: Credentials,
-    attempt_timeout: Duration,
-    operation_timeout: Duration,
+    identity: Identity,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) operation_timeout: Duration,
 }
 
 impl Settings {
@@ -40,6 +46,7 @@ impl Settings {
         Some(Self {
             region: region?,
             endpoint,
+            identity: credentials.clone().into(),
             credentials,
             attempt_timeout: ATTEMPT_TIMEOUT,
             operation_timeout: OPERATION_TIMEOUT,
@@ -53,6 +60,7 @@ impl Settings {
         Self {
             region: "us-west-1".into(),
             endpoint: Some(endpoint.into()),
+            identity: credentials.clone().into(),
             credentials,
             attempt_timeout: ATTEMPT_TIMEOUT,
             operation_timeout: OPERATION_TIMEOUT,
@@ -64,6 +72,22 @@ impl Settings {
     #[must_use]
     pub fn patient(self) -> Self {
         Self { attempt_timeout: Duration::from_mins(2), operation_timeout: Duration::from_mins(5), ..self }
+    }
+
+    /// Where `DynamoDB` is: at the endpoint that was given, else at the region's own.
+    pub(crate) fn endpoint(&self) -> Cow<'_, str> {
+        // "Amazon DynamoDB endpoints and quotas" in the AWS general reference; China has a domain of its own.
+        let domain = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let usual = || Cow::Owned(format!("https://dynamodb.{}.{domain}", self.region));
+        self.endpoint.as_deref().map_or_else(usual, Cow::Borrowed)
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -10,6 +10,10 @@ use vega_auth::{Fault, Group, Groups, KeyDigest, KeyId, KeyRecord, KeyStatus, La
 /// How long the record of a key that ended is kept, to show.
 const TOMBSTONE_SECONDS: i64 = 90 * 24 * 60 * 60;
 
+/// How a use is noted, and when: see [`vega_auth::LastUse`].
+pub const NOTE_USE: &str = "SET used_at = :at, address = :address, user_agent = :agent";
+pub const USE_IS_DUE: &str = "attribute_not_exists(used_at) OR used_at <= :due";
+
 pub type Item = HashMap<String, AttributeValue>;
 
 pub fn key_pk(id: KeyId) -> AttributeValue {
@@ -72,6 +76,20 @@ pub fn write(record: &KeyRecord, purge_at: Option<Timestamp>) -> Item {
     ];
     item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     item
+}
+
+/// The record of a key with its last use, from all its items. `None` where there is no record.
+pub fn read_key(items: &[Item], id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+    let with_sort_key = |wanted: &str| {
+        items.iter().find(|item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == wanted))
+    };
+    let Some(record) = with_sort_key("A") else { return Ok(None) };
+    let mut record = read(record)?;
+    if record.id != id {
+        return Err(Fault::Record("the record of another key".into()));
+    }
+    record.last_use = with_sort_key("U").and_then(read_last_use);
+    Ok(Some(record))
 }
 
 /// The record of an item `A`, without its last use.

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -9,13 +7,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use vega_auth::{Fault, FindKey, KeyId, KeyRecord, KeyState, KeyStatus, LastUse, Network, ScopeName, Timestamp};
 
 use crate::audit::{Actor, Entry, EventKind, audited};
-use crate::client::Settings;
+use crate::client::{NOTE_TIMEOUT, Settings};
 use crate::item::{self, Item, key_pk, number, string};
 use crate::replay::Replay;
 use crate::transact::{Refused, fault, put_write, update_write};
-
-/// How long noting a use may take. Nobody should wait for it.
-const NOTE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A third of what a transaction takes, less one: each key is three writes, beside its owner's one.
 const KEYS_A_REVOCATION: usize = 33;
@@ -341,8 +336,8 @@ impl Store {
             .table_name(&self.table)
             .key("pk", key_pk(id))
             .key("sk", string("U"))
-            .update_expression("SET used_at = :at, address = :address, user_agent = :agent")
-            .condition_expression("attribute_not_exists(used_at) OR used_at <= :due")
+            .update_expression(item::NOTE_USE)
+            .condition_expression(item::USE_IS_DUE)
             .expression_attribute_values(":at", number(last.at.0))
             .expression_attribute_values(":due", number(last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0))
             .expression_attribute_values(":address", string(&last.address))
@@ -389,16 +384,6 @@ fn ended(record: &KeyRecord, reason: Option<&str>, now: Timestamp) -> KeyRecord 
 
 impl FindKey for Store {
     async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        let items = self.items_of_key(&format!("K#{id}")).await?;
-        let with_sort_key = |wanted: &str| {
-            items.iter().find(|item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == wanted))
-        };
-        let Some(record) = with_sort_key("A") else { return Ok(None) };
-        let mut record = item::read(record)?;
-        if record.id != id {
-            return Err(Fault::Record("the record of another key".into()));
-        }
-        record.last_use = with_sort_key("U").and_then(item::read_last_use);
-        Ok(Some(record))
+        item::read_key(&self.items_of_key(&format!("K#{id}")).await?, id)
     }
 }

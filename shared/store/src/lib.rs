@@ -21,6 +21,7 @@ mod item;
 mod keys;
 mod notices;
 mod owner;
+mod reader;
 mod replay;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -31,4 +32,5 @@ pub use client::Settings;
 pub use holders::{Holder, HolderPlace};
 pub use keys::{Change, ChangeError, CreateError, Store};
 pub use notices::{Expiring, ExpiringPlace};
+pub use reader::KeyReader;
 pub use replay::Replay;

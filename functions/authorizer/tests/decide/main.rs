@@ -16,9 +16,10 @@ use vega_auth::{
     ApiKey, Authenticator, DIGEST_VERSION, Groups, HmacSecret, KeyRecord, KeyStatus, SigningKeys, Timestamp,
     TokenVerifier, UserPool,
 };
+use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
 use vega_store::testing::{TestDatabase, Trouble};
-use vega_store::{Actor, EventKind, Store};
+use vega_store::{Actor, EventKind, KeyReader};
 use vega_vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
 
 use crate::key_server::KeyServer;
@@ -29,7 +30,7 @@ const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GE
 const ISSUER_KEY: &[u8] = include_bytes!("../../../../tests/vectors/keys/issuer-1.pem");
 
 struct Gateway {
-    authorizer: Authorizer<HttpKeySet, Store>,
+    authorizer: Authorizer<HttpKeySet, KeyReader>,
     issuer: KeyServer,
     database: TestDatabase,
 }
@@ -48,12 +49,15 @@ impl Gateway {
         let tokens = if kind == Kind::Cognito {
             let [region, pool_id, client_id] = POOL;
             let pool = UserPool::new(region, pool_id, client_id).unwrap();
-            TokenVerifier::Cognito(pool, SigningKeys::new(HttpKeySet::new(issuer.url()).unwrap()))
+            TokenVerifier::Cognito(
+                pool,
+                SigningKeys::new(HttpKeySet::new(HttpsClient::new(None).unwrap(), issuer.url())),
+            )
         } else {
             TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap())
         };
         let database = TestDatabase::start().await;
-        let callers = Authenticator { tokens, keys: database.store() };
+        let callers = Authenticator { tokens, keys: database.reader() };
         Self {
             authorizer: Authorizer {
                 callers,
@@ -120,7 +124,7 @@ impl Gateway {
         change(&mut record);
         let actor =
             Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
-        self.authorizer.callers.keys.create(&record, 10, None, &actor).await.unwrap();
+        self.database.store().create(&record, 10, None, &actor).await.unwrap();
         key
     }
 }
@@ -315,7 +319,7 @@ async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_ov
     for trouble in Trouble::ALL {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
         gateway.database.trouble(Some((trouble, usize::MAX)));
         let started = tokio::time::Instant::now();
         check(gateway.decide(key.expose()).await, "temporarily unavailable", "store_unavailable");
@@ -332,7 +336,7 @@ async fn a_passing_trouble_is_not_noticed() {
     for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs, Trouble::Lags] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
         gateway.database.trouble(Some((trouble, 1)));
         check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     }
@@ -343,7 +347,7 @@ async fn an_outage_of_every_second_request_refuses_nobody() {
     for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
         gateway.database.partial_trouble(trouble);
         for request in 0..5 {
             check(gateway.decide_at(key.expose(), NOW.plus(request)).await, "allow:ada", "ok");
@@ -365,7 +369,7 @@ async fn an_answer_about_another_key_or_in_another_shape_lets_nobody_in() {
     ] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_store();
+        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
         gateway.database.trouble(Some((Trouble::Alters(from, to), 1)));
         check(gateway.decide(key.expose()).await, outcome, code);
     }

@@ -15,12 +15,13 @@ use dynoxide::Database;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use vega_auth::{Fault, KeyId, KeyRecord};
+use vega_https_client::HttpsClient;
 
 pub use self::trouble::Trouble;
 use self::trouble::{Switch, proxy};
 use crate::client::Settings;
 use crate::holders::{INDEX, PROJECTED};
-use crate::{Store, item};
+use crate::{KeyReader, Store, item};
 
 const TABLE: &str = "keys";
 
@@ -102,6 +103,16 @@ impl TestDatabase {
     /// The store on it.
     pub fn store(&self) -> Store {
         Store::new(&self.settings, TABLE.into())
+    }
+
+    /// The authorizer's way to it.
+    pub fn reader(&self) -> KeyReader {
+        reader(&self.settings)
+    }
+
+    /// The authorizer's way to it, by way of the proxy: see [`Self::troubled_store`].
+    pub fn troubled_reader(&self) -> KeyReader {
+        reader(&self.proxied)
     }
 
     /// The store on it, by way of a proxy that [`Self::trouble`] can set to make trouble.
@@ -221,6 +232,12 @@ fn attribute(json: &Value) -> Option<AttributeValue> {
         ),
         _ => return None,
     })
+}
+
+#[allow(clippy::expect_used, reason = "a test's fixture")]
+fn reader(settings: &Settings) -> KeyReader {
+    let client = HttpsClient::new(None).expect("a client");
+    KeyReader::new(client, settings.clone(), TABLE.into()).expect("a URL")
 }
 
 impl Drop for TestDatabase {

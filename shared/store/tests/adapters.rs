@@ -1,0 +1,174 @@
+//! What the authorizer asks of the table, asked of both ways there are to it: they must answer alike.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use vega_auth::{
+    ApiKey, DIGEST_VERSION, Fault, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp,
+};
+use vega_https_client::HttpsClient;
+use vega_store::testing::{TestDatabase, Trouble};
+use vega_store::{Actor, EventKind, KeyReader, Settings, Store};
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+
+#[allow(clippy::large_enum_variant, reason = "there are two of them")]
+enum Adapter {
+    /// The SDK's.
+    Store(Store),
+    /// The authorizer's own.
+    Reader(KeyReader),
+}
+
+impl Adapter {
+    fn both(database: &TestDatabase) -> [Self; 2] {
+        [Self::Store(database.store()), Self::Reader(database.reader())]
+    }
+
+    fn both_troubled(database: &TestDatabase) -> [Self; 2] {
+        [Self::Store(database.troubled_store()), Self::Reader(database.troubled_reader())]
+    }
+
+    async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        match self {
+            Self::Store(store) => store.find(id).await,
+            Self::Reader(reader) => reader.find(id).await,
+        }
+    }
+
+    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        match self {
+            Self::Store(store) => store.note_use(id, last).await,
+            Self::Reader(reader) => reader.note_use(id, last).await,
+        }
+    }
+}
+
+async fn key(database: &TestDatabase) -> KeyId {
+    let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+    let record = KeyRecord {
+        id: key.id(),
+        owner: "ada".into(),
+        owner_username: "Ada \"the\" \u{1f511}\u{e9}\n".into(),
+        digest: key.digest(),
+        digest_version: DIGEST_VERSION,
+        status: KeyStatus::Active,
+        name: "ci".into(),
+        description: String::new(),
+        groups: Groups::known(["user"]),
+        scopes: vec![],
+        cidrs: vec![],
+        created_at: NOW,
+        expires_at: Some(NOW.plus(60)),
+        revoked_at: None,
+        revoked_reason: None,
+        rotated_from: None,
+        rotated_to: None,
+        version: 1,
+        last_use: None,
+    };
+    let actor = Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+    database.store().create(&record, 10, None, &actor).await.unwrap();
+    key.id()
+}
+
+fn used(at: Timestamp) -> LastUse {
+    LastUse { at, address: "192.0.2.1".into(), user_agent: "curl/8 \"\u{e9}\"".into() }
+}
+
+#[tokio::test]
+async fn both_find_the_same_record_and_neither_finds_one_that_is_not_there() {
+    let database = TestDatabase::start().await;
+    let id = key(&database).await;
+    database.store().note_use(id, &used(NOW)).await.unwrap();
+    let [store, reader] = Adapter::both(&database);
+    let (one, other) = (store.find(id).await.unwrap().unwrap(), reader.find(id).await.unwrap().unwrap());
+    assert_eq!(format!("{one:?}"), format!("{other:?}"));
+    assert_eq!(other.last_use, Some(used(NOW)));
+    for adapter in [store, reader] {
+        assert!(adapter.find("000000000000".parse().unwrap()).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn both_read_a_change_that_was_made_before() {
+    let database = TestDatabase::start().await;
+    let id = key(&database).await;
+    for adapter in Adapter::both(&database) {
+        let read = adapter.find(id).await.unwrap().unwrap();
+        let actor =
+            Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+        database.store().revoke(&read, EventKind::Revoked, None, &actor, NOW).await.unwrap();
+        assert_eq!(adapter.find(id).await.unwrap().unwrap().status, KeyStatus::Revoked);
+    }
+}
+
+#[tokio::test]
+async fn both_note_a_use_at_most_once_a_minute_and_never_backwards() {
+    for adapter in 0..2 {
+        let database = TestDatabase::start().await;
+        let id = key(&database).await;
+        let [store, reader] = Adapter::both(&database);
+        let adapter = [store, reader].into_iter().nth(adapter).unwrap();
+        for (at, noted) in [(0, 0), (59, 0), (-60, 0), (60, 60)] {
+            adapter.note_use(id, &used(NOW.plus(at))).await.unwrap();
+            assert_eq!(adapter.find(id).await.unwrap().unwrap().last_use, Some(used(NOW.plus(noted))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_garbled_record_and_a_database_that_is_gone_are_the_same_faults_to_both() {
+    let database = TestDatabase::start().await;
+    let id = key(&database).await;
+    database.garble(id, "expires_at").await;
+    for adapter in Adapter::both(&database) {
+        assert_eq!(adapter.find(id).await.unwrap_err().code(), "record_unreadable");
+    }
+    database.stop();
+    for adapter in Adapter::both(&database) {
+        assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
+    }
+}
+
+#[tokio::test]
+async fn trouble_that_passes_is_tried_again_by_both_and_what_is_no_trouble_is_not() {
+    let database = TestDatabase::start().await;
+    let id = key(&database).await;
+    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs] {
+        for adapter in Adapter::both_troubled(&database) {
+            database.trouble(Some((trouble, 2)));
+            let before = database.requests();
+            assert!(adapter.find(id).await.unwrap().is_some(), "{trouble:?}");
+            assert_eq!(database.requests() - before, 3, "{trouble:?}");
+        }
+    }
+    for adapter in Adapter::both_troubled(&database) {
+        database.trouble(Some((Trouble::Fails, usize::MAX)));
+        let before = database.requests();
+        assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
+        assert_eq!(database.requests() - before, 3);
+        database.trouble(None);
+    }
+}
+
+/// The clock is the test's: it runs ahead whenever all wait.
+#[tokio::test(start_paused = true)]
+async fn a_database_that_never_answers_is_a_fault_in_time_to_both() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = Settings::emulator(&format!("http://{}", silent.local_addr().unwrap()));
+    let client = HttpsClient::new(None).unwrap();
+    let id = "000000000000".parse().unwrap();
+    for adapter in [
+        Adapter::Store(Store::new(&settings, "keys".into())),
+        Adapter::Reader(KeyReader::new(client, settings.clone(), "keys".into()).unwrap()),
+    ] {
+        let started = tokio::time::Instant::now();
+        assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
+        assert!(started.elapsed() <= Duration::from_millis(2600), "{:?}", started.elapsed());
+        let started = tokio::time::Instant::now();
+        assert!(adapter.note_use(id, &used(NOW)).await.is_err());
+        assert!(started.elapsed() <= Duration::from_millis(400), "{:?}", started.elapsed());
+    }
+}
