@@ -60,7 +60,7 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = forward
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = forward
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the functions log what was decided."""
