@@ -8,10 +8,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api_keys::ApiKeys;
 use authorizer::{Authorizer, HttpAnswer};
+use owners::{FindOwner, Owners, PoolFault, Standing, Task};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
@@ -78,6 +80,18 @@ enum Step {
         person: usize,
         groups: Groups,
     },
+    /// The look at who is still there, and in which groups.
+    Reconcile {
+        person: usize,
+        is: Is,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Is {
+    Member,
+    Disabled,
+    Gone,
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +143,9 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         2 => (key.clone(), by, if_match()).prop_map(|(key, by, if_match)| Step::Revoke { key, by, if_match }),
         1 => key.clone().prop_map(|key| Step::RevokeItself { key }),
         2 => key.prop_map(|key| Step::Use { key }),
-        1 => (0..PEOPLE, groups()).prop_map(|(person, groups)| Step::Join { person, groups }),
+        2 => (0..PEOPLE, groups()).prop_map(|(person, groups)| Step::Join { person, groups }),
+        2 => (0..PEOPLE, prop::sample::select(vec![Is::Member, Is::Member, Is::Member, Is::Disabled, Is::Gone]))
+            .prop_map(|(person, is)| Step::Reconcile { person, is }),
     ];
     let kinds = vec![Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Babbles, Trouble::Truncates];
     // from the first request to the database on, or from a later one, once or for good
@@ -315,7 +331,21 @@ impl Model {
                 after.keys[*key].status = Status::Revoked;
                 (204, after)
             }
-            Step::Wait(_) | Step::Join { .. } | Step::Use { .. } => unreachable!("no request of a person"),
+            Step::Wait(_) | Step::Join { .. } | Step::Reconcile { .. } | Step::Use { .. } => {
+                unreachable!("no request of a person")
+            }
+        }
+    }
+
+    /// What becomes of the keys of somebody of whom the pool says this.
+    fn reconcile(&mut self, person: usize, is: Is) {
+        let (now, groups) = (self.now, self.groups[person]);
+        for key in self.keys.iter_mut().filter(|key| key.person == person && key.is_live(now)) {
+            match is {
+                Is::Member => key.groups = key.groups.iter().filter(|group| groups.contains(*group)).collect(),
+                Is::Disabled => key.status = Status::Disabled,
+                Is::Gone => key.status = Status::Revoked,
+            }
         }
     }
 
@@ -344,14 +374,27 @@ impl FetchKeySet for NoIssuer {
     }
 }
 
+/// A user pool that says the same of everybody.
+#[derive(Clone)]
+struct Pool(Arc<Mutex<Standing>>);
+
+impl FindOwner for Pool {
+    async fn find(&self, _: &str, _: &str) -> Result<Standing, PoolFault> {
+        Ok(*self.0.lock().unwrap())
+    }
+}
+
 struct World {
     database: TestDatabase,
     /// What people call, by way of whatever trouble there is.
     api: ApiKeys,
     gate: Authorizer<NoIssuer, Store>,
+    owners: Owners<Pool>,
+    pool: Pool,
     /// The same without trouble: to see what is.
     calm_api: ApiKeys,
     calm_gate: Authorizer<NoIssuer, Store>,
+    calm_owners: Owners<Pool>,
     log: Vec<String>,
     secrets: Vec<String>,
     /// The last second that each key was ever to live.
@@ -386,9 +429,14 @@ impl World {
             let callers = Authenticator { tokens, keys };
             Authorizer { callers, rules: rules(), http_answer: HttpAnswer::Policy, is_cached: false }
         };
+        let pool = Pool(Arc::new(Mutex::new(Standing::Gone)));
+        let owners = |store| Owners { store, pool: pool.clone(), pace: Duration::ZERO };
         Self {
             api: api(database.troubled_store()),
             gate: gate(database.troubled_store()),
+            owners: owners(database.troubled_store()),
+            calm_owners: owners(database.store()),
+            pool: pool.clone(),
             calm_api: api(database.store()),
             calm_gate: gate(database.store()),
             database,
@@ -534,7 +582,9 @@ impl World {
                 let call = Call { method: "DELETE", resource: "/v1/api-keys/self", ..Call::default() };
                 (model.keys[*key].person, Some(model.keys[*key].id.as_str()), call)
             }
-            Step::Wait(_) | Step::Join { .. } | Step::Use { .. } => unreachable!("no request of a person"),
+            Step::Wait(_) | Step::Join { .. } | Step::Reconcile { .. } | Step::Use { .. } => {
+                unreachable!("no request of a person")
+            }
         };
         call.repetition = repetition.map(str::to_owned);
         answer(api, &request(&model.people[person], model.groups[person], as_key, &call), model.now).await
@@ -568,6 +618,24 @@ impl World {
         match &step {
             Step::Wait(seconds) => model.now = model.now.plus(*seconds),
             Step::Join { person, groups } => model.groups[*person] = *groups,
+            Step::Reconcile { person, is } => {
+                *self.pool.0.lock().unwrap() = match is {
+                    Is::Member => Standing::Member(model.groups[*person]),
+                    Is::Disabled => Standing::Disabled,
+                    Is::Gone => Standing::Gone,
+                };
+                let task = Task::One(model.people[*person].clone());
+                self.make(trouble);
+                let report = self.owners.run(&task, "r-3", model.now, || true).await;
+                self.make(None);
+                prop_assert!(!report.is_fault() || trouble.is_some(), "a fault without trouble: {:?}", report);
+                if report.is_fault() {
+                    // It may have reached some of the keys; the next run reaches the others.
+                    let report = self.calm_owners.run(&task, "r-3", model.now, || true).await;
+                    prop_assert!(!report.is_fault(), "{:?}", report);
+                }
+                model.reconcile(*person, *is);
+            }
             Step::Use { key } => {
                 let key = model.keys[*key].clone();
                 let Some(secret) = key.secret else { return Ok(()) };
@@ -717,7 +785,7 @@ fn resolve(model: &Model, step: &Step) -> Option<Step> {
             // another doesn't get as far
             model.keys[*key].is_good_from(HERE, model.now).then_some(())?;
         }
-        Step::Wait(_) | Step::Create { .. } | Step::Join { .. } => {}
+        Step::Wait(_) | Step::Create { .. } | Step::Join { .. } | Step::Reconcile { .. } => {}
     }
     Some(step)
 }
