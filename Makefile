@@ -24,9 +24,9 @@ lint: tools dashboard
 unit: dashboard
 	cargo test --workspace --locked
 
-end-to-end: tools dashboard ## both providers, each on a fresh local stack
-	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test $(PWD)/$(VENV)/tools/bin/pytest tests
-	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test $(PWD)/$(VENV)/tools/bin/pytest tests
+end-to-end: tools dashboard chromium ## both providers, each on a fresh local stack
+	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
+	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test tests/run
 
 ROUNDS ?= 30
 bench: ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
@@ -84,6 +84,10 @@ dashboard/node_modules/ready: dashboard/package-lock.json
 	@echo "installing the dashboard's packages (once)"
 	@cd dashboard && npm ci --silent --ignore-scripts
 	@touch $@
+
+.PHONY: chromium
+chromium:
+	@local/prerequisites chromium
 
 .PHONY: prerequisites
 prerequisites:

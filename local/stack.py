@@ -403,6 +403,7 @@ def test_environment(stack: Stack) -> dict[str, str]:
         "VEGA_COGNITO_USER_POOL_ID": outputs.get("UserPoolId", ""),
         "VEGA_COGNITO_APP_CLIENT_ID": outputs.get("AppClientId", ""),
         "VEGA_KEYS_TABLE": outputs["KeysTableName"],
+        "VEGA_STAGE_URL": f"{stack.aws}/restapis/{outputs['ApiId']}/live/_user_request_",
         "VEGA_LOCAL_STATE": str(stack.state),
         "VEGA_OWNERS_FUNCTION": outputs.get("OwnersFunctionName", ""),
         "VEGA_NOTICES_FUNCTION": outputs["NoticesFunctionName"],

@@ -12,7 +12,7 @@ WITHOUT_CLAIMS = {"Security", "What is protected, from whom", "What is trusted",
 
 
 def known_tests() -> set[str]:
-    """The name of every test there is, in Rust and in Python."""
+    """The name of every test there is, in Rust, in Python and in a browser."""
     attributes = r"(?:#\[[^\n]*\]\s*|///[^\n]*\s*)*"
     rust = re.compile(r"#\[(?:tokio::)?test\b[^\n]*\]\s*" + attributes + r"(?:async )?fn (\w+)\(")
     found = set()
@@ -21,6 +21,8 @@ def known_tests() -> set[str]:
             found.update(rust.findall(path.read_text()))
     for path in (ROOT / "tests").glob("test_*.py"):
         found.update(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
+    for path in (ROOT / "dashboard" / "tests").glob("*.test.js"):
+        found.update(re.findall(r'^ *test\("([^"]+)"', path.read_text(), re.MULTILINE))
     return found
 
 
@@ -32,7 +34,7 @@ def test_every_test_that_a_page_names_behind_a_claim_exists():
             if in_claims and not line.endswith(("| test |", "---|", "--- |")):
                 claims.append(line.split(" | ")[-1])
         for claim in claims:
-            named = re.findall(r"`(\w+)`", claim)
+            named = re.findall(r"`([^`]+)`", claim)
             assert named, f"no test behind: {claim}"
             assert set(named) <= known_tests(), set(named) - known_tests()
         assert len(claims) > least
@@ -56,8 +58,10 @@ def test_every_claim_of_the_security_page_names_a_test_that_exists():
     assert len(known) > 150, "the sources were read"
     assert len(claims()) > 50, "the page was read"
     for claim in claims():
-        where = claim.split(" | ")[-1] if claim.startswith("|") else claim
-        named = [name for name in re.findall(r"`(\w+)`", where) if "_" in name]
+        if claim.startswith("|"):
+            named = re.findall(r"`([^`]+)`", claim.split(" | ")[-1])
+        else:
+            named = [name for name in re.findall(r"`(\w+)`", claim) if "_" in name]
         assert named, f"no test behind: {claim}"
         missing = set(named) - known
         assert not missing, missing

@@ -15,10 +15,10 @@ export function relative(at: string, now: number): string {
   const seconds = Math.round((new Date(at).getTime() - now) / 1000);
   const distance = Math.abs(seconds);
   // what just happened can seem to be ahead: the server's clock is not this one
-  if (distance < 45) return "now";
+  if (distance < 45) return "just now";
   if (distance < 45 * 60) return relativeFormat.format(Math.round(seconds / 60), "minute");
   if (distance < 22 * 3600) return relativeFormat.format(Math.round(seconds / 3600), "hour");
-  if (distance < 60 * 86_400) return relativeFormat.format(Math.round(seconds / 86_400), "day");
+  if (distance < 120 * 86_400) return relativeFormat.format(Math.round(seconds / 86_400), "day");
   if (distance < 700 * 86_400) return relativeFormat.format(Math.round(seconds / (30.44 * 86_400)), "month");
   return relativeFormat.format(Math.round(seconds / (365.25 * 86_400)), "year");
 }

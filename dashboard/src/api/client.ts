@@ -28,7 +28,7 @@ export class Api {
     let cursor: string | null = null;
     do {
       const page: Page<Key> = await this.#get(cursor === null ? path : `${path}&cursor=${encodeURIComponent(cursor)}`);
-      keys.push(...page.items.map(whole));
+      keys.push(...page.items);
       cursor = page.next_cursor;
     } while (cursor !== null);
     return keys;
@@ -39,7 +39,7 @@ export class Api {
   }
 
   async create(key: NewKey, idempotencyKey: string): Promise<CreatedKey> {
-    return whole((await this.#call<CreatedKey>("v1/api-keys", { method: "POST", body: key, headers: { "idempotency-key": idempotencyKey } })).body);
+    return (await this.#call<CreatedKey>("v1/api-keys", { method: "POST", body: key, headers: { "idempotency-key": idempotencyKey } })).body;
   }
 
   async change(id: string, patch: KeyPatch, etag: string): Promise<Versioned> {
@@ -69,13 +69,13 @@ export class Api {
   }
 
   /** Calls the API with a new key, as a program would. */
-  async tryKey(key: string): Promise<Answer<CurrentUser>> {
-    return fetchJson<CurrentUser>(this.tryUrl(), { headers: { authorization: `Bearer ${key}` } });
+  async tryKey(key: string): Promise<Answer<Key>> {
+    return fetchJson<Key>(this.tryUrl(), { headers: { authorization: `Bearer ${key}` } });
   }
 
-  /** The route that a new key is tried with: every key may call it. */
+  /** The route that a new key is tried with: every key may call it, whatever its scopes. */
   tryUrl(): URL {
-    return new URL("v1/auth/me", this.base);
+    return new URL("v1/api-keys/self", this.base);
   }
 
   async #get<T>(path: string): Promise<T> {
@@ -112,10 +112,5 @@ export class Api {
 }
 
 function versioned({ body, etag }: { body: Key; etag: string | null }): Versioned {
-  return { key: whole(body), etag: etag ?? `"${body.version}"` };
-}
-
-/** An API of before scopes and rotation leaves these members out. */
-function whole<T extends Key>(key: T): T {
-  return { ...{ scopes: [], cidrs: [], rotated_from: null, rotated_to: null }, ...key };
+  return { key: body, etag: etag ?? `"${body.version}"` };
 }

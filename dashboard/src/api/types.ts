@@ -49,10 +49,10 @@ export interface Page<T> {
 
 export interface AuditEvent {
   at: string;
-  event: string;
+  event: "created" | "changed" | "rotated" | "disabled" | "enabled" | "revoked" | "expired" | "leaked" | "groups_reduced";
   key_id: string;
-  actor: string;
-  actor_username: string;
+  actor: string | null;
+  actor_username: string | null;
   address: string | null;
   request_id: string | null;
   reason: string | null;
@@ -73,3 +73,9 @@ export interface CurrentUser {
   key_id?: string;
   expires_at?: string;
 }
+
+/** `GET /v1/auth/config`. */
+export type SignInConfig = { revocation_seconds: number; address: string } & (
+  | { provider: "custom" }
+  | { provider: "cognito"; region: string; user_pool_id: string; app_client_id: string; user_pool_endpoint?: string }
+);

@@ -1,3 +1,5 @@
+export type { SignInConfig } from "../api/types";
+
 /** What stands between a correct password and being signed in. */
 export type Step =
   | { kind: "signed-in" }
@@ -38,12 +40,6 @@ export class Refusal extends Error {}
 
 /** Nobody is signed in any more. */
 export class SessionEnded extends Error {}
-
-/** `GET /v1/auth/config`. */
-export type SignInConfig = { revocation_seconds: number; address: string } & (
-  | { provider: "custom" }
-  | { provider: "cognito"; region: string; user_pool_id: string; app_client_id: string; user_pool_endpoint?: string }
-);
 
 /** How long before its end an access token is renewed, in milliseconds. */
 const EARLY = 60_000;
