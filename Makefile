@@ -75,7 +75,7 @@ tools: prerequisites $(VENV)/tools/ready $(VENV)/ministack/ready
 # The page, which functions/dashboard makes part of its binary.
 dashboard: prerequisites dashboard/dist/index.html
 
-dashboard/dist/index.html: dashboard/node_modules/ready $(shell find dashboard/src -type f) \
+dashboard/dist/index.html: dashboard/node_modules/ready docs/openapi.json $(shell find dashboard/src -type f) \
   $(addprefix dashboard/,index.html package.json svelte.config.js tsconfig.json vite.config.ts)
 	@echo "building the dashboard"
 	@cd dashboard && npm run -s build -- --logLevel warn

@@ -129,13 +129,14 @@ def run(step: str, command: list[str], log: Path, **environment: str) -> None:
 
 def build() -> str:
     """Builds the functions as a deployment does, unless nothing changed. Returns what was built."""
+    # first, since it writes what the page's build makes of docs/openapi.json
+    run("build the dashboard", ["make", "--silent", "dashboard"], STATE / "dashboard.log")
     wanted = sources()
     marker = BUILD.parent / "sources"
     if marker.exists() and marker.read_text() == wanted and BUILD.exists():
         print("  build: nothing changed")
         return wanted
     marker.unlink(missing_ok=True)
-    run("build the dashboard", ["make", "--silent", "dashboard"], STATE / "dashboard.log")
     run("build the functions (minutes the first time)", ["sam", "build", "--region", REGION], STATE / "build.log")
     marker.write_text(wanted)
     return wanted
