@@ -20,6 +20,13 @@ def test_the_document_is_served_to_anybody(api):
     assert (served.status_code, served.headers["content-type"], served.json()) == (200, "application/json", DOCUMENT)
 
 
+@pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="looks at the local stack's build")
+def test_only_the_function_that_serves_the_document_carries_it():
+    """The descriptions stand beside the handlers, and nothing of them is linked into what is deployed."""
+    built = (TESTS.parent / ".aws-sam" / "build").glob("*/bootstrap")
+    assert [path.parent.name for path in built if b"#/components/responses/" in path.read_bytes()] == ["OpenApiFunction"]
+
+
 def contents(node: object):
     """Each schema that has an example beside it."""
     if isinstance(node, dict):
