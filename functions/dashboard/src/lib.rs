@@ -83,14 +83,16 @@ pub fn routes() -> Vec<Route> {
 }
 
 impl Dashboard {
-    /// Reads the provider, the pool and its endpoint where that is `cognito`, and `VEGA_AUTHORIZER_CACHE_SECONDS`.
+    /// Reads the provider, the pool and its endpoint where that is `cognito`, and what may be kept of a decision, for how long.
     pub fn read<L: Fn(&str) -> Option<String>>(
         environment: &mut Environment<L>,
         files: &'static [(&'static str, &'static str)],
     ) -> Option<Self> {
-        let revocation_seconds = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", 0, str::parse);
+        // API Gateway may keep a decision for the one, the authorizer what it read for the other
+        let [by_gateway, by_authorizer] = ["VEGA_AUTHORIZER_CACHE_SECONDS", "VEGA_KEY_CACHE_SECONDS"]
+            .map(|name| environment.optional(name, 0, str::parse::<u16>));
         let (sign_in, endpoint) = SignIn::read(environment)?;
-        let revocation_seconds = revocation_seconds?;
+        let revocation_seconds = u32::from(by_gateway?) + u32::from(by_authorizer?);
         match HeaderValue::from_str(&content_security_policy(endpoint.as_deref())) {
             Ok(policy) => Some(Self { files, sign_in, revocation_seconds, policy }),
             Err(error) => environment.problem(format!("AWS_ENDPOINT_URL: {error}")),
@@ -338,7 +340,9 @@ mod tests {
             "revocation_seconds": 0, "address": "192.0.2.1"
         });
         assert_eq!(says(POOL), pool);
-        assert_eq!(says(&with(("VEGA_AUTHORIZER_CACHE_SECONDS", "60")))["revocation_seconds"], 60);
+        let caching = [("VEGA_AUTHORIZER_CACHE_SECONDS", "60"), ("VEGA_KEY_CACHE_SECONDS", "5")];
+        let caching: Vec<_> = POOL.iter().copied().chain(caching).collect();
+        assert_eq!(says(&caching)["revocation_seconds"], 65);
         assert_eq!(
             says(&with(("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://localhost:1")))["user_pool_endpoint"],
             "http://localhost:1"
