@@ -17,8 +17,10 @@ use owners::{FindOwner, Owners, PoolFault, Standing, Task};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
-use vega_auth::{AccessRules, Authenticator, FetchKeySet, Groups, HmacSecret, Timestamp, TokenVerifier};
-use vega_store::Store;
+use vega_auth::{
+    AccessRules, Authenticator, FetchKeySet, Groups, HmacSecret, RememberedKeys, Timestamp, TokenVerifier,
+};
+use vega_store::KeyReader;
 use vega_store::testing::{TestDatabase, Trouble};
 
 const START: Timestamp = Timestamp(1_800_000_000);
@@ -388,12 +390,12 @@ struct World {
     database: TestDatabase,
     /// What people call, by way of whatever trouble there is.
     api: ApiKeys,
-    gate: Authorizer<NoIssuer, Store>,
+    gate: Authorizer<NoIssuer, RememberedKeys<KeyReader>>,
     owners: Owners<Pool>,
     pool: Pool,
     /// The same without trouble: to see what is.
     calm_api: ApiKeys,
-    calm_gate: Authorizer<NoIssuer, Store>,
+    calm_gate: Authorizer<NoIssuer, RememberedKeys<KeyReader>>,
     calm_owners: Owners<Pool>,
     log: Vec<String>,
     secrets: Vec<String>,
@@ -426,19 +428,20 @@ impl World {
         let api = |store| ApiKeys { store, limit: u32::try_from(LIMIT).unwrap(), rules: rules(), entropy };
         let gate = |keys| {
             let tokens = TokenVerifier::Custom(HmacSecret::new_from_text("0123456789abcdef0123456789abcdef").unwrap());
-            let callers = Authenticator { tokens, keys };
+            // as it is deployed: nothing is remembered
+            let callers = Authenticator { tokens, keys: RememberedKeys::new(keys, 0) };
             Authorizer { callers, rules: rules(), http_answer: HttpAnswer::Policy, is_cached: false }
         };
         let pool = Pool(Arc::new(Mutex::new(Standing::Gone)));
         let owners = |store| Owners { store, pool: pool.clone(), pace: Duration::ZERO };
         Self {
             api: api(database.troubled_store()),
-            gate: gate(database.troubled_store()),
+            gate: gate(database.troubled_reader()),
             owners: owners(database.troubled_store()),
             calm_owners: owners(database.store()),
             pool: pool.clone(),
             calm_api: api(database.store()),
-            calm_gate: gate(database.store()),
+            calm_gate: gate(database.reader()),
             database,
             log: Vec::new(),
             secrets: Vec::new(),
