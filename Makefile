@@ -47,7 +47,7 @@ build: tools dashboard ## what a deployment uploads
 
 fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## for a minute, or as long as it is told: make fuzz TARGET=event FUZZ_SECONDS=600
 	cargo run -q -p vega-fuzz --example seeds
-	RUSTC_BOOTSTRAP=1 $< run --sanitizer none --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
+	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
 deploy: build ## to AWS; asks what it needs to know
 	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam deploy --guided
