@@ -29,7 +29,9 @@ const CREATES: u64 = 4;
 
 /// `programs` are the authorizer and the function of the keys.
 pub async fn run(authorizer: &str, api_keys: &str) -> Result<(), Failure> {
-    println!("| {INSTANCES} instances of the authorizer at once | requests | CPU a request, µs | requests a core, 1/s |");
+    println!(
+        "| {INSTANCES} instances of the authorizer at once | requests | CPU a request, µs | requests a core, 1/s |"
+    );
     println!("|---|--:|--:|--:|");
     for keys in [1_000, 10_000, 100_000, 1_000_000] {
         readers(authorizer, &format!("{keys} keys"), |number| {
@@ -41,8 +43,7 @@ pub async fn run(authorizer: &str, api_keys: &str) -> Result<(), Failure> {
     }
     let issuer = Issuer::new()?;
     for people in [1, 100, 1_000] {
-        let tokens =
-            (0..people).map(|person| issuer.token(person, person, 3600)).collect::<Result<Vec<_>, _>>()?;
+        let tokens = (0..people).map(|person| issuer.token(person, person, 3600)).collect::<Result<Vec<_>, _>>()?;
         readers(authorizer, &format!("tokens of {people} people"), |number| {
             let person = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % people;
             Ok((tokens[usize::try_from(person)?].clone(), credentials::person(person)))
@@ -67,8 +68,7 @@ async fn readers(
     let environment = environment(&backend.serve(None).await?, None);
     let mut running = JoinSet::new();
     for instance in 0..u64::try_from(INSTANCES)? {
-        let requests =
-            (0..REQUESTS).map(|n| credential(instance * REQUESTS + n)).collect::<Result<Vec<_>, _>>()?;
+        let requests = (0..REQUESTS).map(|n| credential(instance * REQUESTS + n)).collect::<Result<Vec<_>, _>>()?;
         let (program, environment) = (program.to_owned(), environment.clone());
         running.spawn(async move {
             let mut instance = Instance::start(&program, &environment).await?;
@@ -173,7 +173,12 @@ async fn database() -> Result<String, Failure> {
     let request = http::Request::post(&endpoint)
         .header("content-type", "application/x-amz-json-1.0")
         .header("x-amz-target", "DynamoDB_20120810.CreateTable")
-        .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20261124/us-west-1/dynamodb/aws4_request")
+        .header("x-amz-date", "20261124T000000Z")
+        // The emulator wants the form of a signature, and checks none.
+        .header(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=test/20261124/us-west-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+        )
         .body(Bytes::from(table.to_string()))?;
     let answer = Arc::new(HttpsClient::new(None)?).send(request, 1 << 20).await?;
     if answer.status().is_success() { Ok(endpoint) } else { Err(format!("no table: {:?}", answer.body()).into()) }
