@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -65,8 +66,7 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the functions log what was decided."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Forward)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", port), Forward)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -74,3 +74,12 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is nobody's error: a browser does so whenever a page is left."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
