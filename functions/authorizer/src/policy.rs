@@ -285,9 +285,12 @@ mod tests {
 
     /// As IAM decides: a statement that denies wins over any that allows, and what none allows is denied.
     fn iam_allows(answer: &Answer, method: &str, path: &str, address: IpAddr) -> bool {
-        let arn = format!("{STAGE}/{method}{path}");
+        iam_allows_arn(answer, &format!("{STAGE}/{method}{path}"), address)
+    }
+
+    fn iam_allows_arn(answer: &Answer, arn: &str, address: IpAddr) -> bool {
         let effects: Vec<&str> =
-            statements(answer).iter().filter(|one| iam_applies(one, &arn, address)).map(|one| one.effect).collect();
+            statements(answer).iter().filter(|one| iam_applies(one, arn, address)).map(|one| one.effect).collect();
         effects.contains(&"Allow") && !effects.contains(&"Deny")
     }
 
@@ -594,6 +597,7 @@ mod tests {
                 prop::sample::subsequence(vec!["a", "b", "c", "gone", "read"], 0..=3),
                 prop::sample::subsequence(vec!["203.0.113.0/25", "203.0.112.0/20", "2001:db8::/32", "127.0.0.1/32"], 0..=2),
             )),
+            stage in prop::sample::select(vec!["live", "v1", "GET", "$default"]),
             first in paths(),
             requests in prop::collection::vec(
                 (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE", "OPTIONS", "get"]), paths(), address()),
@@ -606,15 +610,17 @@ mod tests {
                 Some((scopes, networks)) => holder(record(groups, scopes, networks)),
                 None => person(groups),
             };
-            let answer = policy(&caller, &rules, &format!("{STAGE}/GET{first}"));
+            let api = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234";
+            let answer = policy(&caller, &rules, &format!("{api}/{stage}/GET{first}"));
             for (method, path, address) in requests {
                 let is_inside =
                     caller.key.as_ref().is_none_or(|record| record.principal(&key(), Some(address), NOW).is_ok());
                 prop_assert_eq!(
-                    iam_allows(&answer, method, &path, address),
+                    iam_allows_arn(&answer, &format!("{api}/{stage}/{method}{path}"), address),
                     is_inside && rules.access(&caller.user, method, &path) == Access::Allowed,
                     "{} {} from {}", method, path, address
                 );
+                prop_assert!(!iam_allows_arn(&answer, &format!("{api}/other/{method}{path}"), address), "another stage");
             }
         }
 
