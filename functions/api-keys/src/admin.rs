@@ -8,7 +8,7 @@ use vega_http::{Answer, Problem, json};
 
 use crate::change::{CHANGE_TRIES, contended};
 use crate::query::{Parameters, invalid};
-use crate::{ApiKeys, actor, list, path_id, unavailable};
+use crate::{ApiKeys, actor, list, path_id};
 
 /// Longer than any `sub`.
 pub const MAX_OWNER: usize = 256;
@@ -54,7 +54,7 @@ impl ApiKeys {
         let id = path_id(request)?;
         let none = || Problem::new(404, "not_found", "There is no such API key.");
         let find = || async {
-            let record = self.store.find(id).await.map_err(|fault| unavailable(&fault))?.ok_or_else(none)?;
+            let record = self.store.find(id).await?.ok_or_else(none)?;
             admin.may_revoke(&record)?;
             Ok(record)
         };
@@ -67,14 +67,14 @@ impl ApiKeys {
         let (owner, reason) = (owner(&parameters)?, parameters.reason()?);
         let mut revoked = 0;
         for _ in 0..CHANGE_TRIES {
-            let mut records = self.store.list(owner).await.map_err(|fault| unavailable(&fault))?;
+            let mut records = self.store.list(owner).await?;
             records.retain(|record| matches!(record.state(now), KeyState::Active | KeyState::Disabled));
             if records.is_empty() {
                 return json(200, &Revoked { revoked });
             }
             records.iter().try_for_each(|record| admin.may_revoke(record))?;
             let done = self.store.revoke_all(owner, &records, reason.as_deref(), &actor(request, admin.0), now).await;
-            revoked += done.map_err(|fault| unavailable(&fault))?;
+            revoked += done?;
         }
         Err(contended())
     }

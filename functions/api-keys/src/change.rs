@@ -10,7 +10,7 @@ use vega_store::{Actor, ChangeError, EventKind};
 use crate::body::KeyPatch;
 use crate::query::Parameters;
 use crate::view::{etag, shown};
-use crate::{ApiKeys, actor, path_id, unavailable};
+use crate::{ApiKeys, actor, path_id};
 
 /// How often a revocation or a rotation is tried again that met a change of the same key.
 pub const CHANGE_TRIES: usize = 5;
@@ -29,7 +29,7 @@ impl ApiKeys {
         match self.store.change(&record, change, reason.as_deref(), &actor(request, owner), now).await {
             Ok(changed) => shown(changed, now),
             Err(ChangeError::Conflict) => Err(version_mismatch()),
-            Err(ChangeError::Fault(fault)) => Err(unavailable(&fault)),
+            Err(ChangeError::Fault(fault)) => Err(fault.into()),
         }
     }
 
@@ -56,7 +56,7 @@ impl ApiKeys {
                 Ok(_) => return Ok(no_content()),
                 // Without If-Match it is meant for whatever version there is: no change may outrun it
                 Err(ChangeError::Conflict) => {}
-                Err(ChangeError::Fault(fault)) => return Err(unavailable(&fault)),
+                Err(ChangeError::Fault(fault)) => return Err(fault.into()),
             }
         }
         Err(contended())

@@ -13,7 +13,7 @@ use crate::body::NewKey;
 use crate::change::contended;
 use crate::idempotency::{Repeatable, in_progress};
 use crate::view::KeyView;
-use crate::{ApiKeys, actor, unavailable};
+use crate::{ApiKeys, actor};
 
 /// How often making a key is tried: again when its id was taken, or when the key changed whose place it takes.
 pub const MAKE_TRIES: usize = 5;
@@ -91,7 +91,7 @@ impl ApiKeys {
                 Err(Problem::new(409, "key_limit_reached", detail))
             }
             CreateError::InProgress => Err(in_progress()),
-            CreateError::Fault(fault) => Err(unavailable(&fault)),
+            CreateError::Fault(fault) => Err(fault.into()),
         }
     }
 }

@@ -8,7 +8,7 @@ use vega_http::{Answer, json};
 use vega_store::{AuditEvent, EventPlace};
 
 use crate::query::{Parameters, invalid};
-use crate::{ApiKeys, cursor, no_such_key, path_id, unavailable};
+use crate::{ApiKeys, cursor, no_such_key, path_id};
 
 pub const DEFAULT_PAGE: u32 = 50;
 pub const MAX_PAGE: u32 = 100;
@@ -39,7 +39,7 @@ impl ApiKeys {
             })
             .transpose()?;
         let found = self.store.events(&owner.id, id, limit, after, now).await;
-        let (items, next) = found.map_err(|fault| unavailable(&fault))?;
+        let (items, next) = found?;
         // Every key was created: a trail without an event is no key's, or another owner's.
         if items.is_empty() && after.is_none() {
             return Err(no_such_key());

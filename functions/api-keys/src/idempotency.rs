@@ -16,8 +16,8 @@ use vega_http::{Problem, body_bytes, path_parameter, route};
 use vega_store::Replay;
 use zeroize::Zeroizing;
 
+use crate::ApiKeys;
 use crate::create::created;
-use crate::{ApiKeys, unavailable};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// 16 random letters and digits are more than 80 bits.
@@ -99,7 +99,7 @@ impl ApiKeys {
         owner: &CurrentUser,
         now: Timestamp,
     ) -> Result<Option<Response<Body>>, Problem> {
-        let found = self.store.replay(&owner.id, &request.request, now).await.map_err(|fault| unavailable(&fault))?;
+        let found = self.store.replay(&owner.id, &request.request, now).await?;
         let Some(replay) = found else { return Ok(None) };
         if replay.fingerprint != request.fingerprint {
             let detail = "Another request had this Idempotency-Key within the last 15 minutes, with another body.";

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::config::{ConfigError, Environment, text};
 use vega_auth::{
-    AccessRules, Authentication, CurrentUser, Fault, FindKey as _, KeyId, KeyRecord, Route, ScopeName, Timestamp,
+    AccessRules, Authentication, CurrentUser, FindKey as _, KeyId, KeyRecord, Route, ScopeName, Timestamp,
 };
 use vega_http::{Answer, Problem, current_user, json, path_parameter, request_id, route, source_address};
 use vega_store::{Actor, Store};
@@ -161,7 +161,7 @@ impl ApiKeys {
 
     async fn page(&self, parameters: &Parameters, owner: &str, now: Timestamp) -> Answer {
         let query = list::Query::read(parameters, owner)?;
-        let records = self.store.list(owner).await.map_err(|fault| unavailable(&fault))?;
+        let records = self.store.list(owner).await?;
         json(200, &query.page(records, now))
     }
 
@@ -174,7 +174,7 @@ impl ApiKeys {
 
     /// The key, if it is the caller's. Another's looks like none.
     async fn own(&self, id: KeyId, owner: &CurrentUser) -> Result<KeyRecord, Problem> {
-        let record = self.store.find(id).await.map_err(|fault| unavailable(&fault))?;
+        let record = self.store.find(id).await?;
         record.filter(|record| record.owner == owner.id).ok_or_else(no_such_key)
     }
 }
@@ -185,10 +185,6 @@ fn path_id(request: &Request) -> Result<KeyId, Problem> {
 
 fn no_such_key() -> Problem {
     Problem::new(404, "not_found", "You have no such API key.")
-}
-
-fn unavailable(fault: &Fault) -> Problem {
-    Problem::fault(fault.code(), &fault.chain())
 }
 
 fn actor(request: &Request, user: &CurrentUser) -> Actor {

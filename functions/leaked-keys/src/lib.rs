@@ -14,7 +14,7 @@ use lambda_http::{Body, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{ConfigError, Environment, is_emulator, text};
-use vega_auth::{ApiKey, DIGEST_VERSION, Fault, FetchKeySet, FindKey as _, KeyStatus, SigningKeys, Timestamp};
+use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, FindKey as _, KeyStatus, SigningKeys, Timestamp};
 use vega_http::{Answer, Problem, json, read_json, request_id, route, source_address};
 use vega_openapi::{Route, schema_of};
 use vega_store::{Actor, ChangeError, EventKind, Store};
@@ -174,7 +174,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         let unsigned = || Problem::new(400, "invalid_signature", "The body is not signed by a key of GitHub's.");
         let identifier = one_header(request, "github-public-key-identifier").ok_or_else(unsigned)?;
         let signature = one_header(request, "github-public-key-signature").ok_or_else(unsigned)?;
-        let key = github.key(identifier, now).await.map_err(|fault| unavailable(&fault))?.ok_or_else(unsigned)?;
+        let key = github.key(identifier, now).await?.ok_or_else(unsigned)?;
         if !key.signed(body, signature) {
             return Err(unsigned());
         }
@@ -201,7 +201,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         };
         let reason = if found_at.is_empty() { "leaked".to_owned() } else { format!("leaked: {found_at}") };
         for _ in 0..TRIES {
-            let found = self.store.find(key.id()).await.map_err(|fault| unavailable(&fault))?;
+            let found = self.store.find(key.id()).await?;
             let Some(record) =
                 found.filter(|record| record.digest_version == DIGEST_VERSION && record.digest.matches(&key))
             else {
@@ -214,7 +214,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
                 Ok(_) => return Ok(true),
                 // No change of the key may outrun its end
                 Err(ChangeError::Conflict) => {}
-                Err(ChangeError::Fault(fault)) => return Err(unavailable(&fault)),
+                Err(ChangeError::Fault(fault)) => return Err(fault.into()),
             }
         }
         Err(Problem::fault("revoke_contended", &"the key changed at every try"))
@@ -228,8 +228,4 @@ fn one_header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
         (Some(value), None) => value.to_str().ok(),
         _ => None,
     }
-}
-
-fn unavailable(fault: &Fault) -> Problem {
-    Problem::fault(fault.code(), &fault.chain())
 }

@@ -4,6 +4,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHE
 use http::{Response, StatusCode};
 use lambda_http::Body;
 use serde_json::json;
+use vega_auth::Fault;
 
 /// What a handler gives: a response, or why there is none.
 pub type Answer = Result<Response<Body>, Problem>;
@@ -20,6 +21,13 @@ pub struct Problem {
     /// For the log alone: the causes of a fault.
     pub cause: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// We could not find out: the code and the causes go to the log.
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::fault(fault.code(), &fault.chain())
+    }
 }
 
 impl Problem {
