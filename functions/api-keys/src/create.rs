@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use lambda_http::{Body, Request};
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::{ApiKey, CurrentUser, DIGEST_VERSION, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
+use vega_auth::{ApiKey, CurrentUser, KeyId, KeyRecord, KeySecret, Timestamp};
 use vega_http::{Answer, Problem, read_json};
 use vega_store::CreateError;
 
@@ -43,25 +43,14 @@ impl ApiKeys {
         for _ in 0..MAKE_TRIES {
             let key = self.new_key()?;
             let record = KeyRecord {
-                id: key.id(),
-                owner: owner.id.clone(),
                 owner_username: owner.username.clone(),
-                digest: key.digest(),
-                digest_version: DIGEST_VERSION,
-                status: KeyStatus::Active,
                 name: wanted.name.clone(),
                 description: wanted.description.clone(),
                 groups: wanted.groups,
                 scopes: wanted.scopes.clone(),
                 cidrs: wanted.cidrs.clone(),
-                created_at: now,
                 expires_at: wanted.expires_at,
-                revoked_at: None,
-                revoked_reason: None,
-                rotated_from: None,
-                rotated_to: None,
-                version: 1,
-                last_use: None,
+                ..KeyRecord::new(&key, &owner.id, now)
             };
             let answer = to_json(&key, record.clone(), now)?;
             let replay = self.kept(repeatable.as_ref(), owner, record.id, &answer, now)?;

@@ -10,9 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
-    ApiKey, AuthError, Authenticator, Credential, DIGEST_VERSION, Fault, FetchKeySet, FindKey, Groups, HmacSecret,
-    KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Rejection, RememberedKeys, SigningKeys, Timestamp, TokenVerifier,
-    UserPool,
+    ApiKey, AuthError, Authenticator, Credential, Fault, FetchKeySet, FindKey, Groups, HmacSecret, KeyId, KeyRecord,
+    KeySecret, LastUse, Rejection, RememberedKeys, SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, EventKind, KeyReader};
@@ -164,25 +163,12 @@ async fn keys(seconds: u16) -> (TestDatabase, ApiKey, Authenticator<Issuer, Reme
     let database = TestDatabase::start().await;
     let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
     let record = KeyRecord {
-        id: key.id(),
-        owner: "ada".into(),
         owner_username: "ada".into(),
-        digest: key.digest(),
-        digest_version: DIGEST_VERSION,
-        status: KeyStatus::Active,
         name: "ci".into(),
-        description: String::new(),
         groups: Groups::known(["user"]),
-        scopes: vec![],
         cidrs: vec!["192.0.2.0/24".parse().unwrap()],
-        created_at: NOW,
         expires_at: Some(NOW.plus(50)),
-        revoked_at: None,
-        revoked_reason: None,
-        rotated_from: None,
-        rotated_to: None,
-        version: 1,
-        last_use: None,
+        ..KeyRecord::new(&key, "ada", NOW)
     };
     database.store().create(&record, 10, None, &actor()).await.unwrap();
     let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(&"x".repeat(32)).unwrap());

@@ -10,9 +10,7 @@ use leaked_keys::{Config, LeakedKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use vega_auth::{
-    ApiKey, DIGEST_VERSION, FetchKeySet, FindKey as _, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp,
-};
+use vega_auth::{ApiKey, FetchKeySet, FindKey as _, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp};
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, Store};
 
@@ -110,25 +108,10 @@ fn key(secret: u8) -> ApiKey {
 
 async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) {
     let mut record = KeyRecord {
-        id: key.id(),
-        owner: "user-1".into(),
         owner_username: "ada".into(),
-        digest: key.digest(),
-        digest_version: DIGEST_VERSION,
-        status: KeyStatus::Active,
         name: "ci".into(),
-        description: String::new(),
         groups: Groups::known(["user"]),
-        scopes: vec![],
-        cidrs: vec![],
-        created_at: NOW.plus(-100),
-        expires_at: None,
-        revoked_at: None,
-        revoked_reason: None,
-        rotated_from: None,
-        rotated_to: None,
-        version: 1,
-        last_use: None,
+        ..KeyRecord::new(key, "user-1", NOW.plus(-100))
     };
     change(&mut record);
     let actor = Actor {

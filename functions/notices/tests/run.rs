@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use notices::{Happening, Kind, Notice, Notices, Report, SendNotice, Task};
 use serde_json::Value;
-use vega_auth::{ApiKey, DIGEST_VERSION, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
+use vega_auth::{ApiKey, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, Timestamp};
 use vega_aws::CallError;
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, EventKind};
@@ -53,25 +53,11 @@ impl Test {
 
     async fn make(&self, change: impl FnOnce(&mut KeyRecord)) -> KeyId {
         let mut record = KeyRecord {
-            id: key().id(),
-            owner: "user-1".into(),
             owner_username: "ada".into(),
-            digest: key().digest(),
-            digest_version: DIGEST_VERSION,
-            status: KeyStatus::Active,
             name: "ci".into(),
             description: "a secret plan".into(),
             groups: Groups::known(["user"]),
-            scopes: vec![],
-            cidrs: vec![],
-            created_at: NOW,
-            expires_at: None,
-            revoked_at: None,
-            revoked_reason: None,
-            rotated_from: None,
-            rotated_to: None,
-            version: 1,
-            last_use: None,
+            ..KeyRecord::new(&key(), "user-1", NOW)
         };
         change(&mut record);
         self.notices.store.create(&record, 100, None, &actor()).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use owners::{FindOwner, Owners, PoolFault, Report, Standing, Task};
-use vega_auth::{ApiKey, DIGEST_VERSION, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
+use vega_auth::{ApiKey, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, EventKind};
 
@@ -44,25 +44,10 @@ impl Test {
     async fn make(&self, owner: &str, number: usize, groups: &[&str], change: impl FnOnce(&mut KeyRecord)) -> KeyId {
         let key = ApiKey::new(format!("{number:012}").parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
         let mut record = KeyRecord {
-            id: key.id(),
-            owner: owner.into(),
             owner_username: format!("{owner}@example.com"),
-            digest: key.digest(),
-            digest_version: DIGEST_VERSION,
-            status: KeyStatus::Active,
             name: "ci".into(),
-            description: String::new(),
             groups: Groups::known(groups.iter().copied()),
-            scopes: vec![],
-            cidrs: vec![],
-            created_at: NOW.plus(-100),
-            expires_at: None,
-            revoked_at: None,
-            revoked_reason: None,
-            rotated_from: None,
-            rotated_to: None,
-            version: 1,
-            last_use: None,
+            ..KeyRecord::new(&key, owner, NOW.plus(-100))
         };
         change(&mut record);
         let actor = Actor {

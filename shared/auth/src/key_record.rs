@@ -97,6 +97,32 @@ impl KeyRecord {
     /// How many scopes a key may have, and how many networks: all of them stand in the authorizer's answer.
     pub const MAX_RESTRICTIONS: usize = 20;
 
+    /// The record of a new key of `owner`'s (their `sub`): good for ever, from everywhere, and for nothing that wants a
+    /// group. The names and all the rest are the maker's to add.
+    pub fn new(key: &ApiKey, owner: impl Into<String>, created_at: Timestamp) -> Self {
+        Self {
+            id: key.id(),
+            owner: owner.into(),
+            owner_username: String::new(),
+            digest: key.digest(),
+            digest_version: DIGEST_VERSION,
+            status: KeyStatus::Active,
+            name: String::new(),
+            description: String::new(),
+            groups: Groups::NONE,
+            scopes: Vec::new(),
+            cidrs: Vec::new(),
+            created_at,
+            expires_at: None,
+            revoked_at: None,
+            revoked_reason: None,
+            rotated_from: None,
+            rotated_to: None,
+            version: 1,
+            last_use: None,
+        }
+    }
+
     /// What the key is at `now`.
     pub fn state(&self, now: Timestamp) -> KeyState {
         match self.status {
@@ -160,25 +186,10 @@ pub(crate) mod tests {
 
     pub(crate) fn record() -> KeyRecord {
         KeyRecord {
-            id: key(1).id(),
-            owner: "user-1".into(),
             owner_username: "ada".into(),
-            digest: key(1).digest(),
-            digest_version: DIGEST_VERSION,
-            status: KeyStatus::Active,
             name: "ci".into(),
-            description: String::new(),
             groups: Groups::known(["user"]),
-            scopes: vec![],
-            cidrs: vec![],
-            created_at: NOW.plus(-100),
-            expires_at: None,
-            revoked_at: None,
-            revoked_reason: None,
-            rotated_from: None,
-            rotated_to: None,
-            version: 1,
-            last_use: None,
+            ..KeyRecord::new(&key(1), "user-1", NOW.plus(-100))
         }
     }
 

@@ -176,32 +176,24 @@ fn strings(values: impl Iterator<Item = String>) -> AttributeValue {
 
 #[cfg(test)]
 mod tests {
-    use vega_auth::{ApiKey, DIGEST_VERSION, KeySecret};
+    use vega_auth::{ApiKey, KeySecret};
 
     use super::*;
 
     fn record() -> KeyRecord {
         let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
         KeyRecord {
-            id: key.id(),
-            owner: "user-1".into(),
             owner_username: "ada".into(),
-            digest: key.digest(),
-            digest_version: DIGEST_VERSION,
-            status: KeyStatus::Active,
             name: "ci".into(),
             description: "for the pipeline".into(),
             groups: Groups::known(["user"]),
             scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
             cidrs: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
-            created_at: Timestamp(1),
             expires_at: Some(Timestamp(2)),
-            revoked_at: None,
             revoked_reason: Some("lost".into()),
-            rotated_from: None,
             rotated_to: Some("000000000000".parse().unwrap()),
             version: 3,
-            last_use: None,
+            ..KeyRecord::new(&key, "user-1", Timestamp(1))
         }
     }
 

@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use vega_auth::{
-    ApiKey, DIGEST_VERSION, Fault, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp,
-};
+use vega_auth::{ApiKey, Fault, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
 use vega_https_client::HttpsClient;
 use vega_store::testing::{TestDatabase, Trouble};
 use vega_store::{Actor, EventKind, KeyReader, Settings, Store};
@@ -48,25 +46,11 @@ impl Adapter {
 async fn key(database: &TestDatabase) -> KeyId {
     let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
     let record = KeyRecord {
-        id: key.id(),
-        owner: "ada".into(),
         owner_username: "Ada \"the\" \u{1f511}\u{e9}\n".into(),
-        digest: key.digest(),
-        digest_version: DIGEST_VERSION,
-        status: KeyStatus::Active,
         name: "ci".into(),
-        description: String::new(),
         groups: Groups::known(["user"]),
-        scopes: vec![],
-        cidrs: vec![],
-        created_at: NOW,
         expires_at: Some(NOW.plus(60)),
-        revoked_at: None,
-        revoked_reason: None,
-        rotated_from: None,
-        rotated_to: None,
-        version: 1,
-        last_use: None,
+        ..KeyRecord::new(&key, "ada", NOW)
     };
     let actor = Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
     database.store().create(&record, 10, None, &actor).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use vega_auth::{ApiKey, DIGEST_VERSION, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
+use vega_auth::{ApiKey, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, Replay, Settings, Store};
 
@@ -14,25 +14,10 @@ const NOW: Timestamp = Timestamp(1_800_000_000);
 fn record(number: u128, owner: &str) -> KeyRecord {
     let key = ApiKey::new(KeyId::from_entropy(number.to_be_bytes()), &KeySecret::from_entropy(&mut [7; 32]));
     KeyRecord {
-        id: key.id(),
-        owner: owner.into(),
         owner_username: "ada".into(),
-        digest: key.digest(),
-        digest_version: DIGEST_VERSION,
-        status: KeyStatus::Active,
         name: format!("key {number}"),
-        description: String::new(),
         groups: Groups::known(["user"]),
-        scopes: vec![],
-        cidrs: vec![],
-        created_at: NOW.plus(i64::try_from(number).unwrap()),
-        expires_at: None,
-        revoked_at: None,
-        revoked_reason: None,
-        rotated_from: None,
-        rotated_to: None,
-        version: 1,
-        last_use: None,
+        ..KeyRecord::new(&key, owner, NOW.plus(i64::try_from(number).unwrap()))
     }
 }
 
