@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -7,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Authentication, CurrentUser, Groups, Rejection, RsaKey, Timestamp};
 
@@ -53,6 +52,8 @@ pub struct UserPool {
     region: String,
     pool_id: String,
     client_id: String,
+    /// The `iss` of its tokens, exactly.
+    issuer: String,
 }
 
 impl UserPool {
@@ -78,12 +79,8 @@ impl UserPool {
         if !is_word(client_id, b'_') {
             return Err("VEGA_COGNITO_APP_CLIENT_ID: expected letters and digits".into());
         }
-        Ok(Self { region: region.into(), pool_id: pool_id.into(), client_id: client_id.into() })
-    }
-
-    /// The `iss` of its tokens, exactly.
-    pub fn issuer(&self) -> String {
-        format!("{}/{}", self.endpoint(), self.pool_id)
+        let issuer = format!("{}/{pool_id}", endpoint(region));
+        Ok(Self { region: region.into(), pool_id: pool_id.into(), client_id: client_id.into(), issuer })
     }
 
     /// Where its key set is: below `endpoint`, if the AWS endpoint is overridden, else below the issuer.
@@ -94,19 +91,23 @@ impl UserPool {
 
     /// Where the pool's API is.
     pub fn endpoint(&self) -> String {
-        // China's regions have a domain of their own; see "Amazon Cognito user pools endpoints" in the AWS general reference.
-        let domain = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        format!("https://cognito-idp.{}.{domain}", self.region)
+        endpoint(&self.region)
     }
 
     /// # Errors
     /// When the claims are not those of an access token of this pool and client, good at `now`.
     pub(crate) fn accept(&self, claims: &Claims, now: Timestamp) -> Result<(), Rejection> {
-        if claims.iss != self.issuer() {
+        if claims.iss != self.issuer {
             return Err(Rejection::Issuer);
         }
         claims.check(&self.client_id, now)
     }
+}
+
+fn endpoint(region: &str) -> String {
+    // China's regions have a domain of their own; see "Amazon Cognito user pools endpoints" in the AWS general reference.
+    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("https://cognito-idp.{region}.{domain}")
 }
 
 /// What a token is for. Refresh tokens of provider `custom` differ from access tokens in this alone; Cognito's are opaque.
@@ -250,10 +251,11 @@ impl<'a> UnverifiedJwt<'a> {
         if claims.contains('.') {
             return Err(Rejection::MalformedJwt);
         }
-        let (header, members): (Header, _) = object(header)?;
-        if FORBIDDEN.iter().any(|name| members.0.contains(*name)) {
+        let members = DistinctMembers::of(header)?;
+        if FORBIDDEN.iter().any(|name| members.0.contains_key(*name)) {
             return Err(Rejection::HeaderMember);
         }
+        let header: Header = members.read()?;
         if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
             return Err(Rejection::HeaderMember);
         }
@@ -293,7 +295,7 @@ impl<'a> UnverifiedJwt<'a> {
             return Err(Rejection::Algorithm);
         }
         key.verify(self.signing_input.as_bytes(), &self.signature)?;
-        Ok(object(self.claims)?.0)
+        DistinctMembers::of(self.claims)?.read()
     }
 
     /// The claims, if `secret` signed them.
@@ -305,20 +307,25 @@ impl<'a> UnverifiedJwt<'a> {
             return Err(Rejection::Algorithm);
         }
         hmac::verify(&secret.0, self.signing_input.as_bytes(), &self.signature).map_err(|_| Rejection::Signature)?;
-        Ok(object(self.claims)?.0)
+        DistinctMembers::of(self.claims)?.read()
     }
 }
 
-/// One part of the token: canonical base64url without padding, of one JSON object without duplicate members.
-fn object<T: DeserializeOwned>(part: &str) -> Result<(T, DistinctMembers), Rejection> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::MalformedJwt)?;
-    let members = serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)?;
-    let object = serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)?;
-    Ok((object, members))
-}
+/// A JSON object in which no member stands twice: two readers could pick different ones (RFC 8725 section 2.4; RFC 7519
+/// section 4). Read whole: what nobody looks at must be good JSON, and not too deep, all the same.
+struct DistinctMembers(Map<String, Value>);
 
-/// The names of a JSON object in which no member stands twice: two readers could pick different ones (RFC 8725 section 2.4; RFC 7519 section 4).
-struct DistinctMembers(HashSet<String>);
+impl DistinctMembers {
+    /// One part of a token: canonical base64url without padding.
+    fn of(part: &str) -> Result<Self, Rejection> {
+        let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::MalformedJwt)?;
+        serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)
+    }
+
+    fn read<T: DeserializeOwned>(self) -> Result<T, Rejection> {
+        T::deserialize(Value::Object(self.0)).map_err(|_| Rejection::MalformedJwt)
+    }
+}
 
 impl<'de> Deserialize<'de> for DistinctMembers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -331,14 +338,13 @@ impl<'de> Deserialize<'de> for DistinctMembers {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut seen = HashSet::new();
-                // Read whole, not skipped: what nobody looks at must be good JSON, and not too deep, all the same.
-                while let Some((name, _)) = map.next_entry::<String, Value>()? {
-                    if !seen.insert(name) {
+                let mut members = Map::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if members.insert(name, value).is_some() {
                         return Err(serde::de::Error::custom("duplicate member"));
                     }
                 }
-                Ok(DistinctMembers(seen))
+                Ok(DistinctMembers(members))
             }
         }
         deserializer.deserialize_map(Members)
