@@ -67,7 +67,9 @@ impl<'a> Credential<'a> {
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    // Without a way out in between: so it takes many bytes at once, and a token is not long.
+    !body.is_empty() && body.bytes().fold(true, |all, byte| all & is_allowed(byte))
 }
 
 #[cfg(test)]
