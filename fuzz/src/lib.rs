@@ -6,6 +6,7 @@
 
 use std::cell::OnceCell;
 
+use authorizer::policy::Policies;
 use authorizer::{Authorizer, HttpAnswer, NoteUse};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -89,10 +90,11 @@ pub fn event(data: &[u8]) {
     RUNTIME.with(|cell| {
         let (runtime, authorizer) = cell.get_or_init(|| {
             let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
-            let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]}]}"#.parse().unwrap();
+            let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]}]}"#;
+            let policies = Policies::new(rules.parse().unwrap());
             let callers = Authenticator { tokens, keys: NoKeys };
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            (runtime, Authorizer { callers, rules, http_answer: HttpAnswer::Policy, is_cached: false })
+            (runtime, Authorizer { callers, policies, http_answer: HttpAnswer::Policy, is_cached: false })
         });
         let (decision, line) = runtime.block_on(authorizer.decide(event, Timestamp(NOW)));
         let line = line.to_string();

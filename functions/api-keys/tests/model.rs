@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api_keys::ApiKeys;
+use authorizer::policy::Policies;
 use authorizer::{Authorizer, HttpAnswer};
 use owners::{FindOwner, Owners, PoolFault, Standing, Task};
 use proptest::prelude::*;
@@ -430,7 +431,7 @@ impl World {
             let tokens = TokenVerifier::Custom(HmacSecret::new_from_text("0123456789abcdef0123456789abcdef").unwrap());
             // as it is deployed: nothing is remembered
             let callers = Authenticator { tokens, keys: RememberedKeys::new(keys, 0) };
-            Authorizer { callers, rules: rules(), http_answer: HttpAnswer::Policy, is_cached: false }
+            Authorizer { callers, policies: Policies::new(rules()), http_answer: HttpAnswer::Policy, is_cached: false }
         };
         let pool = Pool(Arc::new(Mutex::new(Standing::Gone)));
         let owners = |store| Owners { store, pool: pool.clone(), pace: Duration::ZERO };

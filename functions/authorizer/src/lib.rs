@@ -4,6 +4,7 @@
 //! out, another error (503). Never an Allow without a proof.
 
 mod event;
+mod log_line;
 pub mod policy;
 
 use std::fmt;
@@ -11,15 +12,15 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use serde::{Deserialize as _, Deserializer};
-use serde_json::{Value, json};
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{
-    Access, AccessRules, AuthError, Authentication, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId,
-    LastUse, RememberedKeys, Timestamp,
+    Access, AccessRules, AuthError, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse,
+    RememberedKeys, Timestamp,
 };
 
 use crate::event::{Event, Form};
-use crate::policy::{Answer, MethodArn};
+pub use crate::log_line::LogLine;
+use crate::policy::{Answer, MethodArn, Policies};
 
 /// Notes that a key was used.
 pub trait NoteUse {
@@ -95,7 +96,7 @@ pub struct Authorizer<F, K> {
     /// Finds out who calls.
     pub callers: Authenticator<F, K>,
     /// What they may call.
-    pub rules: AccessRules,
+    pub policies: Policies,
     /// How an HTTP API is answered.
     pub http_answer: HttpAnswer,
     /// Whether API Gateway may hold the answer against another route.
@@ -126,32 +127,38 @@ impl std::str::FromStr for HttpAnswer {
 
 impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
     /// Decides about one event, and gives the line for the log beside the decision.
-    pub async fn decide<'de>(&self, event: impl Deserializer<'de>, now: Timestamp) -> (Result<Answer, Refusal>, Value) {
+    pub async fn decide<'de>(
+        &self,
+        event: impl Deserializer<'de>,
+        now: Timestamp,
+    ) -> (Result<Answer, Refusal>, LogLine) {
+        let mut line = LogLine::default();
         // The message of the error could repeat what the client sent.
         let Ok(event) = Event::deserialize(event) else {
-            return (Err(Refusal::Unavailable), json!({ "outcome": "fault", "code": "event_unreadable" }));
-        };
-        let mut line = json!({ "request_id": event.request_id(), "route": event.route() });
-        let Some((form, arn)) = event.form().and_then(|(form, arn)| Some((form, arn.parse::<MethodArn>().ok()?)))
-        else {
-            merge(&mut line, json!({ "outcome": "fault", "code": "event_unknown" }));
+            line.says("fault", "event_unreadable");
             return (Err(Refusal::Unavailable), line);
         };
-        merge(&mut line, json!({ "method": arn.method }));
-        match self.authorize(&event, form, &arn, now).await {
-            Ok((answer, found)) => {
-                merge(&mut line, found);
-                (Ok(answer), line)
-            }
+        line.request_id = event.request_id().map(str::to_owned);
+        line.route = event.route().map(str::to_owned);
+        let Some((form, arn)) = event.form().and_then(|(form, arn)| Some((form, arn.parse::<MethodArn>().ok()?)))
+        else {
+            line.says("fault", "event_unknown");
+            return (Err(Refusal::Unavailable), line);
+        };
+        line.method = Some(arn.method.clone());
+        let decision = match self.authorize(&event, form, &arn, now, &mut line).await {
+            Ok(answer) => Ok(answer),
             Err(AuthError::Rejected(reason)) => {
-                merge(&mut line, json!({ "outcome": "reject", "code": reason.code() }));
-                (Err(Refusal::Unauthorized), line)
+                line.says("reject", reason.code());
+                Err(Refusal::Unauthorized)
             }
             Err(AuthError::Unavailable(fault)) => {
-                merge(&mut line, json!({ "outcome": "fault", "code": fault.code(), "cause": fault.chain() }));
-                (Err(Refusal::Unavailable), line)
+                line.says("fault", fault.code());
+                line.cause = Some(fault.chain());
+                Err(Refusal::Unavailable)
             }
-        }
+        };
+        (decision, line)
     }
 
     async fn authorize(
@@ -160,41 +167,32 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
         form: Form,
         arn: &MethodArn,
         now: Timestamp,
-    ) -> Result<(Answer, Value), AuthError> {
+        line: &mut LogLine,
+    ) -> Result<Answer, AuthError> {
         event.refuse_credential_in_query()?;
         let credential = Credential::from_headers([event.authorization()?])?;
         let is_simple = form == Form::Http && self.http_answer == HttpAnswer::Simple;
         // A simple answer can't say for which addresses it holds: of a key with networks, none could be reused rightly.
         let address = event.source_address().filter(|_| !is_simple).and_then(|text| text.parse::<IpAddr>().ok());
         let caller = self.callers.authenticate(credential, address, now).await?;
-        let access = self.rules.access(&caller.user, &arn.method, &arn.path);
-        let (outcome, code) = match access {
-            Access::Allowed => ("allow", "ok"),
-            Access::InsufficientScope => ("deny", "insufficient_scope"),
-            Access::Forbidden => ("deny", "forbidden"),
-        };
-        let mut line = json!({ "outcome": outcome, "code": code, "user_id": caller.user.id });
-        merge(
-            &mut line,
-            match &caller.user.authentication {
-                Authentication::Jwt => json!({ "via": "jwt" }),
-                Authentication::ApiKey { key_id, .. } => json!({ "via": "api_key", "key_id": key_id }),
-            },
-        );
+        let access = self.policies.rules().access(&caller.user, &arn.method, &arn.path);
+        match access {
+            Access::Allowed => line.says("allow", "ok"),
+            Access::InsufficientScope => line.says("deny", "insufficient_scope"),
+            Access::Forbidden => line.says("deny", "forbidden"),
+        }
+        line.names(&caller.user);
         if let Some(record) = caller.key.as_ref().filter(|record| record.is_use_due(now)) {
             let noted = self.callers.keys.note_use(record.id, &last_use(event, now)).await;
-            if let Err(fault) = noted {
-                merge(&mut line, json!({ "last_use_not_noted": fault.chain() }));
-            }
+            line.last_use_not_noted = noted.err().map(|fault| fault.chain());
         }
-        let answer = if is_simple {
+        Ok(if is_simple {
             Answer::simple(&caller.user, access == Access::Allowed)
         } else {
             // Of a reused answer nobody knows which route it will deny: that names the reason that is always true.
             let reason = if self.is_cached { Access::Forbidden } else { access };
-            Answer::policy(&caller, &self.rules, arn, reason)
-        };
-        Ok((answer, line))
+            self.policies.answer(&caller, arn, reason)
+        })
     }
 }
 
@@ -224,11 +222,5 @@ fn last_use(event: &Event<'_>, now: Timestamp) -> LastUse {
         at: now,
         address: event.source_address().unwrap_or_default().to_owned(),
         user_agent: user_agent.chars().filter(|character| !character.is_control()).take(256).collect(),
-    }
-}
-
-fn merge(line: &mut Value, more: Value) {
-    if let (Value::Object(line), Value::Object(more)) = (line, more) {
-        line.extend(more);
     }
 }

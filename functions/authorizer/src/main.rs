@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
+use authorizer::policy::Policies;
 use authorizer::{Authorizer, Config};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::json;
@@ -50,7 +51,7 @@ async fn main() -> Result<(), Error> {
     });
     let authorizer = Authorizer {
         callers: Authenticator { tokens, keys },
-        rules: config.rules,
+        policies: Policies::new(config.rules),
         http_answer: config.http_answer,
         is_cached: config.is_cached,
     };
@@ -58,7 +59,7 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
         let started = Instant::now();
         let (decision, mut line) = authorizer.decide(&*event.payload, SystemTime::now().into()).await;
-        line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
+        line.duration_ms = u64::try_from(started.elapsed().as_millis()).ok();
         println!("{line}");
         decision
             .map_err(|refusal| Diagnostic { error_type: format!("{refusal:?}"), error_message: refusal.to_string() })

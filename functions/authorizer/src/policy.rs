@@ -4,11 +4,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use vega_auth::{
-    Access, AccessRules, Authenticated, Authentication, CurrentUser, Group, KeyId, KeyRecord, MethodPattern, Network,
-    PathPattern, Route, ScopeName,
+    Access, AccessRules, Authenticated, Authentication, CurrentUser, Generations, Group, Groups, KeyId, KeyRecord,
+    MethodPattern, Network, PathPattern, Route, ScopeName,
 };
 
 /// The longest resource that a policy may name, in characters.
@@ -69,7 +72,7 @@ pub enum Answer {
         /// Who calls.
         principal_id: String,
         /// What they may call.
-        policy_document: PolicyDocument,
+        policy_document: SharedPolicy,
         /// The `CurrentUser`.
         context: BTreeMap<&'static str, String>,
     },
@@ -83,10 +86,30 @@ pub enum Answer {
     },
 }
 
+/// A policy of as many callers as may do the same. Its JSON is written once.
+#[derive(Clone, Debug)]
+pub struct SharedPolicy(Arc<(PolicyDocument, OnceLock<Box<RawValue>>)>);
+
+impl From<PolicyDocument> for SharedPolicy {
+    fn from(document: PolicyDocument) -> Self {
+        Self(Arc::new((document, OnceLock::new())))
+    }
+}
+
+impl Serialize for SharedPolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (document, written) = &*self.0;
+        if written.get().is_none() {
+            let _ = written.set(to_raw_value(document).map_err(S::Error::custom)?);
+        }
+        written.get().serialize(serializer)
+    }
+}
+
 /// An IAM policy: what is allowed, and, since a wildcard takes in too much, what is denied for all that.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct PolicyDocument {
+struct PolicyDocument {
     version: &'static str,
     statement: Vec<Statement>,
 }
@@ -118,10 +141,75 @@ struct SourceIp {
 /// `forbidden` or `insufficient_scope`.
 const DENIED_AS: &str = "denied_as";
 
-impl Answer {
+/// The rules, and the policies that were made of them: callers with the same groups, scopes and networks share one.
+pub struct Policies {
+    rules: AccessRules,
+    made: Mutex<Generations<Reach, SharedPolicy>>,
+}
+
+/// All that a policy depends on beside the rules.
+#[derive(PartialEq, Eq, Hash)]
+struct Reach {
+    stage: String,
+    groups: Groups,
+    /// Of a key; a person who signed in has none to be narrowed to.
+    scopes: Option<Vec<ScopeName>>,
+    networks: Vec<Network>,
+}
+
+impl Policies {
+    /// None is made yet.
+    pub fn new(rules: AccessRules) -> Self {
+        Self { rules, made: Mutex::default() }
+    }
+
+    /// What they are made of.
+    pub fn rules(&self) -> &AccessRules {
+        &self.rules
+    }
+
     /// What `caller` may call, of all the routes of the API that `arn` is of, and from where. `reason` is what the client
     /// is told of a route that is denied.
-    pub fn policy(caller: &Authenticated, rules: &AccessRules, arn: &MethodArn, reason: Access) -> Self {
+    pub fn answer(&self, caller: &Authenticated, arn: &MethodArn, reason: Access) -> Answer {
+        let mut context = caller.user.to_context();
+        let denied_as = match reason {
+            Access::InsufficientScope => "insufficient_scope",
+            Access::Allowed | Access::Forbidden => "forbidden",
+        };
+        context.insert(DENIED_AS, denied_as.to_owned());
+        Answer::Policy { principal_id: caller.user.id.clone(), policy_document: self.policy(caller, arn), context }
+    }
+
+    fn policy(&self, caller: &Authenticated, arn: &MethodArn) -> SharedPolicy {
+        let reach = Reach::of(caller, arn);
+        // A panic can't leave it half-written: the one change is the last thing done.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policy) = made.get(&reach) {
+            return policy.clone();
+        }
+        let policy = SharedPolicy::from(PolicyDocument::new(caller, &self.rules, arn));
+        made.insert(reach, policy.clone());
+        policy
+    }
+}
+
+impl Reach {
+    fn of(caller: &Authenticated, arn: &MethodArn) -> Self {
+        Self {
+            stage: arn.stage.clone(),
+            groups: caller.user.groups,
+            scopes: match &caller.user.authentication {
+                Authentication::Jwt => None,
+                Authentication::ApiKey { scopes, .. } => Some(scopes.clone()),
+            },
+            networks: caller.networks().to_vec(),
+        }
+    }
+}
+
+impl PolicyDocument {
+    /// What is read of `caller` is in [`Reach`], all of it.
+    fn new(caller: &Authenticated, rules: &AccessRules, arn: &MethodArn) -> Self {
         let routes = rules.granted(&caller.user);
         let granted: Vec<String> = routes.iter().flat_map(|route| resources(&arn.stage, route)).collect();
         let networks = caller.networks();
@@ -136,19 +224,11 @@ impl Answer {
         if has_wildcard(&routes) {
             statement.push(Statement::deny(unclear(&arn.stage)));
         }
-        let mut context = caller.user.to_context();
-        let denied_as = match reason {
-            Access::InsufficientScope => "insufficient_scope",
-            Access::Allowed | Access::Forbidden => "forbidden",
-        };
-        context.insert(DENIED_AS, denied_as.to_owned());
-        Self::Policy {
-            principal_id: caller.user.id.clone(),
-            policy_document: PolicyDocument { version: "2012-10-17", statement },
-            context,
-        }
+        Self { version: "2012-10-17", statement }
     }
+}
 
+impl Answer {
     /// Whether `user` may call the one route that was asked about.
     pub fn simple(user: &CurrentUser, is_authorized: bool) -> Self {
         Self::Simple { is_authorized, context: user.to_context() }
@@ -241,7 +321,7 @@ mod tests {
     use std::net::IpAddr;
 
     use proptest::prelude::*;
-    use vega_auth::{ApiKey, DIGEST_VERSION, Groups, KeySecret, KeyStatus, Timestamp};
+    use vega_auth::{ApiKey, Groups, KeySecret, Timestamp};
 
     use super::*;
 
@@ -265,10 +345,8 @@ mod tests {
     }
 
     fn statements(answer: &Answer) -> &[Statement] {
-        let Answer::Policy { policy_document: PolicyDocument { statement, .. }, .. } = answer else {
-            panic!("not a policy")
-        };
-        statement
+        let Answer::Policy { policy_document, .. } = answer else { panic!("not a policy") };
+        &policy_document.0.0.statement
     }
 
     /// IAM's `IpAddress`, from the document as it is written.
@@ -325,25 +403,11 @@ mod tests {
 
     fn record(groups: Groups, scopes: &[&str], cidrs: &[&str]) -> KeyRecord {
         KeyRecord {
-            id: key().id(),
-            owner: "user-1".into(),
             owner_username: "ada".into(),
-            digest: key().digest(),
-            digest_version: DIGEST_VERSION,
-            status: KeyStatus::Active,
-            name: "ci".into(),
-            description: String::new(),
             groups,
             scopes: scopes.iter().map(|name| name.parse().unwrap()).collect(),
             cidrs: cidrs.iter().map(|network| network.parse().unwrap()).collect(),
-            created_at: NOW,
-            expires_at: None,
-            revoked_at: None,
-            revoked_reason: None,
-            rotated_from: None,
-            rotated_to: None,
-            version: 1,
-            last_use: None,
+            ..KeyRecord::new(&key(), "user-1", NOW)
         }
     }
 
@@ -356,8 +420,12 @@ mod tests {
         Authenticated { user, key: Some(record) }
     }
 
-    fn policy(caller: &Authenticated, rules: &AccessRules, arn: &str) -> Answer {
-        Answer::policy(caller, rules, &arn.parse().unwrap(), Access::Forbidden)
+    fn policies(rules: &str) -> Policies {
+        Policies::new(rules.parse().unwrap())
+    }
+
+    fn policy(caller: &Authenticated, policies: &Policies, arn: &str) -> Answer {
+        policies.answer(caller, &arn.parse().unwrap(), Access::Forbidden)
     }
 
     #[test]
@@ -382,11 +450,10 @@ mod tests {
 
     #[test]
     fn the_answer_has_the_documented_form() {
-        let rules: AccessRules =
-            r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/x/*","groups":"any"},{"route":"POST /v1/x/*","groups":"any"}]}"#
-                .parse()
-                .unwrap();
-        let answer = policy(&person(Groups::known(["user"])), &rules, &format!("{STAGE}/GET/v1/projects"));
+        let policies = policies(
+            r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/x/*","groups":"any"},{"route":"POST /v1/x/*","groups":"any"}]}"#,
+        );
+        let answer = policy(&person(Groups::known(["user"])), &policies, &format!("{STAGE}/GET/v1/projects"));
         assert_eq!(
             serde_json::to_value(&answer).unwrap(),
             serde_json::json!({
@@ -410,18 +477,18 @@ mod tests {
 
     #[test]
     fn the_policy_of_a_key_with_scopes_and_networks_names_what_both_let_it_and_from_where() {
-        let rules: AccessRules = r#"{
+        let policies = policies(
+            r#"{
             "rules": [
                 {"route":"* /v1/projects","groups":["user"]}, {"route":"* /v1/x/*","groups":"any"},
                 {"route":"GET /v1/admin/*","groups":["root"]}, {"route":"* /v1/api-keys/*","groups":"any","api_keys":false},
                 {"route":"GET /v1/api-keys/self","groups":"any","scopes":false}
             ],
             "scopes": { "deploy": ["POST /v1/x/deployments/*", "GET /v1/projects"] }
-        }"#
-        .parse()
-        .unwrap();
+        }"#,
+        );
         let record = record(Groups::known(["user"]), &["deploy", "read"], &["203.0.113.0/24", "2001:db8::/32"]);
-        let answer = policy(&holder(record), &rules, &format!("{STAGE}/GET/v1/projects"));
+        let answer = policy(&holder(record), &policies, &format!("{STAGE}/GET/v1/projects"));
         assert_eq!(
             serde_json::to_value(&answer).unwrap(),
             serde_json::json!({
@@ -450,9 +517,38 @@ mod tests {
     }
 
     #[test]
+    fn callers_who_may_do_the_same_share_a_policy_and_others_do_not() {
+        let policies =
+            policies(r#"{"rules":[{"route":"GET /v1/*","groups":"any"}],"scopes":{"deploy":["GET /v1/projects"]}}"#);
+        let arn = format!("{STAGE}/GET/v1/projects");
+        let document = |caller: &Authenticated, arn: &str| match policy(caller, &policies, arn) {
+            Answer::Policy { policy_document, .. } => policy_document.0,
+            Answer::Simple { .. } => panic!("not a policy"),
+        };
+        let user = Groups::known(["user"]);
+        let mut other = person(user);
+        other.user.id = "user-2".into();
+        other.user.expires_at = Some(NOW);
+        assert!(Arc::ptr_eq(&document(&person(user), &arn), &document(&other, &format!("{STAGE}/POST/v1/x"))));
+        let different = [
+            document(&person(user), &arn),
+            document(&person(user), &arn.replace("/live/", "/test/")),
+            document(&person(Groups::known(["root"])), &arn),
+            document(&holder(record(user, &[], &[])), &arn),
+            document(&holder(record(user, &["deploy"], &[])), &arn),
+            document(&holder(record(user, &["read"], &[])), &arn),
+            document(&holder(record(user, &[], &["203.0.113.0/24"])), &arn),
+            document(&holder(record(user, &[], &["203.0.112.0/24"])), &arn),
+        ];
+        for (index, one) in different.iter().enumerate() {
+            assert!(different[..index].iter().all(|before| !Arc::ptr_eq(one, before)), "{index}");
+        }
+    }
+
+    #[test]
     fn every_method_is_written_out_since_a_wildcard_there_would_match_other_paths() {
-        let rules: AccessRules = r#"{"rules":[{"route":"* /v1/*","groups":"any"}]}"#.parse().unwrap();
-        let answer = policy(&person(Groups::NONE), &rules, &format!("{STAGE}/GET/"));
+        let policies = policies(r#"{"rules":[{"route":"* /v1/*","groups":"any"}]}"#);
+        let answer = policy(&person(Groups::NONE), &policies, &format!("{STAGE}/GET/"));
         assert_eq!(statement(&answer).resource.len(), Route::METHODS.len());
         let allows = |method, path| iam_allows(&answer, method, path, ADDRESS);
         assert!(allows("DELETE", "/v1/x") && !allows("GET", "/other/v1/x"));
@@ -460,10 +556,10 @@ mod tests {
 
     #[test]
     fn who_may_call_nothing_is_denied_everything() {
-        let rules: AccessRules = r#"{"rules":[{"route":"GET /v1/projects","groups":["root"]}]}"#.parse().unwrap();
+        let policies = policies(r#"{"rules":[{"route":"GET /v1/projects","groups":["root"]}]}"#);
         let networked = holder(record(Groups::NONE, &[], &["203.0.113.0/24"]));
         for caller in [person(Groups::NONE), networked, holder(record(Groups::known(["root"]), &["gone"], &[]))] {
-            let answer = policy(&caller, &rules, &format!("{STAGE}/GET/v1/projects"));
+            let answer = policy(&caller, &policies, &format!("{STAGE}/GET/v1/projects"));
             assert_eq!(statement(&answer).effect, "Deny");
             assert_eq!(statement(&answer).resource, [format!("{STAGE}/*")]);
             assert!(statement(&answer).condition.is_none(), "from everywhere");
@@ -505,15 +601,15 @@ mod tests {
             .map(|n| format!("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff{n:02}/128"))
             .collect();
         let networks: Vec<&str> = networks.iter().map(String::as_str).collect();
-        let rules = rules(largest, "v1/x");
-        let answer = policy(&holder(record(Groups::NONE, &scopes, &networks)), &rules, &format!("{STAGE}/GET/v1/x"));
+        let policies = Policies::new(rules(largest, "v1/x"));
+        let answer = policy(&holder(record(Groups::NONE, &scopes, &networks)), &policies, &format!("{STAGE}/GET/v1/x"));
         let size = serde_json::to_string(&answer).unwrap().len();
         assert!((5 * 1024..8 * 1024).contains(&size), "{size}");
     }
 
     #[test]
     fn the_client_is_told_of_a_scope_only_where_that_is_what_is_missing() {
-        let rules: AccessRules = r#"{"rules":[{"route":"* /v1/projects","groups":["user"]}]}"#.parse().unwrap();
+        let policies = policies(r#"{"rules":[{"route":"* /v1/projects","groups":["user"]}]}"#);
         let arn: MethodArn = format!("{STAGE}/POST/v1/projects").parse().unwrap();
         let caller = holder(record(Groups::known(["user"]), &["read"], &[]));
         for (reason, told) in [
@@ -521,7 +617,7 @@ mod tests {
             (Access::Forbidden, "forbidden"),
             (Access::Allowed, "forbidden"),
         ] {
-            let answer = serde_json::to_value(Answer::policy(&caller, &rules, &arn, reason)).unwrap();
+            let answer = serde_json::to_value(policies.answer(&caller, &arn, reason)).unwrap();
             assert_eq!(answer["context"]["denied_as"], told);
         }
     }
@@ -604,20 +700,25 @@ mod tests {
                 1..20,
             ),
         ) {
-            let Some(rules) = sound(&rules, &scopes) else { return Ok(()) };
+            let Some(policies) = sound(&rules, &scopes).map(Policies::new) else { return Ok(()) };
             let groups: Groups = groups.into_iter().collect();
             let caller = match &restrictions {
                 Some((scopes, networks)) => holder(record(groups, scopes, networks)),
                 None => person(groups),
             };
             let api = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234";
-            let answer = policy(&caller, &rules, &format!("{api}/{stage}/GET{first}"));
+            // Made before, and not to be taken for the one that is asked about.
+            for other in [person(groups), holder(record(groups, &[], &[])), person(Groups::known(["root"]))] {
+                let _ = policy(&other, &policies, &format!("{api}/{stage}/GET/"));
+                let _ = policy(&caller, &policies, &format!("{api}/other/GET/"));
+            }
+            let answer = policy(&caller, &policies, &format!("{api}/{stage}/GET{first}"));
             for (method, path, address) in requests {
                 let is_inside =
                     caller.key.as_ref().is_none_or(|record| record.principal(&key(), Some(address), NOW).is_ok());
                 prop_assert_eq!(
                     iam_allows_arn(&answer, &format!("{api}/{stage}/{method}{path}"), address),
-                    is_inside && rules.access(&caller.user, method, &path) == Access::Allowed,
+                    is_inside && policies.rules().access(&caller.user, method, &path) == Access::Allowed,
                     "{} {} from {}", method, path, address
                 );
                 prop_assert!(!iam_allows_arn(&answer, &format!("{api}/other/{method}{path}"), address), "another stage");
@@ -633,11 +734,11 @@ mod tests {
             wanted in prop::sample::subsequence(vec!["a", "b", "c", "gone", "read"], 1..=3),
             request in (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE"]), paths(), address()),
         ) {
-            let Some(rules) = sound(&rules, &scopes) else { return Ok(()) };
+            let Some(policies) = sound(&rules, &scopes).map(Policies::new) else { return Ok(()) };
             let groups: Groups = groups.into_iter().collect();
             let (method, path, address) = request;
             let allows = |scopes: &[&str], networks: &[&str]| {
-                let answer = policy(&holder(record(groups, scopes, networks)), &rules, &format!("{STAGE}/GET/"));
+                let answer = policy(&holder(record(groups, scopes, networks)), &policies, &format!("{STAGE}/GET/"));
                 iam_allows(&answer, method, &path, address)
             };
             prop_assert!(!allows(&wanted, &[]) || allows(&[], &[]));

@@ -2,10 +2,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 /// How many entries a generation has: a busy instance meets some hundred callers in an hour.
-pub(crate) const GENERATION: usize = 500;
+const GENERATION: usize = 500;
 
 /// A memory that is bounded without a search: when the younger generation is full, the older one is forgotten as a whole.
-pub(crate) struct Generations<K, V> {
+pub struct Generations<K, V> {
     younger: HashMap<K, V>,
     older: HashMap<K, V>,
 }
@@ -17,16 +17,18 @@ impl<K, V> Default for Generations<K, V> {
 }
 
 impl<K: Eq + Hash, V> Generations<K, V> {
-    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+    /// The latest entry of `key`, if it isn't forgotten.
+    pub fn get(&self, key: &K) -> Option<&V> {
         self.younger.get(key).or_else(|| self.older.get(key))
     }
 
-    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    /// The same, to change it.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.younger.get_mut(key).or_else(|| self.older.get_mut(key))
     }
 
     /// The latest entry of a key is the one that is found.
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    pub fn insert(&mut self, key: K, value: V) {
         if self.younger.len() >= GENERATION {
             self.older = std::mem::take(&mut self.younger);
         }

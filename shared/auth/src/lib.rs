@@ -35,6 +35,7 @@ pub use authenticate::{Authenticated, Authenticator, FindKey, TokenVerifier};
 pub use credential::Credential;
 pub use current_user::{Authentication, ContextError, CurrentUser};
 pub use decision::{AuthError, Fault, Rejection};
+pub use generations::Generations;
 pub use group::{Group, Groups, UnknownGroup};
 pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, SecretTooShort, TokenUse, UnverifiedJwt, UserPool};
 pub use key_record::{KeyRecord, KeyState, KeyStatus, LastUse};

@@ -1,5 +1,6 @@
 //! Events, tokens and JSON that nobody would send, in any shape.
 
+use authorizer::policy::Policies;
 use authorizer::{Authorizer, HttpAnswer};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (decision, line) = runtime.block_on(authorizer_without_keys().decide(event, NOW));
         prop_assert!(decision.is_err());
-        prop_assert!(line["outcome"] == "reject" || line["outcome"] == "fault");
+        prop_assert!(line.outcome == "reject" || line.outcome == "fault");
     }
 
     #[test]
@@ -58,7 +59,12 @@ impl authorizer::NoteUse for NoKeys {
 fn authorizer_without_keys() -> Authorizer<HttpKeySet, NoKeys> {
     let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
     let callers = Authenticator { tokens, keys: NoKeys };
-    Authorizer { callers, rules: RULES.parse().unwrap(), http_answer: HttpAnswer::Policy, is_cached: false }
+    Authorizer {
+        callers,
+        policies: Policies::new(RULES.parse().unwrap()),
+        http_answer: HttpAnswer::Policy,
+        is_cached: false,
+    }
 }
 
 fn json_value() -> impl Strategy<Value = Value> {

@@ -9,12 +9,12 @@ mod vectors;
 
 use std::time::Duration;
 
+use authorizer::policy::Policies;
 use authorizer::{Authorizer, HttpAnswer, Refusal};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
-    ApiKey, Authenticator, DIGEST_VERSION, Groups, HmacSecret, KeyRecord, KeyStatus, SigningKeys, Timestamp,
-    TokenVerifier, UserPool,
+    ApiKey, Authenticator, Groups, HmacSecret, KeyRecord, SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
@@ -61,7 +61,7 @@ impl Gateway {
         Self {
             authorizer: Authorizer {
                 callers,
-                rules: RULES.parse().unwrap(),
+                policies: Policies::new(RULES.parse().unwrap()),
                 http_answer: HttpAnswer::Policy,
                 is_cached: false,
             },
@@ -90,36 +90,21 @@ impl Gateway {
                 let statement = &answer["policyDocument"]["Statement"][0];
                 let allowed =
                     statement["Effect"] == "Allow" && statement["Resource"].as_array().unwrap().contains(&json!(ARN));
-                assert_eq!(line["outcome"], if allowed { "allow" } else { "deny" });
+                assert_eq!(line.outcome, if allowed { "allow" } else { "deny" });
                 format!("{}:{}", if allowed { "allow" } else { "deny" }, answer["context"]["id"].as_str().unwrap())
             }
             Err(refusal) => refusal.to_string(),
         };
-        (outcome, line["code"].as_str().unwrap().to_owned())
+        (outcome, line.code.to_owned())
     }
 
     async fn key(&self, change: impl FnOnce(&mut KeyRecord)) -> ApiKey {
         let key: ApiKey = API_KEY.parse().unwrap();
         let mut record = KeyRecord {
-            id: key.id(),
-            owner: "ada".into(),
             owner_username: "ada".into(),
-            digest: key.digest(),
-            digest_version: DIGEST_VERSION,
-            status: KeyStatus::Active,
             name: "ci".into(),
-            description: String::new(),
             groups: Groups::known(["user"]),
-            scopes: vec![],
-            cidrs: vec![],
-            created_at: NOW,
-            expires_at: None,
-            revoked_at: None,
-            revoked_reason: None,
-            rotated_from: None,
-            rotated_to: None,
-            version: 1,
-            last_use: None,
+            ..KeyRecord::new(&key, "ada", NOW)
         };
         change(&mut record);
         let actor =
@@ -471,7 +456,8 @@ async fn an_http_api_gets_the_simple_answer_where_it_is_set_to_expect_it() {
 #[tokio::test]
 async fn a_web_socket_may_connect_where_a_rule_says_so() {
     let mut gateway = Gateway::cognito().await;
-    gateway.authorizer.rules = r#"{"rules":[{"route":"$connect","groups":["user"]}]}"#.parse().unwrap();
+    gateway.authorizer.policies =
+        Policies::new(r#"{"rules":[{"route":"$connect","groups":["user"]}]}"#.parse().unwrap());
     let arn = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/$connect";
     for (groups, effect, resource) in
         [(json!(["user"]), "Allow", arn.to_owned()), (json!([]), "Deny", arn.replace("$connect", "*"))]
