@@ -26,10 +26,7 @@ async fn main() -> Result<(), Error> {
     let client = HttpsClient::new(environment.get("SSL_CERT_FILE").map(PathBuf::from).as_deref());
     let client = client.map_err(|problem| environment.problem::<()>(problem.to_string())).ok();
     let ((config, settings), client) = environment.finish(config.zip(settings).zip(client)).map_err(|error| {
-        println!(
-            "{}",
-            json!({ "outcome": "fault", "code": "configuration", "function": "authorizer", "problems": error.0 })
-        );
+        println!("{}", error.log_line("authorizer"));
         Error::from(error)
     })?;
     let tokens = match config.provider {

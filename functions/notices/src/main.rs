@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use notices::{Config, EventBus, Notices, Task};
-use serde_json::{Value, json};
+use serde_json::Value;
 use vega_aws::Service;
 use vega_store::Store;
 
@@ -12,10 +12,7 @@ use vega_store::Store;
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
     let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| {
-        println!(
-            "{}",
-            json!({ "outcome": "fault", "code": "configuration", "function": "notices", "problems": error.0 })
-        );
+        println!("{}", error.log_line("notices"));
         Error::from(error)
     })?;
     let bus = EventBus { service: Service::new(config.events, SystemTime::now)?, source: config.source };

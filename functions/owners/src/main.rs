@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use owners::{Config, Owners, Task};
-use serde_json::{Value, json};
+use serde_json::Value;
 use vega_aws::{Service, UserPool};
 use vega_store::Store;
 
@@ -18,10 +18,7 @@ const BUDGET: Duration = Duration::from_secs(200);
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
     let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| {
-        println!(
-            "{}",
-            json!({ "outcome": "fault", "code": "configuration", "function": "owners", "problems": error.0 })
-        );
+        println!("{}", error.log_line("owners"));
         Error::from(error)
     })?;
     let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };

@@ -16,6 +16,14 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    /// The line for the log of a function that doesn't start because of it.
+    pub fn log_line(&self, function: &str) -> String {
+        serde_json::json!({ "outcome": "fault", "code": "configuration", "function": function, "problems": self.0 })
+            .to_string()
+    }
+}
+
 /// Reads variables through `lookup`, and remembers what is wrong with each.
 pub struct Environment<L> {
     lookup: L,

@@ -87,6 +87,6 @@ pub fn answer(settings: &Settings, answer: Answer) -> Response<Body> {
 
 /// Says why a function doesn't start, as one log line, and gives the error that `main` returns.
 pub fn log_init_failure(function: &str, error: ConfigError) -> Error {
-    println!("{}", json!({ "outcome": "fault", "code": "configuration", "function": function, "problems": error.0 }));
+    println!("{}", error.log_line(function));
     error.into()
 }
