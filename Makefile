@@ -5,18 +5,18 @@ FUZZ_SECONDS ?= 60
 VENV := local/.venv
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint unit end-to-end bench load build dashboard fuzz logs token reset deploy openapi lock clean
+.PHONY: dev test lint unit end-to-end instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
 .DELETE_ON_ERROR:
 
-dev: tools
+dev: tools dashboard
 	@$(STACK) dev
 
-test: lint unit end-to-end ## everything CI checks
+test: lint unit end-to-end instructions ## everything CI checks
 
 lint: tools dashboard
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
-	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --locked -- -D warnings
+	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --all-targets --locked -- -D warnings
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
@@ -28,19 +28,38 @@ end-to-end: tools dashboard chromium ## both providers, each on a fresh local st
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test tests/run
 
-ROUNDS ?= 30
-bench: ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
-	cargo build --release --locked -p authorizer
-	cargo build --manifest-path benches/Cargo.toml --target-dir target --release --locked -p hello
-	cargo build --manifest-path benches/Cargo.toml --target-dir target --release --locked -p naive
-	cargo build --manifest-path benches/Cargo.toml --target-dir target --profile harness --locked -p harness
-	target/harness/harness bench target/release/hello target/release/authorizer target/release/naive $(ROUNDS)
+instructions: tools dashboard valgrind ## of the authorizer, against benches/instructions.json; RENEW=renew writes it anew
+ifeq ($(shell uname -sm),Linux x86_64)
+	@$(STACK) build
+	cargo build --manifest-path benches/Cargo.toml --target-dir target --locked -p harness
+	target/debug/harness instructions .aws-sam/build/AuthorizerFunction/bootstrap benches/instructions.json target/callgrind $(RENEW)
+else
+	@echo "instructions: not counted, the budget is one of Linux on x86_64"
+endif
 
-load: ## many instances, keys, people and writers at once: docs/performance.md
-	cargo build --release --locked -p authorizer
-	cargo build --release --locked -p api-keys
+# As deployed: cargo-lambda chooses the processor and the linker.
+LAMBDA_BUILD := PATH=$(PWD)/$(VENV)/tools/bin:$$PATH cargo lambda build --release --locked
+HARNESS := target/harness/harness
+
+.PHONY: $(HARNESS)
+$(HARNESS):
 	cargo build --manifest-path benches/Cargo.toml --target-dir target --profile harness --locked -p harness
-	target/harness/harness load target/release/authorizer target/release/api-keys
+
+ROUNDS ?= 30
+bench: tools $(HARNESS) ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
+	cd benches/hello && $(LAMBDA_BUILD)
+	cd benches/naive && $(LAMBDA_BUILD)
+	cd functions/authorizer && $(LAMBDA_BUILD)
+	$(HARNESS) bench benches/target/lambda/hello/bootstrap target/lambda/authorizer/bootstrap \
+	  benches/target/lambda/naive/bootstrap $(ROUNDS)
+
+bench-decide: ## what a decision costs without Lambda, HTTP and the database around it
+	cargo bench --manifest-path benches/Cargo.toml --target-dir target --locked -p harness --bench decide
+
+load: tools $(HARNESS) ## many instances, keys, people and writers at once: docs/performance.md
+	cd functions/authorizer && $(LAMBDA_BUILD)
+	cd functions/api-keys && $(LAMBDA_BUILD)
+	$(HARNESS) load target/lambda/authorizer/bootstrap target/lambda/api-keys/bootstrap
 
 build: tools dashboard ## what a deployment uploads
 	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam build
@@ -85,9 +104,10 @@ dashboard/node_modules/ready: dashboard/package-lock.json
 	@cd dashboard && npm ci --silent --ignore-scripts
 	@touch $@
 
-.PHONY: chromium
-chromium:
-	@local/prerequisites chromium
+# What tests alone need.
+.PHONY: chromium valgrind
+chromium valgrind:
+	@local/prerequisites $@
 
 .PHONY: prerequisites
 prerequisites:

@@ -129,8 +129,6 @@ def run(step: str, command: list[str], log: Path, **environment: str) -> None:
 
 def build() -> str:
     """Builds the functions as a deployment does, unless nothing changed. Returns what was built."""
-    # first, since it writes what the page's build makes of docs/openapi.json
-    run("build the dashboard", ["make", "--silent", "dashboard"], STATE / "dashboard.log")
     wanted = sources()
     marker = BUILD.parent / "sources"
     if marker.exists() and marker.read_text() == wanted and BUILD.exists():
@@ -452,7 +450,7 @@ def main() -> int:
     parser.add_argument("--provider", choices=["custom", "cognito"], default=os.environ.get("VEGA_AUTH_PROVIDER") or "custom")
     parser.add_argument("--port", type=int, default=8000)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("dev", "logs", "reset"):
+    for name in ("dev", "build", "logs", "reset"):
         actions.add_parser(name)
     actions.add_parser("token").add_argument("email", choices=USERS)
     actions.add_parser("test").add_argument("command", nargs="+")
@@ -467,6 +465,9 @@ def main() -> int:
                 return dev(stack)
             case "test":
                 return test(stack, arguments.command)
+            case "build":
+                build()
+                return 0
             case "token":
                 return token(stack, arguments.email)
             case "logs":

@@ -13,7 +13,7 @@ use crate::{Failure, table};
 const BATCH: u64 = 60;
 
 /// The access rules of template.yaml.
-const RULES: &str = r#"{ "rules": [
+pub const RULES: &str = r#"{ "rules": [
     { "route": "GET /v1/auth/me",        "groups": "any" },
     { "route": "GET /v1/projects",       "groups": ["root", "operator", "user"] },
     { "route": "GET /v1/admin/projects", "groups": ["root", "operator"] },
@@ -73,7 +73,7 @@ pub async fn run(programs: [&str; 3], rounds: u64) -> Result<(), Failure> {
 
     let mut instances = Vec::new();
     for program in programs {
-        instances.push(Instance::start(program, &plain).await?);
+        instances.push(Instance::start(&[program], &plain).await?);
     }
     let mut warm: [Rounds; Case::ALL.len()] = Default::default();
     for round in 0..=rounds {
@@ -118,7 +118,7 @@ async fn cold(
     round: u64,
 ) -> Result<(f64, f64), Failure> {
     let (event, caller) = case.request(issuer, round)?;
-    let mut instance = Instance::start(program, environment).await?;
+    let mut instance = Instance::start(&[program], environment).await?;
     let answer = instance.invoke(event).await?;
     subject.check(case, &answer, caller.as_deref())?;
     let wall = milliseconds(answer.at.duration_since(instance.started()));

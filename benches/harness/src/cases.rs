@@ -10,19 +10,28 @@ use crate::instance::Answer;
 /// The kinds of request, each with its own cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
+    /// A JWT that the function hasn't seen before.
     NewJwt,
+    /// One and the same JWT each time.
     SameJwt,
+    /// A JWT that nobody signed.
     BadSignature,
+    /// A JWT whose time is over.
     Expired,
+    /// What looks like a JWT and isn't one.
     Malformed,
+    /// A key that is in the table.
     Key,
+    /// What looks like a key and can't be one.
     BadChecksum,
 }
 
 impl Case {
+    /// In the order of the table.
     pub const ALL: [Self; 7] =
         [Self::NewJwt, Self::SameJwt, Self::BadSignature, Self::Expired, Self::Malformed, Self::Key, Self::BadChecksum];
 
+    /// What it is called in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::NewJwt => "JWT never seen",
@@ -42,7 +51,8 @@ impl Case {
             Self::NewJwt => (issuer.token(number % 1000, number, 3600)?, Some(person)),
             Self::SameJwt => (issuer.token(7, 0, 3600)?, Some(credentials::person(7))),
             Self::BadSignature => (altered(&issuer.token(number % 1000, number, 3600)?, 20), None),
-            Self::Expired => (issuer.token(number % 1000, number, -1)?, None),
+            // Past the minute that jsonwebtoken lets pass by default.
+            Self::Expired => (issuer.token(number % 1000, number, -120)?, None),
             Self::Malformed => {
                 (issuer.token(number % 1000, number, 3600)?.replacen('.', ".!", 1).replace('!', "*"), None)
             }
@@ -63,12 +73,16 @@ fn altered(text: &str, from_end: usize) -> String {
 /// A function that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
+    /// Allows everybody.
     Hello,
+    /// Ours.
     Authorizer,
+    /// Written without care.
     Naive,
 }
 
 impl Subject {
+    /// In the order of the table.
     pub const ALL: [Self; 3] = [Self::Hello, Self::Authorizer, Self::Naive];
 
     /// # Errors

@@ -53,8 +53,10 @@ struct RuntimeApi {
 }
 
 impl Instance {
-    /// Starts `program` with this environment and no other variable, and waits until it asks for its first event.
-    pub async fn start(program: &str, environment: &[(String, String)]) -> Result<Self, Failure> {
+    /// Starts a program with this environment and no other variable, and waits until it asks for its first event.
+    /// `command` is the program's path, and its arguments.
+    pub async fn start(command: &[&str], environment: &[(String, String)]) -> Result<Self, Failure> {
+        let (program, arguments) = command.split_first().ok_or("no program")?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (events, next) = mpsc::channel(1);
@@ -64,6 +66,7 @@ impl Instance {
         let server = tokio::spawn(serve(listener, api));
         let started = Instant::now();
         let mut child = Command::new(program)
+            .args(arguments)
             .env_clear()
             .envs(environment.iter().cloned())
             .envs(lambda(address))
@@ -118,6 +121,13 @@ impl Instance {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// Ends it as a person would, so that what watches it can write down what it saw.
+    pub async fn terminate(mut self) -> Result<(), Failure> {
+        nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGTERM)?;
+        tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        Ok(())
     }
 
     /// Ends it.

@@ -71,7 +71,7 @@ async fn readers(
         let requests = (0..REQUESTS).map(|n| credential(instance * REQUESTS + n)).collect::<Result<Vec<_>, _>>()?;
         let (program, environment) = (program.to_owned(), environment.clone());
         running.spawn(async move {
-            let mut instance = Instance::start(&program, &environment).await?;
+            let mut instance = Instance::start(&[&program], &environment).await?;
             let before = instance.cpu()?;
             for (credential, caller) in requests {
                 let answer = instance.invoke(event(&credential)).await?;
@@ -100,7 +100,7 @@ async fn writers(program: &str, name: &str, owner: impl Fn(u64) -> String) -> Re
     environment.push(("VEGA_KEY_LIMIT".into(), LIMIT.to_string()));
     let mut instances = Vec::new();
     for _ in 0..WRITERS {
-        instances.push(Instance::start(program, &environment).await?);
+        instances.push(Instance::start(&[program], &environment).await?);
     }
     let started = Instant::now();
     let mut running = JoinSet::new();

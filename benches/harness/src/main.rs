@@ -1,18 +1,12 @@
-//! Runs functions as Lambda does, on loopback: it plays the Runtime API, the issuer's key set and `DynamoDB`, checks each
-//! answer, and measures what the functions cost. See docs/performance.md.
+//! The harness: what is to be run, see the library.
 
-mod backend;
-mod bench;
-mod cases;
-mod credentials;
-mod instance;
-mod load;
-mod table;
+use std::path::Path;
 
-/// Anything that ends the run.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+use harness::{Failure, bench, instructions, load};
 
-const USAGE: &str = "harness bench HELLO AUTHORIZER NAIVE ROUNDS | load AUTHORIZER API_KEYS";
+const USAGE: &str = "harness bench HELLO AUTHORIZER NAIVE ROUNDS
+harness load AUTHORIZER API_KEYS
+harness instructions AUTHORIZER BUDGET FOLDER [renew]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
@@ -20,6 +14,9 @@ async fn main() -> Result<(), Failure> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["bench", hello, authorizer, naive, rounds] => bench::run([hello, authorizer, naive], rounds.parse()?).await,
         ["load", authorizer, api_keys] => load::run(authorizer, api_keys).await,
+        ["instructions", authorizer, budget, folder, renew @ ..] if matches!(renew, [] | ["renew"]) => {
+            instructions::run(authorizer, Path::new(budget), Path::new(folder), !renew.is_empty()).await
+        }
         _ => Err(USAGE.into()),
     }
 }

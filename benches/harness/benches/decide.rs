@@ -1,0 +1,83 @@
+//! What a decision costs without Lambda, HTTP and the database around it: from the bytes of an event to the answer.
+//! `make bench-decide`.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use authorizer::policy::Policies;
+use authorizer::{Authorizer, HttpAnswer, NoteUse};
+use divan::Bencher;
+use harness::bench::RULES;
+use harness::cases::Case;
+use harness::credentials::{self, CLIENT, Issuer, POOL};
+use serde_json::value::RawValue;
+use vega_auth::{
+    Authenticator, Fault, FetchKeySet, FindKey, Groups, KeyId, KeyRecord, LastUse, SigningKeys, Timestamp,
+    TokenVerifier, UserPool,
+};
+
+fn main() {
+    divan::main();
+}
+
+static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new().expect("a key"));
+
+#[divan::bench(args = Case::ALL)]
+fn decide(bencher: Bencher<'_, '_>, case: Case) {
+    let authorizer = authorizer();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let now = Timestamp(credentials::now().cast_signed());
+    let number = AtomicU64::new(0);
+    bencher
+        .with_inputs(|| case.request(&ISSUER, number.fetch_add(1, Ordering::Relaxed)).expect("a request"))
+        .bench_local_values(|(event, caller)| {
+            // As lambda_runtime hands it over.
+            let event: Box<RawValue> = serde_json::from_slice(&event).expect("an event");
+            let (decision, line) = runtime.block_on(authorizer.decide(&*event, now));
+            assert_eq!(decision.is_ok(), caller.is_some());
+            (decision.map(|answer| serde_json::to_vec(&answer)), line.to_string())
+        });
+}
+
+fn authorizer() -> Authorizer<Published, Keys> {
+    let pool = UserPool::new("us-west-1", POOL, CLIENT).expect("a pool");
+    let tokens = TokenVerifier::Cognito(pool, SigningKeys::new(Published(ISSUER.key_set())));
+    Authorizer {
+        callers: Authenticator { tokens, keys: Keys },
+        policies: Policies::new(RULES.parse().expect("rules")),
+        http_answer: HttpAnswer::Policy,
+        is_cached: false,
+    }
+}
+
+struct Published(String);
+
+impl FetchKeySet for Published {
+    async fn fetch(&self) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.clone().into())
+    }
+}
+
+/// Every key there may be, used just now: a busy key is a read a request, and no write.
+struct Keys;
+
+impl FindKey for Keys {
+    async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        let index = credentials::index_of(id.as_str());
+        Ok(index.map(|index| {
+            let now = Timestamp(credentials::now().cast_signed());
+            let last_use = LastUse { at: now, address: "192.0.2.1".into(), user_agent: "curl/8.5.0".into() };
+            KeyRecord {
+                groups: Groups::known(["user"]),
+                last_use: Some(last_use),
+                ..KeyRecord::new(&credentials::key(index), credentials::owner_of(index), now)
+            }
+        }))
+    }
+}
+
+impl NoteUse for Keys {
+    async fn note_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! `make instructions`: how many instructions a start and a request take, counted by valgrind's callgrind. Unlike times,
+//! the numbers hardly move between two runs or machines, so a budget can be held to them.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::Failure;
+use crate::backend::Backend;
+use crate::bench::environment;
+use crate::cases::{Case, Subject};
+use crate::credentials::Issuer;
+use crate::instance::Instance;
+
+/// Requests of each kind, after the first one.
+const REQUESTS: u64 = 40;
+/// How many times the recorded number is still within the budget: compilers and libraries move by some percent.
+const ROOM: f64 = 1.1;
+
+/// Counts, prints the counts beside those in `budget`, and fails where one is beyond its budget. With `renew` the budget
+/// is written anew before. What callgrind wrote of each function is left in `folder`.
+pub async fn run(program: &str, budget: &Path, folder: &Path, renew: bool) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)?;
+    let counted = count(program, folder).await?;
+    if renew {
+        std::fs::write(budget, serde_json::to_string_pretty(&counted)? + "\n")?;
+    }
+    let recorded: Map<String, Value> = serde_json::from_str(&std::fs::read_to_string(budget)?)?;
+    println!("| instructions | now | recorded | ratio |\n|---|--:|--:|--:|");
+    let mut exceeded = Vec::new();
+    for (name, now) in &counted {
+        let (Some(now), Some(before)) = (now.as_f64(), recorded.get(name).and_then(Value::as_f64)) else {
+            return Err(format!("{name}: not in {}", budget.display()).into());
+        };
+        println!("| {name} | {now} | {before} | {:.2} |", now / before);
+        if now > before * ROOM {
+            exceeded.push(name.as_str());
+        }
+    }
+    if exceeded.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "more than {ROOM} times what {} allows: {}. Find the function with callgrind_annotate in {}, or renew the budget \
+         and say why in the commit.",
+        budget.display(),
+        exceeded.join(", "),
+        folder.display()
+    )
+    .into())
+}
+
+async fn count(program: &str, folder: &Path) -> Result<Map<String, Value>, Failure> {
+    let issuer = Issuer::new()?;
+    let backend = Backend::new(issuer.key_set());
+    let environment = environment(&backend.serve(None).await?, None);
+    let mut counted = Map::new();
+    for case in Case::ALL {
+        let count = async |requests| {
+            let output = folder.join(format!("{case:?}-{requests}"));
+            instructions(program, case, requests, &environment, &issuer, &output).await
+        };
+        let first = count(1).await?;
+        let all = count(1 + REQUESTS).await?;
+        if let Case::NewJwt | Case::Key = case {
+            counted.insert(format!("start + first {}", case.name()), json!(first));
+        }
+        counted.insert(case.name().to_owned(), json!(all.saturating_sub(first) / REQUESTS));
+    }
+    backend.problems()?;
+    Ok(counted)
+}
+
+/// Those of a whole process that answers so many requests of one kind. The kernel's aren't counted.
+async fn instructions(
+    program: &str,
+    case: Case,
+    requests: u64,
+    environment: &[(String, String)],
+    issuer: &Issuer,
+    output: &Path,
+) -> Result<u64, Failure> {
+    let output_option = format!("--callgrind-out-file={}", output.display());
+    let command = ["valgrind", "--quiet", "--tool=callgrind", &output_option, program];
+    let mut instance = Instance::start(&command, environment).await?;
+    for number in 0..requests {
+        let (event, caller) = case.request(issuer, number)?;
+        Subject::Authorizer.check(case, &instance.invoke(event).await?, caller.as_deref())?;
+    }
+    instance.terminate().await?;
+    let counts = std::fs::read_to_string(output)?;
+    let total = counts.lines().find_map(|line| line.strip_prefix("totals: "));
+    Ok(total.ok_or("callgrind counted nothing")?.trim().parse()?)
+}
