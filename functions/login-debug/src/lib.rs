@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as example;
 use subtle::ConstantTimeEq as _;
 use vega_auth::config::{Environment, Provider, text};
-use vega_auth::{Claims, Groups, HmacSecret, Timestamp, TokenUse, UnverifiedJwt};
+use vega_auth::{Claims, Groups, HmacSecret, OtherMembers, Timestamp, TokenUse, UnverifiedJwt};
 use vega_http::{Answer, Problem, json, read_json, route};
 use vega_openapi::Route;
 
@@ -183,6 +183,7 @@ impl DebugLogin {
             nbf: None,
             iat: now.0,
             groups: self.user.groups.iter().map(|group| group.name().to_owned()).collect(),
+            others: OtherMembers::default(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.sign)
             .map_err(|error| Problem::fault("unsigned_token", &error))

@@ -1,12 +1,12 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{Authentication, CurrentUser, Groups, Rejection, RsaKey, Timestamp};
 
@@ -145,6 +145,9 @@ pub struct Claims {
     /// The person's groups; absent for a person without any.
     #[serde(default, rename = "cognito:groups", skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// What decides nothing.
+    #[serde(flatten, skip_serializing)]
+    pub others: OtherMembers,
 }
 
 impl Claims {
@@ -231,6 +234,8 @@ struct Header {
     alg: Option<String>,
     kid: Option<String>,
     typ: Option<String>,
+    #[serde(flatten)]
+    others: OtherMembers,
 }
 
 /// Members that change how the token is processed, or bring a key of the sender's choice (RFC 8725 sections 3.1 and 3.10).
@@ -251,11 +256,10 @@ impl<'a> UnverifiedJwt<'a> {
         if claims.contains('.') {
             return Err(Rejection::MalformedJwt);
         }
-        let members = DistinctMembers::of(header)?;
-        if FORBIDDEN.iter().any(|name| members.0.contains_key(*name)) {
+        let header: Header = object(header)?;
+        if FORBIDDEN.iter().any(|name| header.others.0.contains(*name)) {
             return Err(Rejection::HeaderMember);
         }
-        let header: Header = members.read()?;
         if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
             return Err(Rejection::HeaderMember);
         }
@@ -295,7 +299,7 @@ impl<'a> UnverifiedJwt<'a> {
             return Err(Rejection::Algorithm);
         }
         key.verify(self.signing_input.as_bytes(), &self.signature)?;
-        DistinctMembers::of(self.claims)?.read()
+        object(self.claims)
     }
 
     /// The claims, if `secret` signed them.
@@ -307,44 +311,40 @@ impl<'a> UnverifiedJwt<'a> {
             return Err(Rejection::Algorithm);
         }
         hmac::verify(&secret.0, self.signing_input.as_bytes(), &self.signature).map_err(|_| Rejection::Signature)?;
-        DistinctMembers::of(self.claims)?.read()
+        object(self.claims)
     }
 }
 
-/// A JSON object in which no member stands twice: two readers could pick different ones (RFC 8725 section 2.4; RFC 7519
-/// section 4). Read whole: what nobody looks at must be good JSON, and not too deep, all the same.
-struct DistinctMembers(Map<String, Value>);
-
-impl DistinctMembers {
-    /// One part of a token: canonical base64url without padding.
-    fn of(part: &str) -> Result<Self, Rejection> {
-        let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::MalformedJwt)?;
-        serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)
-    }
-
-    fn read<T: DeserializeOwned>(self) -> Result<T, Rejection> {
-        T::deserialize(Value::Object(self.0)).map_err(|_| Rejection::MalformedJwt)
-    }
+/// One part of a token: canonical base64url without padding, of one JSON object that has its [`OtherMembers`] checked.
+fn object<T: DeserializeOwned>(part: &str) -> Result<T, Rejection> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Rejection::MalformedJwt)?;
+    serde_json::from_slice(&json).map_err(|_| Rejection::MalformedJwt)
 }
 
-impl<'de> Deserialize<'de> for DistinctMembers {
+/// The names of the members that a struct doesn't have. None may stand twice, as none of the struct's own may: two readers
+/// could pick different ones (RFC 8725 section 2.4; RFC 7519 section 4). To be flattened into the struct: then serde has
+/// read their values whole, so that what nobody looks at is good JSON, and not too deep, all the same.
+#[derive(Debug, Default)]
+pub struct OtherMembers(HashSet<String>);
+
+impl<'de> Deserialize<'de> for OtherMembers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = DistinctMembers;
+            type Value = OtherMembers;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Map::new();
-                while let Some((name, value)) = map.next_entry()? {
-                    if members.insert(name, value).is_some() {
+                let mut names = HashSet::new();
+                while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    if !names.insert(name) {
                         return Err(serde::de::Error::custom("duplicate member"));
                     }
                 }
-                Ok(DistinctMembers(members))
+                Ok(OtherMembers(names))
             }
         }
         deserializer.deserialize_map(Members)

@@ -37,7 +37,7 @@ pub use current_user::{Authentication, ContextError, CurrentUser};
 pub use decision::{AuthError, Fault, Rejection};
 pub use generations::Generations;
 pub use group::{Group, Groups, UnknownGroup};
-pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, SecretTooShort, TokenUse, UnverifiedJwt, UserPool};
+pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, OtherMembers, SecretTooShort, TokenUse, UnverifiedJwt, UserPool};
 pub use key_record::{KeyRecord, KeyState, KeyStatus, LastUse};
 pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys, RsaKey, SigningKeys};
 pub use network::{InvalidNetwork, Network};
