@@ -11,7 +11,18 @@ STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 dev: tools dashboard
 	@$(STACK) dev
 
-test: lint unit end-to-end instructions ## everything CI checks
+# A release build leaves a processor free for most of its time: the checks and the unit tests take it.
+test: tools dashboard chromium valgrind ## everything CI checks
+	@$(MAKE) --no-print-directory -j2 checks functions
+	@$(MAKE) --no-print-directory end-to-end instructions
+
+.PHONY: checks functions
+checks: lint
+	@$(MAKE) --no-print-directory unit
+
+# As a deployment builds them, unless nothing changed.
+functions: tools dashboard
+	@$(STACK) build
 
 lint: tools dashboard
 	cargo fmt --check
@@ -28,9 +39,8 @@ end-to-end: tools dashboard chromium ## both providers, each on a fresh local st
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test tests/run
 
-instructions: tools dashboard valgrind ## of the authorizer, against benches/instructions.json; RENEW=renew writes it anew
+instructions: functions valgrind ## of the authorizer, against benches/instructions.json; RENEW=renew writes it anew
 ifeq ($(shell uname -sm),Linux x86_64)
-	@$(STACK) build
 	cargo build --manifest-path benches/Cargo.toml --target-dir target --locked -p harness
 	target/debug/harness instructions .aws-sam/build/AuthorizerFunction/bootstrap benches/instructions.json target/callgrind $(RENEW)
 else
