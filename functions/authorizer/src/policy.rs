@@ -152,7 +152,7 @@ pub struct Policies {
 struct Reach {
     stage: String,
     groups: Groups,
-    /// Of a key; a person who signed in has none to be narrowed to.
+    /// Of a key, which some rules keep out and scopes narrow; `None` for a person who signed in.
     scopes: Option<Vec<ScopeName>>,
     networks: Vec<Network>,
 }
