@@ -32,8 +32,9 @@ lint: tools dashboard
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
 
+# Without make's flags: rustdoc would look for the job server that they name.
 unit: dashboard
-	cargo test --workspace --locked
+	MAKEFLAGS= cargo test --workspace --locked
 
 end-to-end: tools dashboard chromium ## both providers, each on a fresh local stack
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
