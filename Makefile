@@ -3,6 +3,7 @@ PORT ?= 8000
 TARGET ?= jwt
 FUZZ_SECONDS ?= 60
 VENV := local/.venv
+WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
 .PHONY: dev test lint unit end-to-end instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
@@ -49,7 +50,7 @@ else
 endif
 
 # As deployed: cargo-lambda chooses the processor and the linker.
-LAMBDA_BUILD := PATH=$(PWD)/$(VENV)/tools/bin:$$PATH cargo lambda build --release --locked
+LAMBDA_BUILD := $(WITH_TOOLS) cargo lambda build --release --locked
 HARNESS := target/harness/harness
 
 .PHONY: $(HARNESS)
@@ -73,14 +74,14 @@ load: tools $(HARNESS) ## many instances, keys, people and writers at once: docs
 	$(HARNESS) load target/lambda/authorizer/bootstrap target/lambda/api-keys/bootstrap
 
 build: tools dashboard ## what a deployment uploads
-	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam build
+	$(WITH_TOOLS) sam build
 
 fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## for a minute, or as long as it is told: make fuzz TARGET=event FUZZ_SECONDS=600
 	cargo run -q -p vega-fuzz --example seeds
 	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
 deploy: build ## to AWS; asks what it needs to know
-	PATH=$(PWD)/$(VENV)/tools/bin:$$PATH sam deploy --guided
+	$(WITH_TOOLS) sam deploy --guided
 
 logs: ## what the functions of the running local stack logged
 	@$(STACK) logs
