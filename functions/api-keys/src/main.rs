@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use api_keys::{ApiKeys, Config, FUNCTION};
-use vega_http::{log_init_failure, serve};
+use vega_http::serve;
 use vega_store::Store;
 
 #[tokio::main(flavor = "current_thread")]
@@ -12,7 +12,8 @@ use vega_store::Store;
     reason = "main reads the environment, the clock and the random source and passes them on"
 )]
 async fn main() -> Result<(), lambda_http::Error> {
-    let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| log_init_failure(FUNCTION, error))?;
+    let config =
+        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line(FUNCTION)))?;
     let keys = ApiKeys {
         store: Store::new(&config.store, config.table),
         limit: config.limit,

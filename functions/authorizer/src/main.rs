@@ -25,10 +25,9 @@ async fn main() -> Result<(), Error> {
         .find_map(|name| environment.get(name));
     let client = HttpsClient::new(environment.get("SSL_CERT_FILE").map(PathBuf::from).as_deref());
     let client = client.map_err(|problem| environment.problem::<()>(problem.to_string())).ok();
-    let ((config, settings), client) = environment.finish(config.zip(settings).zip(client)).map_err(|error| {
-        println!("{}", error.log_line("authorizer"));
-        Error::from(error)
-    })?;
+    let ((config, settings), client) = environment
+        .finish(config.zip(settings).zip(client))
+        .inspect_err(|error| println!("{}", error.log_line("authorizer")))?;
     let tokens = match config.provider {
         Provider::Custom(secret) => TokenVerifier::Custom(secret),
         Provider::Cognito(pool) => {

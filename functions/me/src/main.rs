@@ -1,13 +1,13 @@
 //! Who am I: wiring alone, see the library.
 
 use vega_auth::config::Environment;
-use vega_http::{Settings, log_init_failure, serve};
+use vega_http::{Settings, serve};
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and passes it on")]
 async fn main() -> Result<(), lambda_http::Error> {
     let mut environment = Environment::new(|name| std::env::var(name).ok());
     let settings = Settings::read("me", &mut environment);
-    let settings = environment.finish(settings).map_err(|error| log_init_failure("me", error))?;
+    let settings = environment.finish(settings).inspect_err(|error| println!("{}", error.log_line("me")))?;
     serve(settings, |request| async move { me::handle(&request) }).await
 }

@@ -11,10 +11,8 @@ use vega_store::Store;
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| {
-        println!("{}", error.log_line("notices"));
-        Error::from(error)
-    })?;
+    let config =
+        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line("notices")))?;
     let bus = EventBus { service: Service::new(config.events, SystemTime::now)?, source: config.source };
     let notices = Notices { store: Store::new(&config.store, config.table), bus };
 

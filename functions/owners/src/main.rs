@@ -17,10 +17,8 @@ const BUDGET: Duration = Duration::from_secs(200);
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| {
-        println!("{}", error.log_line("owners"));
-        Error::from(error)
-    })?;
+    let config =
+        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line("owners")))?;
     let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
     let owners = Owners { store: Store::new(&config.store, config.table), pool, pace: PACE };
 

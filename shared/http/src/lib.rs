@@ -11,7 +11,7 @@ pub use problem::{Answer, Problem};
 pub use request::{
     MAX_BODY_BYTES, body_bytes, current_user, path_parameter, read_json, request_id, route, source_address,
 };
-pub use serve::{Settings, answer, log_init_failure, serve};
+pub use serve::{Settings, answer, serve};
 
 use http::Response;
 use http::header::CONTENT_TYPE;

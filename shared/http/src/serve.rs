@@ -7,7 +7,7 @@ use http::header::{
 };
 use lambda_http::{Body, Error, Request, service_fn};
 use serde_json::json;
-use vega_auth::config::{ConfigError, Environment, text};
+use vega_auth::config::{Environment, text};
 
 use crate::request::{request_id, route};
 use crate::{Answer, Problem};
@@ -83,10 +83,4 @@ pub fn answer(settings: &Settings, answer: Answer) -> Response<Body> {
         HeaderValue::from_static("ETag, Location, Retry-After, WWW-Authenticate"),
     );
     response
-}
-
-/// Says why a function doesn't start, as one log line, and gives the error that `main` returns.
-pub fn log_init_failure(function: &str, error: ConfigError) -> Error {
-    println!("{}", error.log_line(function));
-    error.into()
 }
