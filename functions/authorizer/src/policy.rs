@@ -710,8 +710,8 @@ mod tests {
             // Made before, and not to be taken for the one that is asked about.
             for other in [person(groups), holder(record(groups, &[], &[])), person(Groups::known(["root"]))] {
                 let _ = policy(&other, &policies, &format!("{api}/{stage}/GET/"));
-                let _ = policy(&caller, &policies, &format!("{api}/other/GET/"));
             }
+            let _ = policy(&caller, &policies, &format!("{api}/other/GET/"));
             let answer = policy(&caller, &policies, &format!("{api}/{stage}/GET{first}"));
             for (method, path, address) in requests {
                 let is_inside =
