@@ -6,7 +6,7 @@ VENV := local/.venv
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint unit end-to-end instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
+.PHONY: dev test lint fmt unit end-to-end instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
 .DELETE_ON_ERROR:
 
 dev: tools dashboard
@@ -27,11 +27,21 @@ functions: tools dashboard
 
 lint: tools dashboard
 	cargo fmt --check
+	$(VENV)/tools/bin/ruff format --quiet --check local tests
+	$(VENV)/tools/bin/ruff check --quiet local tests
+	cd dashboard && npm run -s format:check
 	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
 	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --all-targets --locked -- -D warnings
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
+
+fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and Svelte
+	cargo fmt
+	cargo fmt --manifest-path benches/Cargo.toml
+	$(VENV)/tools/bin/ruff format --quiet local tests
+	$(VENV)/tools/bin/ruff check --quiet --fix local tests
+	cd dashboard && npm run -s format
 
 # Without make's flags: rustdoc would look for the job server that they name.
 unit: dashboard

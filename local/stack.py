@@ -30,7 +30,6 @@ from pathlib import Path
 
 import boto3
 import yaml
-
 from forward import forwarding
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,7 +117,11 @@ def run(step: str, command: list[str], log: Path, **environment: str) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         code = subprocess.call(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
             env={**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", "SAM_CLI_TELEMETRY": "0", **environment},
         )
     if code != 0:
@@ -149,22 +152,40 @@ def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
-                raise Failure(f"port {port} is in use: stop what listens there, or choose others: make dev PORT=8100") from error
+                raise Failure(
+                    f"port {port} is in use: stop what listens there, or choose others: make dev PORT=8100"
+                ) from error
     data = stack.state / "ministack"
     scratch = data / "tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(data), "TMPDIR": str(scratch), "LANG": "C.UTF-8",
-        "GATEWAY_PORT": str(stack.aws_port), "BIND_HOST": "127.0.0.1", "MINISTACK_REGION": REGION, "AWS_DEFAULT_REGION": REGION,
+        "PATH": os.environ["PATH"],
+        "HOME": str(data),
+        "TMPDIR": str(scratch),
+        "LANG": "C.UTF-8",
+        "GATEWAY_PORT": str(stack.aws_port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         # What the functions are told: an emulator on this machine, which is what provider custom asks for.
-        "AWS_ENDPOINT_URL": stack.aws, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "PERSIST_STATE": "1", "STATE_DIR": str(data / "state"), "S3_PERSIST": "1", "S3_DATA_DIR": str(data / "s3"),
+        "AWS_ENDPOINT_URL": stack.aws,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(data / "state"),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(data / "s3"),
         "LAMBDA_EXECUTOR": "local",
     }
     with (stack.state / "ministack.log").open("w") as log:
         process = subprocess.Popen(
-            [MINISTACK], env=environment, cwd=data, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            [MINISTACK],
+            env=environment,
+            cwd=data,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
@@ -215,16 +236,34 @@ def deploy(stack: Stack, built: str) -> None:
     with tempfile.TemporaryDirectory(dir=stack.state) as folder:
         config = Path(folder) / "samconfig.yaml"  # JSON is YAML
         overrides = [f"{name}={value}" for name, value in parameters.items()]
-        config.write_text(json.dumps({"version": 0.1, "default": {"deploy": {"parameters": {"parameter_overrides": overrides}}}}))
+        config.write_text(
+            json.dumps({"version": 0.1, "default": {"deploy": {"parameters": {"parameter_overrides": overrides}}}})
+        )
         run(
             "deploy template.yaml",
             [
-                "sam", "deploy", "--config-file", str(config), "--template-file", str(BUILD / "template.yaml"),
-                "--stack-name", STACK_NAME, "--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM",
-                "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
+                "sam",
+                "deploy",
+                "--config-file",
+                str(config),
+                "--template-file",
+                str(BUILD / "template.yaml"),
+                "--stack-name",
+                STACK_NAME,
+                "--region",
+                REGION,
+                "--resolve-s3",
+                "--capabilities",
+                "CAPABILITY_IAM",
+                "--no-confirm-changeset",
+                "--no-fail-on-empty-changeset",
+                "--no-progressbar",
             ],
             stack.state / "deploy.log",
-            AWS_ENDPOINT_URL=stack.aws, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION=REGION,
+            AWS_ENDPOINT_URL=stack.aws,
+            AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test",
+            AWS_DEFAULT_REGION=REGION,
         )
     make_up_for_the_emulator(stack)
     if stack.provider == "cognito":
@@ -273,7 +312,12 @@ def put_gateway_response(gateway, api_id: str, kind: str, response: dict) -> Non
 def put_preflight(gateway, api_id: str, resource_id: str, cors: dict) -> None:
     """The answer to OPTIONS that SAM makes of `Cors`."""
     method = {"restApiId": api_id, "resourceId": resource_id, "httpMethod": "OPTIONS"}
-    names = {"AllowOrigin": "Allow-Origin", "AllowMethods": "Allow-Methods", "AllowHeaders": "Allow-Headers", "MaxAge": "Max-Age"}
+    names = {
+        "AllowOrigin": "Allow-Origin",
+        "AllowMethods": "Allow-Methods",
+        "AllowHeaders": "Allow-Headers",
+        "MaxAge": "Max-Age",
+    }
     headers = {f"method.response.header.Access-Control-{names[name]}": resolved(value) for name, value in cors.items()}
     gateway.put_integration(**method, type="MOCK", requestTemplates={"application/json": '{"statusCode": 200}'})
     gateway.put_method_response(**method, statusCode="200", responseParameters=dict.fromkeys(headers, False))
@@ -310,7 +354,9 @@ def make_users(stack: Stack, passwords: dict[str, str]) -> None:
     for email, group in USERS.items():
         with contextlib.suppress(cognito.exceptions.UsernameExistsException):
             cognito.admin_create_user(
-                UserPoolId=pool, Username=email, MessageAction="SUPPRESS",
+                UserPoolId=pool,
+                Username=email,
+                MessageAction="SUPPRESS",
                 UserAttributes=[{"Name": "email", "Value": email}, {"Name": "email_verified", "Value": "true"}],
             )
         cognito.admin_set_user_password(UserPoolId=pool, Username=email, Password=passwords[email], Permanent=True)
@@ -350,7 +396,9 @@ def what_to_try(stack: Stack) -> str:
         password = os.environ.get("VEGA_DEBUG_PASSWORD", "vega-debug-password")
         body = json.dumps({"email": email, "password": password}, separators=(",", ":"))
         who = ""
-        sign_in = f"TOKEN=$(curl -s {stack.url}/v1/auth/login -H 'content-type: application/json' -d '{body}' | jq -r .access_token)"
+        sign_in = (
+            f"TOKEN=$(curl -s {stack.url}/v1/auth/login -H 'content-type: application/json' -d '{body}' | jq -r .access_token)"
+        )
     else:
         passwords = settings(stack)["passwords"]
         who = "The users, and their passwords for this stack:\n" + "".join(
@@ -395,9 +443,12 @@ def test_environment(stack: Stack) -> dict[str, str]:
     return {
         "VEGA_BASE_URL": stack.url,
         "VEGA_AUTH_PROVIDER": stack.provider,
-        "VEGA_TEST_USERS": json.dumps({
-            group or "none": {"email": email, "password": settings(stack)["passwords"][email]} for email, group in USERS.items()
-        }),
+        "VEGA_TEST_USERS": json.dumps(
+            {
+                group or "none": {"email": email, "password": settings(stack)["passwords"][email]}
+                for email, group in USERS.items()
+            }
+        ),
         "VEGA_COGNITO_REGION": REGION,
         "VEGA_COGNITO_USER_POOL_ID": outputs.get("UserPoolId", ""),
         "VEGA_COGNITO_APP_CLIENT_ID": outputs.get("AppClientId", ""),
@@ -422,8 +473,11 @@ def token(stack: Stack, email: str) -> int:
 
     outputs = stack.outputs()
     answer = AWSSRP(
-        username=email, password=settings(stack)["passwords"][email], pool_id=outputs["UserPoolId"],
-        client_id=outputs["AppClientId"], client=stack.client("cognito-idp"),
+        username=email,
+        password=settings(stack)["passwords"][email],
+        pool_id=outputs["UserPoolId"],
+        client_id=outputs["AppClientId"],
+        client=stack.client("cognito-idp"),
     ).authenticate_user()
     print(answer["AuthenticationResult"]["AccessToken"])
     return 0

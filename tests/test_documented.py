@@ -8,7 +8,6 @@ import json
 import os
 
 import pytest
-
 from conftest import DEBUG, PROVIDER, bearer, srp_tokens
 
 
@@ -61,7 +60,9 @@ def test_403_forbidden_is_a_user_without_the_group(api, user):
 
 
 @pytest.mark.provider("cognito")
-@pytest.mark.parametrize(("group", "projects", "admin"), [("root", 200, 200), ("operator", 200, 200), ("user", 200, 403), ("none", 403, 403)])
+@pytest.mark.parametrize(
+    ("group", "projects", "admin"), [("root", 200, 200), ("operator", 200, 200), ("user", 200, 403), ("none", 403, 403)]
+)
 def test_each_group_reaches_what_the_access_rules_say(api, token_of, group, projects, admin):
     headers = bearer(token_of(group))
     assert api.get("/v1/auth/me", headers=headers).json()["groups"] == ([] if group == "none" else [group])

@@ -47,7 +47,9 @@ def claims() -> list[str]:
         title, *lines = section.splitlines()
         if title in WITHOUT_CLAIMS:
             continue
-        found += [line for line in lines if line.startswith("| ") and not line.startswith("| ---") and not line.endswith("| test |")]
+        found += [
+            line for line in lines if line.startswith("| ") and not line.startswith("| ---") and not line.endswith("| test |")
+        ]
         prose = " ".join(line for line in lines if line and not line.startswith("|"))
         found += [sentence for sentence in re.split(r"(?<=\.)\s+(?=[A-Z])", prose) if sentence]
     return found

@@ -43,17 +43,27 @@ ELSEWHERE = {
     # the emulator can't put the authorizer's word into the body of a 403: local/README.md
     "insufficient_scope": "test_a_missing_scope_is_told_apart_from_a_missing_group",
     # the local stack takes GitHub's reports; its signature is needed to get this far
-    ("reportLeakedKeysOfGithub", "not_found"): "without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off_there_is_no_such_route",
+    (
+        "reportLeakedKeysOfGithub",
+        "not_found",
+    ): "without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off_there_is_no_such_route",
     ("reportLeakedKeysOfGithub", "invalid_body"): "a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing",
 }
 ADMINISTRATORS = {"listApiKeysOf", "revokeApiKeysOf", "revokeApiKeyOfAnyone"}
 # A good body of each operation that has one.
 BODIES = {
-    "createApiKey": {"name": "e2e errors"}, "changeApiKey": {"name": "e2e errors"}, "rotateApiKey": {"overlap_seconds": 0},
-    "login": DEBUG, "refresh": {"refresh_token": "x"}, "reportLeakedKey": {"key": "x"}, "reportLeakedKeysOfGithub": [],
+    "createApiKey": {"name": "e2e errors"},
+    "changeApiKey": {"name": "e2e errors"},
+    "rotateApiKey": {"overlap_seconds": 0},
+    "login": DEBUG,
+    "refresh": {"refresh_token": "x"},
+    "reportLeakedKey": {"key": "x"},
+    "reportLeakedKeysOfGithub": [],
 }
 BAD_VALUES = {
-    "createApiKey": {"name": " "}, "changeApiKey": {"name": " "}, "rotateApiKey": {"overlap_seconds": -1},
+    "createApiKey": {"name": " "},
+    "changeApiKey": {"name": " "},
+    "rotateApiKey": {"overlap_seconds": -1},
     "reportLeakedKey": {"key": "x", "found_at": "x" * 501},
 }
 
@@ -69,7 +79,9 @@ class Caller:
         assert made.status_code == 201, made.text
         return made.json()
 
-    def send(self, name: str, id: str = "000000000000", headers: dict | None = None, as_: dict | None = None, **content) -> httpx.Response:
+    def send(
+        self, name: str, id: str = "000000000000", headers: dict | None = None, as_: dict | None = None, **content
+    ) -> httpx.Response:
         method, path, operation = OPERATIONS[name]
         if as_ is None:
             as_ = bearer(self.token_of("operator")) if name in ADMINISTRATORS else self.user

@@ -20,10 +20,17 @@ ROOT = Path(__file__).resolve().parent.parent
 MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
 EMULATOR = Path(samcli.__file__).parent / "local" / "rapid" / f"aws-lambda-rie-{MACHINE}"
 FUNCTIONS = {
-    "authorizer": "AuthorizerFunction", "login-debug": "LoginDebugFunction", "me": "MeFunction",
-    "projects": "ProjectsFunction", "api-keys": "ApiKeysFunction",
-    "leaked-keys": "LeakedKeysFunction", "owners": "OwnersFunction", "notices": "NoticesFunction", "mail": "MailFunction",
-    "dashboard": "DashboardFunction", "openapi": "OpenApiFunction",
+    "authorizer": "AuthorizerFunction",
+    "login-debug": "LoginDebugFunction",
+    "me": "MeFunction",
+    "projects": "ProjectsFunction",
+    "api-keys": "ApiKeysFunction",
+    "leaked-keys": "LeakedKeysFunction",
+    "owners": "OwnersFunction",
+    "notices": "NoticesFunction",
+    "mail": "MailFunction",
+    "dashboard": "DashboardFunction",
+    "openapi": "OpenApiFunction",
 }
 EVENTS = sorted(path for path in (ROOT / "events").glob("*/*.json") if not path.name.endswith(".expected.json"))
 
@@ -41,9 +48,11 @@ def access_rules() -> str:
 def environment(function: str) -> dict[str, str]:
     sample = json.loads((ROOT / "events" / "env.json").read_text())
     return {
-        "PATH": os.environ["PATH"], "HOME": os.environ["HOME"],
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ["HOME"],
         **sample.get(FUNCTIONS[function], {}),
-        "VEGA_KEYS_TABLE": os.environ["VEGA_KEYS_TABLE"], "VEGA_ACCESS_RULES": access_rules(),
+        "VEGA_KEYS_TABLE": os.environ["VEGA_KEYS_TABLE"],
+        "VEGA_ACCESS_RULES": access_rules(),
         **{name: os.environ[name] for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
         "AWS_REGION": os.environ["AWS_DEFAULT_REGION"],
     }
@@ -62,8 +71,12 @@ def invoke() -> Iterator:
                 port, api = probe.getsockname()[1], other.getsockname()[1]
             binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"
             command = [
-                EMULATOR, "--runtime-interface-emulator-address", f"127.0.0.1:{port}",
-                "--runtime-api-address", f"127.0.0.1:{api}", binary,
+                EMULATOR,
+                "--runtime-interface-emulator-address",
+                f"127.0.0.1:{port}",
+                "--runtime-api-address",
+                f"127.0.0.1:{api}",
+                binary,
             ]
             process = subprocess.Popen(
                 command, env=environment(function), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -98,7 +111,10 @@ def test_every_function_has_sample_events():
 
 def test_a_function_that_is_told_nonsense_names_every_problem_and_does_not_start():
     nonsense = {
-        "VEGA_AUTH_PROVIDER": "custom", "VEGA_AUTH_SECRET": "a-short-secret", "VEGA_ACCESS_RULES": "{}", "VEGA_KEY_LIMIT": "many",
+        "VEGA_AUTH_PROVIDER": "custom",
+        "VEGA_AUTH_SECRET": "a-short-secret",
+        "VEGA_ACCESS_RULES": "{}",
+        "VEGA_KEY_LIMIT": "many",
         "VEGA_GITHUB_KEYS_URL": "http://api.github.com",
     }
     for function, wanted in (

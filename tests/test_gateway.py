@@ -3,7 +3,6 @@
 import http.client
 
 import pytest
-
 from conftest import BASE_URL
 
 
@@ -37,9 +36,19 @@ def test_an_unknown_route_is_404_and_says_so(api, user):
 
 # The gateway may take some of them for the plain path, and then its authorizer must be asked about that one.
 SPELLINGS = [
-    "/v1/admin/projects/", "/v1//admin/projects", "//v1/admin/projects", "/v1/./admin/projects", "/v1/api-keys/../admin/projects",
-    "/v1/api-keys/%2e%2e/admin/projects", "/v1/api-keys/..%2f..%2fv1/admin/projects", "/v1%2Fadmin%2Fprojects", "/v1/admin%2fprojects",
-    "/v1/admin/project%73", "/v1/projects/../admin/projects", "/v1/projects/..;/admin/projects", "/V1/admin/projects",
+    "/v1/admin/projects/",
+    "/v1//admin/projects",
+    "//v1/admin/projects",
+    "/v1/./admin/projects",
+    "/v1/api-keys/../admin/projects",
+    "/v1/api-keys/%2e%2e/admin/projects",
+    "/v1/api-keys/..%2f..%2fv1/admin/projects",
+    "/v1%2Fadmin%2Fprojects",
+    "/v1/admin%2fprojects",
+    "/v1/admin/project%73",
+    "/v1/projects/../admin/projects",
+    "/v1/projects/..;/admin/projects",
+    "/V1/admin/projects",
 ]
 
 
@@ -56,7 +65,11 @@ def test_no_spelling_of_a_path_reaches_what_the_caller_may_not_call(api, user, p
 def test_a_preflight_needs_no_credential_and_names_the_header(api):
     answer = api.options(
         "/v1/projects",
-        headers={"Origin": "https://app.example.com", "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"},
+        headers={
+            "Origin": "https://app.example.com",
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "authorization",
+        },
     )
     assert answer.status_code in (200, 204)
     assert "authorization" in answer.headers["access-control-allow-headers"].lower().split(",")
@@ -66,7 +79,6 @@ def test_a_preflight_needs_no_credential_and_names_the_header(api):
 def test_no_stage_shows_in_the_path(api, user):
     assert api.get("/live/v1/auth/me", headers=user).status_code != 200
     assert api.get("/v1/auth/me", headers=user).status_code == 200
-
 
 
 def test_the_base_url_is_as_the_documents_write_it():

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 
-
 from conftest import bearer
 
 

@@ -8,10 +8,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from conftest import bearer
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from conftest import bearer
 
 PLACE = "https://example.com/octocat/hello/commit/1"
 
@@ -66,7 +65,8 @@ def sign() -> Iterator:
     def headers(body: str) -> dict[str, str]:
         signature = private.sign(body.encode(), ec.ECDSA(hashes.SHA256()))
         return {
-            "Github-Public-Key-Identifier": "k1", "Github-Public-Key-Signature": base64.b64encode(signature).decode(),
+            "Github-Public-Key-Identifier": "k1",
+            "Github-Public-Key-Signature": base64.b64encode(signature).decode(),
             "Content-Type": "application/json",
         }
 
@@ -79,11 +79,17 @@ def sign() -> Iterator:
 
 def test_what_github_reports_ends_and_only_under_its_signature(api, key, sign):
     path = "/v1/leaked-keys/github"
-    body = json.dumps([
-        {"token": key["key"], "type": "vega_api_key", "url": PLACE, "source": "content"},
-        {"token": "some_token", "type": "vega_api_key", "url": "", "source": "commit"},
-    ])
-    for content, headers in ((body, {}), (body + " ", sign(body)), (body, {**sign(body), "Github-Public-Key-Identifier": "k2"})):
+    body = json.dumps(
+        [
+            {"token": key["key"], "type": "vega_api_key", "url": PLACE, "source": "content"},
+            {"token": "some_token", "type": "vega_api_key", "url": "", "source": "commit"},
+        ]
+    )
+    for content, headers in (
+        (body, {}),
+        (body + " ", sign(body)),
+        (body, {**sign(body), "Github-Public-Key-Identifier": "k2"}),
+    ):
         refused = api.post(path, content=content, headers=headers)
         assert (refused.status_code, refused.json()["error"]) == (400, "invalid_signature")
     assert api.get("/v1/projects", headers=bearer(key["key"])).status_code == 200

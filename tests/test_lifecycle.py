@@ -5,7 +5,6 @@ import uuid
 
 import httpx
 import pytest
-
 from conftest import bearer
 
 PARALLEL = 12
@@ -42,7 +41,11 @@ def test_without_an_overlap_the_old_key_fails_on_the_next_request(api, user, key
 def test_a_key_looks_at_itself_and_ends_itself(api, user, key):
     itself = bearer(key["key"])
     assert api.get("/v1/api-keys/self", headers=itself).json()["id"] == key["id"]
-    for method, path in (("GET", f"/v1/api-keys/{key['id']}"), ("POST", f"/v1/api-keys/{key['id']}/rotate"), ("GET", f"/v1/api-keys/{key['id']}/events")):
+    for method, path in (
+        ("GET", f"/v1/api-keys/{key['id']}"),
+        ("POST", f"/v1/api-keys/{key['id']}/rotate"),
+        ("GET", f"/v1/api-keys/{key['id']}/events"),
+    ):
         assert api.request(method, path, headers=itself).status_code == 403, path
     assert api.get("/v1/api-keys/self", headers=user).json()["error"] == "forbidden"
     assert api.delete("/v1/api-keys/self", headers=itself, params={"reason": "in a log"}).status_code == 204
@@ -80,7 +83,9 @@ def test_a_request_that_is_sent_again_gets_the_same_answer_and_makes_nothing(api
 @pytest.mark.provider("custom")
 def test_two_hundred_parallel_creates_stop_exactly_at_the_limit(api, user):
     def live() -> int:
-        pages = [api.get("/v1/api-keys", headers=user, params={"status": status, "limit": 100}) for status in ("active", "disabled")]
+        pages = [
+            api.get("/v1/api-keys", headers=user, params={"status": status, "limit": 100}) for status in ("active", "disabled")
+        ]
         return sum(len(page.json()["items"]) for page in pages)
 
     def make(number: int) -> httpx.Response:
@@ -128,7 +133,11 @@ def test_root_and_operator_look_after_other_peoples_keys(api, token_of, user, ke
         listed = api.get("/v1/admin/api-keys", headers=admin, params={"owner": owner, "q": key["name"]})
         assert [one["id"] for one in listed.json()["items"]] == [key["id"]]
         assert key["key"][16:59] not in listed.text
-    for method, path in (("GET", "/v1/admin/api-keys"), ("DELETE", "/v1/admin/api-keys"), ("DELETE", f"/v1/admin/api-keys/{key['id']}")):
+    for method, path in (
+        ("GET", "/v1/admin/api-keys"),
+        ("DELETE", "/v1/admin/api-keys"),
+        ("DELETE", f"/v1/admin/api-keys/{key['id']}"),
+    ):
         for headers in (user, bearer(key["key"])):
             refused = api.request(method, path, headers=headers, params={"owner": owner})
             assert (refused.status_code, refused.json()["error"]) == (403, "forbidden"), path

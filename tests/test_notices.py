@@ -12,7 +12,6 @@ import boto3
 import httpx
 import jsonschema
 import pytest
-
 from conftest import bearer
 
 SCHEMA = json.loads((Path(__file__).resolve().parent.parent / "docs" / "notices.schema.json").read_text())

@@ -31,7 +31,9 @@ def contents(node: object):
     """Each schema that has an example beside it."""
     if isinstance(node, dict):
         if "schema" in node:
-            for example in [node[name] for name in ("example",) if name in node] + [one["value"] for one in node.get("examples", {}).values()]:
+            for example in [node[name] for name in ("example",) if name in node] + [
+                one["value"] for one in node.get("examples", {}).values()
+            ]:
                 yield node["schema"], example
         for value in node.values():
             yield from contents(value)
@@ -62,8 +64,11 @@ def token(api, token_of: Callable[[str], str]):
 
 def test_schemathesis_finds_nothing_that_is_not_as_the_document_says(token: str, tmp_path: Path):
     command = [
-        Path(sys.executable).parent / "schemathesis", "--config-file", TESTS / "schemathesis.toml",
-        "run", TESTS.parent / "docs" / "openapi.json",
+        Path(sys.executable).parent / "schemathesis",
+        "--config-file",
+        TESTS / "schemathesis.toml",
+        "run",
+        TESTS.parent / "docs" / "openapi.json",
     ]
     if PROVIDER == "custom":
         command += ["--phases", "examples,coverage,fuzzing,stateful"]

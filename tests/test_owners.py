@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-
 from conftest import bearer, srp_tokens
 
 pytestmark = [
@@ -24,7 +23,9 @@ class Person:
         self.api, self.cognito, self.pool = api, cognito, os.environ["VEGA_COGNITO_USER_POOL_ID"]
         self.email, password = f"{secrets.token_hex(6)}@example.com", f"Vega-{secrets.token_urlsafe(12)}-1a"
         made = cognito.admin_create_user(
-            UserPoolId=self.pool, Username=self.email, MessageAction="SUPPRESS",
+            UserPoolId=self.pool,
+            Username=self.email,
+            MessageAction="SUPPRESS",
             UserAttributes=[{"Name": "email", "Value": self.email}, {"Name": "email_verified", "Value": "true"}],
         )
         [self.sub] = [it["Value"] for it in made["User"]["Attributes"] if it["Name"] == "sub"]
@@ -45,14 +46,20 @@ class Person:
 
     def happened(self, call: str) -> dict:
         """Cognito's call, as CloudTrail has it."""
-        return run({
-            "version": "0", "source": "aws.cognito-idp", "detail-type": "AWS API Call via CloudTrail",
-            "detail": {
-                "eventSource": "cognito-idp.amazonaws.com", "eventName": call, "errorCode": None,
-                "requestParameters": {"userPoolId": self.pool, "username": "HIDDEN_DUE_TO_SECURITY_REASONS"},
-                "additionalEventData": {"sub": self.sub},
-            },
-        })
+        return run(
+            {
+                "version": "0",
+                "source": "aws.cognito-idp",
+                "detail-type": "AWS API Call via CloudTrail",
+                "detail": {
+                    "eventSource": "cognito-idp.amazonaws.com",
+                    "eventName": call,
+                    "errorCode": None,
+                    "requestParameters": {"userPoolId": self.pool, "username": "HIDDEN_DUE_TO_SECURITY_REASONS"},
+                    "additionalEventData": {"sub": self.sub},
+                },
+            }
+        )
 
     @property
     def named(self) -> dict[str, str]:
@@ -106,7 +113,9 @@ def test_a_key_leaves_the_group_that_its_owner_left_on_the_schedule(person):
     assert person.shown()["groups"] == ["user"]
     events = person.api.get(f"/v1/api-keys/{person.id}/events", headers=person.headers).json()["items"]
     assert (events[0]["event"], events[0]["actor"], events[0]["reason"]) == (
-        "groups_reduced", "system:owners", "owner_left_group",
+        "groups_reduced",
+        "system:owners",
+        "owner_left_group",
     )
 
 

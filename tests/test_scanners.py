@@ -1,9 +1,9 @@
 """The scanners' rules in docs/scanners find the published keys of the format, and nothing that only looks like one."""
 
 import re
-import tomllib
 from pathlib import Path
 
+import tomllib
 import yaml
 
 SCANNERS = Path(__file__).resolve().parent.parent / "docs" / "scanners"
@@ -26,7 +26,14 @@ def rules() -> list[tuple[re.Pattern, list[str]]]:
 def test_the_rules_find_every_published_key_where_keys_are_found():
     for pattern, keywords in rules():
         for key in KEYS:
-            for text in (key, f"VEGA_KEY={key}\n", f'{{"key":"{key}"}}', f"Authorization: Bearer {key}", f"'{key}',", f"({key})"):
+            for text in (
+                key,
+                f"VEGA_KEY={key}\n",
+                f'{{"key":"{key}"}}',
+                f"Authorization: Bearer {key}",
+                f"'{key}',",
+                f"({key})",
+            ):
                 assert pattern.search(text).group(1) == key
                 assert any(keyword in text.lower() for keyword in keywords)
 
@@ -35,7 +42,15 @@ def test_the_rules_pass_over_what_only_looks_like_a_key():
     for pattern, _ in rules():
         for key in KEYS:
             for text in (
-                key[:-1], key + "0", key.replace("vk_", "VK_"), key.replace("vk_", "sk_"), key[:15] + "-" + key[16:],
-                key[:20] + "_" + key[21:], key[:20] + " " + key[21:], "x" + key, "vk_", "vk_xxxxxxxxxxxxxxxx",
+                key[:-1],
+                key + "0",
+                key.replace("vk_", "VK_"),
+                key.replace("vk_", "sk_"),
+                key[:15] + "-" + key[16:],
+                key[:20] + "_" + key[21:],
+                key[:20] + " " + key[21:],
+                "x" + key,
+                "vk_",
+                "vk_xxxxxxxxxxxxxxxx",
             ):
                 assert not pattern.search(text), text

@@ -5,7 +5,6 @@ import time
 import uuid
 
 import pytest
-
 from conftest import bearer
 
 IS_LOCAL = "VEGA_LOCAL_STATE" in os.environ
@@ -94,7 +93,13 @@ def test_a_key_with_networks_works_from_there_and_is_refused_from_elsewhere(api,
 
 @pytest.mark.parametrize(
     ("member", "value"),
-    [("scopes", ["nothing"]), ("scopes", ["READ"]), ("cidrs", ["203.0.113.7/24"]), ("cidrs", ["here"]), ("cidrs", ["192.0.2.0/24"] * 21)],
+    [
+        ("scopes", ["nothing"]),
+        ("scopes", ["READ"]),
+        ("cidrs", ["203.0.113.7/24"]),
+        ("cidrs", ["here"]),
+        ("cidrs", ["192.0.2.0/24"] * 21),
+    ],
 )
 def test_a_restriction_that_cannot_be_meant_is_refused_by_its_name(api, user, member, value):
     refused = api.post("/v1/api-keys", headers=user, json={"name": "x", member: value})

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from conftest import SEEN, bearer
 
 pytestmark = pytest.mark.last

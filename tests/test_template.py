@@ -42,7 +42,9 @@ def holds(expression: dict, values: dict[str, str]) -> bool:
 def is_deployed(resource: str, provider: str, account: str) -> bool:
     defaults = {name: str(parameter.get("Default", "")) for name, parameter in TEMPLATE["Parameters"].items()}
     condition = RESOURCES[resource].get("Condition")
-    return condition is None or holds({"Condition": condition}, {**defaults, "AuthProvider": provider, "AWS::AccountId": account})
+    return condition is None or holds(
+        {"Condition": condition}, {**defaults, "AuthProvider": provider, "AWS::AccountId": account}
+    )
 
 
 def test_provider_custom_cannot_be_deployed_to_a_real_account():
@@ -163,8 +165,14 @@ def test_every_route_has_the_authorizer_but_those_that_must_be_open():
     assert auth["DefaultAuthorizer"] in auth["Authorizers"]
     open_routes = {path for (_, path), is_open in routes().items() if is_open}
     assert open_routes == {
-        "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/config", "/api-keys", "/api-keys/{file+}",
-        "/v1/leaked-keys", "/v1/leaked-keys/github", "/v1/openapi.json",
+        "/v1/auth/login",
+        "/v1/auth/refresh",
+        "/v1/auth/config",
+        "/api-keys",
+        "/api-keys/{file+}",
+        "/v1/leaked-keys",
+        "/v1/leaked-keys/github",
+        "/v1/openapi.json",
     }
 
 

@@ -1,9 +1,5 @@
 /** Where the person is: in the part after `#`, so that no server and no log sees it, and Back works. */
-export type Place =
-  | { kind: "list" }
-  | { kind: "new" }
-  | { kind: "key"; id: string }
-  | { kind: "owner"; owner: string };
+export type Place = { kind: "list" } | { kind: "new" } | { kind: "key"; id: string } | { kind: "owner"; owner: string };
 
 class Route {
   place = $state<Place>(read());

@@ -23,8 +23,13 @@ export async function launch() {
   return chromium.launch({
     executablePath,
     args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
     ],
   });
 }
@@ -42,7 +47,9 @@ export async function open(browser, { path = "/api-keys", context, ...options } 
   });
   await page.addInitScript(() => {
     window.violations = [];
-    document.addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+    document.addEventListener("securitypolicyviolation", (event) =>
+      window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`),
+    );
   });
   await page.goto(`${base}${path}`);
   page.wrong = async () => [...wrong, ...(await page.evaluate(() => window.violations)).map((violation) => `policy: ${violation}`)];
@@ -65,8 +72,12 @@ export async function accessible(page, state) {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     await page.evaluate(axeSource);
-    const found = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-    const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`);
+    const found = await page.evaluate(() =>
+      window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
+    );
+    const violations = found.violations.map(
+      ({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`,
+    );
     assert.deepEqual(violations, [], `${state}, ${colorScheme}`);
   }
 }
@@ -87,26 +98,37 @@ export async function leftBehind(page) {
   return page.evaluate(async () => {
     const databases = await indexedDB.databases();
     const stored = await Promise.all(
-      databases.map(({ name }) => new Promise((resolve, reject) => {
-        const opening = indexedDB.open(name);
-        opening.onerror = () => reject(opening.error);
-        opening.onsuccess = async () => {
-          const all = [];
-          for (const store of opening.result.objectStoreNames) {
-            all.push(await new Promise((done) => {
-              const asking = opening.result.transaction(store).objectStore(store).getAll();
-              asking.onsuccess = () => done(JSON.stringify(asking.result));
-            }));
-          }
-          resolve(all.join());
-        };
-      })),
+      databases.map(
+        ({ name }) =>
+          new Promise((resolve, reject) => {
+            const opening = indexedDB.open(name);
+            opening.onerror = () => reject(opening.error);
+            opening.onsuccess = async () => {
+              const all = [];
+              for (const store of opening.result.objectStoreNames) {
+                all.push(
+                  await new Promise((done) => {
+                    const asking = opening.result.transaction(store).objectStore(store).getAll();
+                    asking.onsuccess = () => done(JSON.stringify(asking.result));
+                  }),
+                );
+              }
+              resolve(all.join());
+            };
+          }),
+      ),
     );
     const fields = [...document.querySelectorAll("input, textarea")].map((field) => field.value);
     return {
-      localStorage: JSON.stringify(localStorage), sessionStorage: JSON.stringify(sessionStorage), indexedDB: stored.join(),
-      url: location.href, history: JSON.stringify(history.state), title: document.title, cookies: document.cookie,
-      document: document.documentElement.outerHTML, fields: fields.join(),
+      localStorage: JSON.stringify(localStorage),
+      sessionStorage: JSON.stringify(sessionStorage),
+      indexedDB: stored.join(),
+      url: location.href,
+      history: JSON.stringify(history.state),
+      title: document.title,
+      cookies: document.cookie,
+      document: document.documentElement.outerHTML,
+      fields: fields.join(),
     };
   });
 }

@@ -27,8 +27,14 @@ export async function somebody({ temporary = false, group } = {}) {
   const email = `e2e-${randomUUID()}@example.com`;
   const password = `Vega-${randomUUID()}-1a`;
   const made = await call("AdminCreateUser", {
-    UserPoolId, Username: email, MessageAction: "SUPPRESS", TemporaryPassword: password,
-    UserAttributes: [{ Name: "email", Value: email }, { Name: "email_verified", Value: "true" }],
+    UserPoolId,
+    Username: email,
+    MessageAction: "SUPPRESS",
+    TemporaryPassword: password,
+    UserAttributes: [
+      { Name: "email", Value: email },
+      { Name: "email_verified", Value: "true" },
+    ],
   });
   if (!temporary) await call("AdminSetUserPassword", { UserPoolId, Username: email, Password: password, Permanent: true });
   if (group) await call("AdminAddUserToGroup", { UserPoolId, Username: email, GroupName: group });
@@ -49,7 +55,9 @@ export async function withApp(accessToken) {
 
 /** RFC 6238. */
 export function totp(secret, at = Date.now()) {
-  const bits = [...secret.replace(/=+$/, "")].map((digit) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(digit).toString(2).padStart(5, "0")).join("");
+  const bits = [...secret.replace(/=+$/, "")]
+    .map((digit) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(digit).toString(2).padStart(5, "0"))
+    .join("");
   const key = Buffer.from(bits.match(/.{8}/g).map((byte) => Number.parseInt(byte, 2)));
   const counter = Buffer.alloc(8);
   counter.writeBigUInt64BE(BigInt(Math.floor(at / 30_000)));

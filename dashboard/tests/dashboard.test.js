@@ -27,7 +27,8 @@ async function onPage(options, run) {
   }
 }
 
-const call = (path, token, init = {}) => fetch(`${base}/${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } });
+const call = (path, token, init = {}) =>
+  fetch(`${base}/${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } });
 
 /** Who a test works as: somebody new where there can be, else the one debug user. */
 const someone = () => (isCognito ? cognito.somebody({ group: "user" }) : person());
@@ -150,7 +151,11 @@ test("the page comes with its strict headers, and its files are kept for ever", 
   const page = await fetch(`${base}/api-keys`);
   const policy = page.headers.get("content-security-policy");
   assert.ok(policy.includes("default-src 'none'") && policy.includes("require-trusted-types-for 'script'") && !policy.includes("unsafe"));
-  for (const [name, value] of [["cache-control", "no-store"], ["referrer-policy", "no-referrer"], ["x-content-type-options", "nosniff"]]) {
+  for (const [name, value] of [
+    ["cache-control", "no-store"],
+    ["referrer-policy", "no-referrer"],
+    ["x-content-type-options", "nosniff"],
+  ]) {
     assert.equal(page.headers.get(name), value);
   }
   assert.match(page.headers.get("strict-transport-security"), /max-age=\d{8}/);
@@ -160,13 +165,17 @@ test("the page comes with its strict headers, and its files are kept for ever", 
   assert.equal((await fetch(`${base}/api-keys/assets/nothing.js`)).status, 404);
 });
 
-test("the page works below a stage as it does at a domain", { skip: process.env.VEGA_STAGE_URL ? false : "needs the stack's stage" }, async () => {
-  const context = await browser.newContext();
-  const page = await context.newPage();
-  await page.goto(`${process.env.VEGA_STAGE_URL}/api-keys`);
-  await page.getByRole("button", { name: "Sign in", exact: true }).waitFor();
-  await context.close();
-});
+test(
+  "the page works below a stage as it does at a domain",
+  { skip: process.env.VEGA_STAGE_URL ? false : "needs the stack's stage" },
+  async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`${process.env.VEGA_STAGE_URL}/api-keys`);
+    await page.getByRole("button", { name: "Sign in", exact: true }).waitFor();
+    await context.close();
+  },
+);
 
 describe("signing in", () => {
   test("a wrong password is refused in words, a right one opens the keys, and neither is ever sent with Cognito", async () => {
@@ -183,7 +192,9 @@ describe("signing in", () => {
       await accessible(page, "wrong password");
       await signInAs(page, who);
       if (isCognito) {
-        assert.ok(sent.some((request) => request.includes("USER_SRP_AUTH")) && sent.some((request) => request.includes("PASSWORD_VERIFIER")));
+        assert.ok(
+          sent.some((request) => request.includes("USER_SRP_AUTH")) && sent.some((request) => request.includes("PASSWORD_VERIFIER")),
+        );
         assert.ok(!sent.some((request) => request.includes(who.password) || request.includes("Not-the-password-1")));
       }
       const left = await leftBehind(page);
@@ -458,7 +469,11 @@ describe("keys", () => {
       await page.locator(".badge.active").waitFor();
       assert.equal((await call("v1/auth/me", key)).status, 200);
       await page.locator(".events li").filter({ hasText: "Enabled again" }).waitFor();
-      await page.locator(".events li").filter({ hasText: "Disabled" }).getByText(/, by you from /).waitFor();
+      await page
+        .locator(".events li")
+        .filter({ hasText: "Disabled" })
+        .getByText(/, by you from /)
+        .waitFor();
     });
   });
 
@@ -592,11 +607,14 @@ describe("states", () => {
       await page.getByRole("link", { name: "All keys" }).click();
       await page.getByRole("button", { name: "Refresh" }).waitFor();
       const shifts = await page.evaluate(
-        () => new Promise((resolve) => {
-          let total = 0;
-          new PerformanceObserver((list) => list.getEntries().forEach((entry) => (total += entry.hadRecentInput ? 0 : entry.value))).observe({ type: "layout-shift", buffered: true });
-          requestAnimationFrame(() => requestAnimationFrame(() => resolve(total)));
-        }),
+        () =>
+          new Promise((resolve) => {
+            let total = 0;
+            new PerformanceObserver((list) =>
+              list.getEntries().forEach((entry) => (total += entry.hadRecentInput ? 0 : entry.value)),
+            ).observe({ type: "layout-shift", buffered: true });
+            requestAnimationFrame(() => requestAnimationFrame(() => resolve(total)));
+          }),
       );
       assert.ok(shifts < 0.1, `the layout shifted by ${shifts}`);
     });

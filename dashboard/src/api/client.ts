@@ -39,7 +39,8 @@ export class Api {
   }
 
   async create(key: NewKey, idempotencyKey: string): Promise<CreatedKey> {
-    return (await this.#call<CreatedKey>("v1/api-keys", { method: "POST", body: key, headers: { "idempotency-key": idempotencyKey } })).body;
+    return (await this.#call<CreatedKey>("v1/api-keys", { method: "POST", body: key, headers: { "idempotency-key": idempotencyKey } }))
+      .body;
   }
 
   async change(id: string, patch: KeyPatch, etag: string): Promise<Versioned> {

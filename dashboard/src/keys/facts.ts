@@ -23,8 +23,7 @@ export const isForgotten = (key: Key, now: number): boolean =>
   key.status === "active" && daysSince(key.last_used_at ?? key.created_at, now) >= IDLE;
 
 /** Used within a day: revoking it is likely to break something. */
-export const isInUse = (key: Key, now: number): boolean =>
-  isLive(key) && key.last_used_at !== null && daysSince(key.last_used_at, now) < 1;
+export const isInUse = (key: Key, now: number): boolean => isLive(key) && key.last_used_at !== null && daysSince(key.last_used_at, now) < 1;
 
 export function access(key: Key): string {
   if (key.scopes.length === 0) return "All access";
@@ -38,7 +37,9 @@ export const shortId = (id: string): string => `vk_${id}_…`;
 
 /** When a revocation counts: what keeps a decision is the API's authorizer cache. */
 export const effect = (seconds: number): string =>
-  seconds === 0 ? "It stops working at once, from the next request on." : `It stops working within ${seconds} seconds: for so long the API may keep a decision.`;
+  seconds === 0
+    ? "It stops working at once, from the next request on."
+    : `It stops working within ${seconds} seconds: for so long the API may keep a decision.`;
 
 export type Sort = "-created_at" | "name" | "-last_used_at" | "expires_at";
 export type Filter = "live" | "all" | "active" | "disabled" | "expired" | "revoked" | "attention";

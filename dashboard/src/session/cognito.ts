@@ -134,7 +134,11 @@ function forgetPersistedStep(): void {
 }
 
 function choice(type: string): Choice {
-  const labels: Record<string, string> = { TOTP: "A code from an authenticator app", EMAIL: "A code by e-mail", SMS: "A code by text message" };
+  const labels: Record<string, string> = {
+    TOTP: "A code from an authenticator app",
+    EMAIL: "A code by e-mail",
+    SMS: "A code by text message",
+  };
   return { answer: type, label: labels[type] ?? type };
 }
 
@@ -163,7 +167,9 @@ async function refusing<T>(call: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (isNetwork(error)) throw new Refusal("Cognito, which signs you in, can't be reached. Check your connection, then try again.");
     const { name = "", message = "" } = error as Partial<Error>;
-    throw new Refusal(name === "NotAuthorizedException" ? notAuthorized(message) : (WORDS[name] ?? `You could not be signed in (${name}). Try again.`));
+    throw new Refusal(
+      name === "NotAuthorizedException" ? notAuthorized(message) : (WORDS[name] ?? `You could not be signed in (${name}). Try again.`),
+    );
   }
 }
 
