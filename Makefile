@@ -38,7 +38,7 @@ lint: tools dashboard
 
 fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and Svelte
 	cargo fmt
-	cargo fmt --manifest-path benches/Cargo.toml
+	cargo fmt --all --manifest-path benches/Cargo.toml
 	$(VENV)/tools/bin/ruff format --quiet local tests
 	$(VENV)/tools/bin/ruff check --quiet --fix local tests
 	cd dashboard && npm run -s format
