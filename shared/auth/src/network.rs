@@ -33,8 +33,14 @@ pub enum InvalidNetwork {
 impl FromStr for Network {
     type Err = InvalidNetwork;
 
+    /// The standard library reads the address, since `ipnet` takes leading zeros: C libraries read `010.0.0.0` as octal.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let network: IpNet = text.parse().map_err(|_| InvalidNetwork::Malformed)?;
+        let (address, prefix) = text.split_once('/').ok_or(InvalidNetwork::Malformed)?;
+        let has_one_form =
+            prefix.bytes().all(|byte| byte.is_ascii_digit()) && (prefix == "0" || !prefix.starts_with('0'));
+        let address: IpAddr = address.parse().map_err(|_| InvalidNetwork::Malformed)?;
+        let prefix = prefix.parse().ok().filter(|_| has_one_form).ok_or(InvalidNetwork::Malformed)?;
+        let network = IpNet::new(address, prefix).map_err(|_| InvalidNetwork::Malformed)?;
         if network.trunc() != network {
             return Err(InvalidNetwork::HostBits);
         }
@@ -99,6 +105,14 @@ mod tests {
             ("203.0.113/24", InvalidNetwork::Malformed),
             ("203.0.0113.0/24", InvalidNetwork::Malformed),
             ("0xcb.0.113.0/24", InvalidNetwork::Malformed),
+            ("010.0.0.0/8", InvalidNetwork::Malformed),
+            ("127.000.000.001/32", InvalidNetwork::Malformed),
+            ("00.0.0.0/0", InvalidNetwork::Malformed),
+            ("0.0.0.0/00", InvalidNetwork::Malformed),
+            ("10.0.0.0/08", InvalidNetwork::Malformed),
+            ("10.0.0.0/+8", InvalidNetwork::Malformed),
+            ("2001:db8::/032", InvalidNetwork::Malformed),
+            ("2001:00db8::/32", InvalidNetwork::Malformed),
             ("3405803776/24", InvalidNetwork::Malformed),
             ("2001:db8::/129", InvalidNetwork::Malformed),
             ("fe80::%eth0/64", InvalidNetwork::Malformed),
