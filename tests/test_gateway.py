@@ -48,6 +48,9 @@ SPELLINGS = [
     "/v1/admin/project%73",
     "/v1/projects/../admin/projects",
     "/v1/projects/..;/admin/projects",
+    "/v1/api-keys/..\\..\\admin\\projects",
+    "/v1/admin/projects;x",
+    "/v1/api-keys/%09../admin/projects",
     "/V1/admin/projects",
 ]
 

@@ -15,7 +15,7 @@ use vega_auth::{
     LastUse, Timestamp, TokenUse, TokenVerifier, UnverifiedJwt,
 };
 use vega_store::testing::read_record;
-use vega_vectors::{API_KEY, Kind, NOW, SECRET};
+use vega_vectors::{API_KEY, EventVector, Kind, NOW, SECRET};
 
 const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
 
@@ -138,6 +138,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "event" => all()
             .filter(|(kind, _)| *kind != Kind::Cognito)
             .flat_map(|(kind, vector)| events(&vector.authorization(kind)))
+            .chain(EventVector::all().iter().map(EventVector::text))
             .collect(),
         "key_record" => vec![record().to_string()],
         other => panic!("no target {other}"),

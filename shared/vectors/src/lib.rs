@@ -89,6 +89,55 @@ impl Kind {
     }
 }
 
+/// An event that differs from a good one in a single respect, and what becomes of it. The caller presents [`API_KEY`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventVector {
+    /// What is different.
+    pub name: String,
+    /// What says that it must be refused.
+    pub about: Option<String>,
+    /// `allow:<subject>`, `deny:<subject>`, `reject:<code>` or `fault`.
+    pub expect: String,
+    path: Option<String>,
+    in_event: Option<[String; 2]>,
+    event: Option<String>,
+}
+
+impl EventVector {
+    /// Every event. The first one is good.
+    pub fn all() -> Vec<Self> {
+        serde_json::from_str(include_str!("../../../tests/vectors/events.json")).unwrap()
+    }
+
+    /// The event as API Gateway writes it.
+    pub fn text(&self) -> String {
+        let path = self.path.as_deref().unwrap_or("/v1/projects");
+        let authorization = format!("Bearer {API_KEY}");
+        let arn = format!("arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET{path}");
+        if let Some(text) = &self.event {
+            return text.replace("{arn}", &arn).replace("{authorization}", &authorization);
+        }
+        let mut text = json!({
+            "type": "REQUEST", "methodArn": arn, "resource": "/{proxy+}", "path": path, "httpMethod": "GET",
+            "headers": { "Authorization": authorization, "Host": "localhost" },
+            "multiValueHeaders": { "Authorization": [authorization], "Host": ["localhost"] },
+            "queryStringParameters": { "q": "x" }, "multiValueQueryStringParameters": { "q": ["x"] },
+            "pathParameters": null, "stageVariables": null,
+            "requestContext": {
+                "requestId": "r-1", "resourcePath": "/{proxy+}", "httpMethod": "GET", "stage": "live",
+                "identity": { "sourceIp": "192.0.2.1", "userAgent": "curl/8" }
+            }
+        })
+        .to_string();
+        if let Some([from, to]) = &self.in_event {
+            assert!(text.contains(from), "{}: {from} is not in {text}", self.name);
+            text = text.replace(from, to);
+        }
+        text
+    }
+}
+
 /// The claims of a good token of this kind.
 pub fn good_claims(kind: Kind) -> Value {
     let (issuer, client) = if kind == Kind::Custom { ("vega:custom", "vega-debug") } else { (ISSUER, POOL[2]) };

@@ -3,10 +3,11 @@
 
 use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use vega_auth::{Groups, KeyRecord, KeyStatus, Timestamp};
-use vega_vectors::{Kind, SECRET, Vector};
+use vega_vectors::{EventVector, Kind, SECRET, Vector};
 
-use crate::{Gateway, KEY_SET, UNAUTHORIZED, event, other_forms};
+use crate::{Gateway, KEY_SET, NOW, UNAUTHORIZED, event, other_forms};
 
 /// What a vector says: `allow:ada`, `deny:ada`, `reject:expired`, `fault`.
 fn outcome((outcome, code): (String, String)) -> String {
@@ -56,6 +57,24 @@ async fn every_key_that_differs_from_a_good_one_ends_as_its_vector_says() {
         let gateway = Gateway::custom().await;
         gateway.key(|record| change(record, &vector)).await;
         check(&gateway, Kind::ApiKey, &vector).await;
+    }
+}
+
+#[tokio::test]
+async fn every_event_that_differs_from_a_good_one_ends_as_its_vector_says() {
+    let gateway = Gateway::custom().await;
+    gateway.key(|_| {}).await;
+    for vector in EventVector::all() {
+        let event = RawValue::from_string(vector.text()).unwrap();
+        let (decision, line) = gateway.authorizer.decide(&*event, NOW).await;
+        let seen = match decision {
+            Ok(answer) => {
+                let answer = serde_json::to_value(answer).unwrap();
+                format!("{}:{}", line.outcome, answer["context"]["id"].as_str().unwrap())
+            }
+            Err(refusal) => outcome((refusal.to_string(), line.code.to_owned())),
+        };
+        assert_eq!(seen, vector.expect, "{}", vector.name);
     }
 }
 
@@ -132,4 +151,7 @@ fn every_vector_has_a_name_of_its_own() {
         assert_eq!(names.len(), vectors.len());
         assert_eq!(vectors[0].expect, "allow:ada", "the first one is good");
     }
+    let vectors = EventVector::all();
+    let names: std::collections::HashSet<&str> = vectors.iter().map(|vector| vector.name.as_str()).collect();
+    assert_eq!((names.len(), vectors[0].expect.as_str()), (vectors.len(), "allow:ada"));
 }
