@@ -201,6 +201,32 @@ def test_the_default_rules_leave_room_in_the_4_kb_of_a_functions_environment():
     assert len(rules.encode()) < 2500 and "scopes" in yaml.safe_load(rules)
 
 
+def test_every_function_on_aws_has_a_log_group_that_forgets():
+    groups = {
+        resource["Properties"]["LogGroupName"]["Sub"]: (resource["Properties"]["RetentionInDays"], resource.get("Condition"))
+        for resource in RESOURCES.values()
+        if resource["Type"] == "AWS::Logs::LogGroup"
+    }
+    assert groups == {
+        f"/aws/lambda/${{{name}}}": ({"Ref": "LogRetentionDays"}, resource.get("Condition"))
+        for name, resource in RESOURCES.items()
+        # the debug login is never deployed to AWS
+        if resource["Type"] == "AWS::Serverless::Function" and name != "LoginDebugFunction"
+    }
+
+
+def test_a_fault_that_is_answered_with_503_sets_off_an_alarm():
+    for function in ("Authorizer", "ApiKeys", "LeakedKeys"):
+        metric_filter = RESOURCES[f"{function}Faults"]["Properties"]
+        assert metric_filter["LogGroupName"] == {"Ref": f"{function}Logs"}
+        # the word of vega_http::serve and of the authorizer's log line
+        assert metric_filter["FilterPattern"] == '{ $.outcome = "fault" }'
+        [metric] = metric_filter["MetricTransformations"]
+        alarm = RESOURCES[f"{function}FaultsAlarm"]["Properties"]
+        assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+        assert alarm["AlarmActions"] == {"If": ["TellsSomebody", [{"Ref": "AlarmTopic"}], []]}
+
+
 def test_the_table_outlives_the_stack_and_can_be_restored():
     table = RESOURCES["KeysTable"]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
