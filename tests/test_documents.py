@@ -120,6 +120,12 @@ def test_every_error_of_the_code_is_documented_and_every_documented_one_is_in_th
         assert documented <= may, f"{tag}: nothing makes: {documented - may}"
 
 
+def test_every_function_logs_an_invalid_configuration_in_the_same_way():
+    for main in (ROOT / "functions").glob("*/src/main.rs"):
+        source = main.read_text()
+        assert ".log_line(" in source and '"configuration"' not in source, main.parent.parent.name
+
+
 def test_every_error_of_api_gateway_is_documented():
     document = (ROOT / "docs" / "openapi.json").read_text()
     responses = RESOURCES["Api"]["Properties"]["GatewayResponses"]

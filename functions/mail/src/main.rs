@@ -10,10 +10,8 @@ use vega_aws::{CallError, Service, UserPool};
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config = Config::load(|name| std::env::var(name).ok()).map_err(|error| {
-        println!("{}", json!({ "outcome": "fault", "code": "configuration", "function": "mail", "problems": error.0 }));
-        Error::from(error)
-    })?;
+    let config =
+        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line("mail")))?;
     let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
     let mail = Mail { pool, ses: Service::new(config.ses, SystemTime::now)?, from: config.from };
 
