@@ -453,6 +453,17 @@ describe("keys", () => {
       await page.getByRole("combobox", { name: "Show" }).selectOption("Needs attention");
       await page.getByRole("row").filter({ hasText: "for ever" }).waitFor({ state: "detached" });
       await page.getByRole("row").filter({ hasText: "for a week" }).waitFor();
+      // No key lives for less than a day: the answer is changed on its way.
+      await page.route(/\/v1\/api-keys(\?|$)/, async (route) => {
+        const response = await route.fetch();
+        const { items, ...rest } = await response.json();
+        const past = { status: "expired", expires_at: "2026-01-01T00:00:00Z" };
+        const changed = items.map((key) => (key.name === "for a week" ? { ...key, ...past } : key));
+        await route.fulfill({ response, json: { items: changed, ...rest } });
+      });
+      await page.getByRole("button", { name: "Refresh" }).click();
+      await row.locator("[data-label=Expires]").getByText("Expired", { exact: true }).waitFor();
+      await page.unrouteAll({ behavior: "wait" });
     });
   });
 
