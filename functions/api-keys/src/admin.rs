@@ -44,6 +44,9 @@ impl<'a> Administrator<'a> {
     }
 }
 
+/// What an administrator is told, and what docs/openapi.json says that they are told.
+pub const NO_KEY: &str = "There is no such API key.";
+
 impl ApiKeys {
     pub(crate) async fn list_of_anyone(&self, request: &Request, _: Administrator<'_>, now: Timestamp) -> Answer {
         let parameters = Parameters::read(request, &[&["owner"], &list::PARAMETERS[..]].concat())?;
@@ -51,8 +54,8 @@ impl ApiKeys {
     }
 
     pub(crate) async fn revoke_anyones(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
-        let id = path_id(request)?;
-        let none = || Problem::new(404, "not_found", "There is no such API key.");
+        let none = || Problem::new(404, "not_found", NO_KEY);
+        let id = path_id(request).map_err(|_| none())?;
         let find = || async {
             let record = self.store.find(id).await?.ok_or_else(none)?;
             admin.may_revoke(&record)?;

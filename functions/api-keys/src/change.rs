@@ -73,16 +73,21 @@ pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), Proble
     if matches { Ok(()) } else { Err(version_mismatch()) }
 }
 
+// What clients are told, and what docs/openapi.json says that they are told.
+pub const VERSION_MISMATCH: &str = "The key changed since you read it. Read it again, then repeat the request.";
+pub const REVOKED: &str = "The key is revoked, which can't be undone. Make a new one.";
+pub const EXPIRED: &str = "The key is expired, which can't be undone. Make a new one.";
+
 pub fn version_mismatch() -> Problem {
-    Problem::new(412, "version_mismatch", "The key changed since you read it. Read it again, then change it.")
+    Problem::new(412, "version_mismatch", VERSION_MISMATCH)
 }
 
 pub fn revoked() -> Problem {
-    Problem::new(409, "key_revoked", "The key is revoked, which can't be undone. Make a new one.")
+    Problem::new(409, "key_revoked", REVOKED)
 }
 
 pub fn expired() -> Problem {
-    Problem::new(409, "key_expired", "The key expired, which can't be undone. Make a new one.")
+    Problem::new(409, "key_expired", EXPIRED)
 }
 
 pub fn contended() -> Problem {

@@ -74,15 +74,16 @@ impl ApiKeys {
     pub(crate) fn refusal(&self, error: CreateError) -> Result<(), Problem> {
         match error {
             CreateError::IdTaken | CreateError::Conflict => Ok(()),
-            CreateError::LimitReached => {
-                let limit = self.limit;
-                let detail = format!("You have {limit} live keys, which is the limit. Revoke one that you don't need.");
-                Err(Problem::new(409, "key_limit_reached", detail))
-            }
+            CreateError::LimitReached => Err(Problem::new(409, "key_limit_reached", limit_reached(self.limit))),
             CreateError::InProgress => Err(in_progress()),
             CreateError::Fault(fault) => Err(fault.into()),
         }
     }
+}
+
+/// What somebody with as many keys as they may have is told.
+pub fn limit_reached(limit: u32) -> String {
+    format!("You have {limit} live keys, which is the limit. Revoke one that you don't need.")
 }
 
 /// The answer to who made a key, as JSON: the one place where it is whole.

@@ -23,6 +23,13 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// 16 random letters and digits are more than 80 bits.
 pub const MIN_LEN: usize = 16;
 pub const MAX_LEN: usize = 255;
+// What clients are told, and what docs/openapi.json says that they are told.
+pub const IN_PROGRESS: &str = "A request with this Idempotency-Key is being answered. Send it again in a second.";
+pub const REUSED: &str = "Another request had this Idempotency-Key within the last 15 minutes, with another body.";
+
+pub fn not_one() -> String {
+    format!("Idempotency-Key: expected one, of {MIN_LEN} to {MAX_LEN} visible ASCII characters.")
+}
 
 /// A request that can be repeated.
 pub struct Repeatable {
@@ -43,8 +50,7 @@ impl Repeatable {
         let Some(key) = keys.next() else { return Ok(None) };
         let is_good = (MIN_LEN..=MAX_LEN).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
         let (true, None, Ok(key)) = (is_good, keys.next(), key.to_str()) else {
-            let detail = format!("Idempotency-Key: expected one, of {MIN_LEN} to {MAX_LEN} visible ASCII characters.");
-            return Err(Problem::new(400, "invalid_idempotency_key", detail));
+            return Err(Problem::new(400, "invalid_idempotency_key", not_one()));
         };
         let path = path_parameter(request, "id").unwrap_or_default();
         let name = digest(&[route(request).as_bytes(), path.as_bytes(), key.as_bytes()]);
@@ -102,8 +108,7 @@ impl ApiKeys {
         let found = self.store.replay(&owner.id, &request.request, now).await?;
         let Some(replay) = found else { return Ok(None) };
         if replay.fingerprint != request.fingerprint {
-            let detail = "Another request had this Idempotency-Key within the last 15 minutes, with another body.";
-            return Err(Problem::new(422, "idempotency_key_reused", detail));
+            return Err(Problem::new(422, "idempotency_key_reused", REUSED));
         }
         let answer = request.open(&replay).ok_or_else(|| Problem::fault("replay_unreadable", &"it does not open"))?;
         created(answer, replay.key_id).map(Some)
@@ -127,8 +132,7 @@ impl ApiKeys {
 }
 
 pub fn in_progress() -> Problem {
-    let detail = "A request with this Idempotency-Key is being answered. Send it again in a second.";
-    Problem::new(409, "idempotency_in_progress", detail).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+    Problem::new(409, "idempotency_in_progress", IN_PROGRESS).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn digest(parts: &[&[u8]]) -> [u8; 32] {

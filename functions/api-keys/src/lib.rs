@@ -39,6 +39,10 @@ pub const FUNCTION: &str = "api-keys";
 /// All that a request may take: some time before Lambda would end it without an answer.
 const DEADLINE: Duration = Duration::from_secs(8);
 
+/// Live keys per person, unless `VEGA_KEY_LIMIT` says otherwise.
+const DEFAULT_LIMIT: u32 = 100;
+const NO_SUCH_KEY: &str = "You have no such API key.";
+
 /// Random bytes from the operating system: `main` passes them on, and a test can choose them.
 pub type Entropy = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 
@@ -75,7 +79,7 @@ impl Config {
     pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut environment = Environment::new(lookup);
         let table = environment.required("VEGA_KEYS_TABLE", text);
-        let limit = environment.optional("VEGA_KEY_LIMIT", 100, |text| {
+        let limit = environment.optional("VEGA_KEY_LIMIT", DEFAULT_LIMIT, |text| {
             text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or("expected a number from 1 to 1000")
         });
         let rules = environment.required("VEGA_ACCESS_RULES", str::parse);
@@ -184,7 +188,7 @@ fn path_id(request: &Request) -> Result<KeyId, Problem> {
 }
 
 fn no_such_key() -> Problem {
-    Problem::new(404, "not_found", "You have no such API key.")
+    Problem::new(404, "not_found", NO_SUCH_KEY)
 }
 
 fn actor(request: &Request, user: &CurrentUser) -> Actor {

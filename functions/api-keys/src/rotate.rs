@@ -39,13 +39,18 @@ impl ApiKeys {
     }
 }
 
+// What clients are told, and what docs/openapi.json says that they are told.
+pub const DISABLED: &str = "The key is disabled. Enable it, then rotate it.";
+
+pub fn rotated(successor: &str) -> String {
+    format!("The key has a successor already: {successor}. Rotate that one.")
+}
+
 fn not_rotatable(reason: NotRotatable) -> Problem {
     match reason {
-        NotRotatable::Rotated(successor) => {
-            Problem::new(409, "key_rotated", format!("The key has a successor already: {successor}. Rotate that one."))
-        }
+        NotRotatable::Rotated(successor) => Problem::new(409, "key_rotated", rotated(successor.as_str())),
         NotRotatable::Revoked => revoked(),
         NotRotatable::Expired => expired(),
-        NotRotatable::Disabled => Problem::new(409, "key_disabled", "The key is disabled. Enable it, then rotate it."),
+        NotRotatable::Disabled => Problem::new(409, "key_disabled", DISABLED),
     }
 }

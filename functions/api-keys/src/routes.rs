@@ -4,14 +4,16 @@ use serde_json::{Value, json};
 use vega_auth::{KeyId, KeyState};
 use vega_openapi::{Route, schema_of};
 
-use crate::admin::{MAX_OWNER, Revoked};
+use crate::admin::{MAX_OWNER, NO_KEY, Revoked};
 use crate::body::{KeyPatch, NewKey, Rotation};
-use crate::create::Created;
-use crate::idempotency::{MAX_LEN, MIN_LEN};
+use crate::change::{EXPIRED, REVOKED, VERSION_MISMATCH};
+use crate::create::{Created, limit_reached};
+use crate::idempotency::{IN_PROGRESS, MAX_LEN, MIN_LEN, REUSED, not_one};
 use crate::list::{self, Page};
 use crate::query::MAX_REASON;
+use crate::rotate::{DISABLED, rotated};
 use crate::view::KeyView;
-use crate::{Scopes, events};
+use crate::{DEFAULT_LIMIT, NO_SUCH_KEY, Scopes, events};
 
 /// What clients send and get.
 pub fn routes() -> Vec<Route> {
@@ -46,9 +48,9 @@ fn for_owners() -> Vec<Route> {
             .answers::<KeyView>(200, "The key as it is now.", shown())
             .with_headers(&["ETag"])
             .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(409, "key_expired", "The key is expired. Make a new one.")
-            .refuses(409, "key_revoked", "The key is revoked, which can't be undone. Make a new one.")
-            .refuses(412, "version_mismatch", "The key changed since you read it. Read it again, then change it.")
+            .refuses(409, "key_expired", EXPIRED)
+            .refuses(409, "key_revoked", REVOKED)
+            .refuses(412, "version_mismatch", VERSION_MISMATCH)
             .refuses(422, "invalid_value", BAD_VALUE),
         of_one_key("DELETE", "revokeApiKey", "Revoke a key")
             .says("For good, from the next request on. Again is 204 again.")
@@ -56,7 +58,7 @@ fn for_owners() -> Vec<Route> {
             .query("reason", REASON, &reason())
             .answers_nothing(204, "It is revoked.")
             .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(412, "version_mismatch", "The key changed since you read it. Read it again, then revoke it."),
+            .refuses(412, "version_mismatch", VERSION_MISMATCH),
         makes_a_key(of_one_key("POST /rotate", "rotateApiKey", "Replace a key"))
             .says(
                 "The successor inherits everything, and lives no longer than the key would have. The old key is good until the \
@@ -65,11 +67,11 @@ fn for_owners() -> Vec<Route> {
             .header("If-Match", IF_MATCH, &json!({ "type": "string" }))
             .body::<Rotation>(json!({ "overlap_seconds": 3600 }))
             .or_nothing()
-            .refuses(409, "key_disabled", "The key is disabled. Enable it, then rotate it.")
-            .refuses(409, "key_expired", "The key is expired. Make a new one.")
-            .refuses(409, "key_revoked", "The key is revoked, which can't be undone. Make a new one.")
-            .refuses(409, "key_rotated", "The key has a successor already. Rotate that one.")
-            .refuses(412, "version_mismatch", "The key changed since you read it. Read it again, then rotate it.")
+            .refuses(409, "key_disabled", DISABLED)
+            .refuses(409, "key_expired", EXPIRED)
+            .refuses(409, "key_revoked", REVOKED)
+            .refuses(409, "key_rotated", rotated("003aUlTJC7tj"))
+            .refuses(412, "version_mismatch", VERSION_MISMATCH)
             .refuses(422, "invalid_value", BAD_VALUE),
         of_one_key("GET /events", "listApiKeyEvents", "What happened to a key")
             .says("Its audit trail, newest first.")
@@ -92,7 +94,7 @@ fn for_owners() -> Vec<Route> {
         Route::new("GET /v1/scopes", "listScopes", "What a key can be narrowed to")
             .for_keys_too()
             .says("The scopes of the access rules, for a form that makes keys.")
-            .answers::<Scopes>(200, "The scopes.", json!({ "items": [{ "name": "read", "routes": ["GET *", "HEAD *"] }] })),
+            .answers::<Scopes>(200, "The scopes.", json!({ "items": [{ "name": "read", "routes": ["GET /*", "HEAD /*"] }] })),
     ]
 }
 
@@ -106,7 +108,7 @@ fn for_keys_themselves() -> Vec<Route> {
             .query("reason", REASON, &reason())
             .answers_nothing(204, "It is revoked.")
             .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(412, "version_mismatch", "The key changed since you read it. Read it again, then revoke it."),
+            .refuses(412, "version_mismatch", VERSION_MISMATCH),
     ]
 }
 
@@ -135,8 +137,8 @@ fn for_administrators() -> Vec<Route> {
             .query("reason", REASON, &reason())
             .answers_nothing(204, "It is revoked.")
             .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(404, "not_found", "There is no such API key.")
-            .refuses(412, "version_mismatch", "The key changed since you read it. Read it again, then revoke it."),
+            .refuses(404, "not_found", NO_KEY)
+            .refuses(412, "version_mismatch", VERSION_MISMATCH),
     ]
 }
 
@@ -158,7 +160,7 @@ fn of_one_key(method: &str, id: &str, summary: &str) -> Route {
     let (method, below) = method.split_once(' ').unwrap_or((method, ""));
     of_people(&format!("{method} /v1/api-keys/{{id}}{below}"), id, summary)
         .path("id", "The key's public id.", &schema_of::<KeyId>())
-        .refuses(404, "not_found", "You have no such API key: another person's looks like none.")
+        .refuses(404, "not_found", NO_SUCH_KEY)
 }
 
 /// What making a key and rotating one have in common.
@@ -177,10 +179,10 @@ fn makes_a_key(route: Route) -> Route {
         .answers::<Created>(201, "The new key.", made())
         .with_headers(&["ETag", "Location"])
         .leads_to(&["getApiKey", "changeApiKey", "rotateApiKey", "listApiKeyEvents", "revokeApiKey"])
-        .refuses(400, "invalid_idempotency_key", "The Idempotency-Key is too short, too long, or given twice.")
-        .refuses(409, "idempotency_in_progress", "A request with this Idempotency-Key is being answered. Send it again.")
-        .refuses(409, "key_limit_reached", "You have as many live keys as you may. Revoke one that you don't need.")
-        .refuses(422, "idempotency_key_reused", "Another request had this Idempotency-Key, with another body.")
+        .refuses(400, "invalid_idempotency_key", not_one())
+        .refuses(409, "idempotency_in_progress", IN_PROGRESS)
+        .refuses(409, "key_limit_reached", limit_reached(DEFAULT_LIMIT))
+        .refuses(422, "idempotency_key_reused", REUSED)
 }
 
 fn of_administrators(route: &str, id: &str, summary: &str) -> Route {

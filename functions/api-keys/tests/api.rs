@@ -93,11 +93,9 @@ impl Api {
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
         let response = vega_http::answer(&self.http, self.keys.handle(&request, now).await);
         assert_eq!(response.headers()["cache-control"], "no-store");
-        Seen {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body: serde_json::from_slice(response.body()).unwrap_or(Value::Null),
-        }
+        let body = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
+        check_documented(method, &resource, &body);
+        Seen { status: response.status().as_u16(), headers: response.headers().clone(), body }
     }
 
     async fn create(&self, user: &str, name: &str) -> Value {
@@ -137,6 +135,35 @@ fn resource(path: &str) -> (String, Option<&str>) {
             (open.join("/"), Some(id))
         }
     }
+}
+
+fn document() -> Value {
+    serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap()
+}
+
+/// Each problem that a test meets has the text that docs/openapi.json shows, unless the text depends on the request.
+#[track_caller]
+fn check_documented(method: &str, resource: &str, problem: &Value) {
+    const DEPEND_ON_THE_REQUEST: [&str; 6] =
+        ["body_too_large", "forbidden", "invalid_body", "invalid_query", "invalid_value", "temporarily_unavailable"];
+    let Some(error) = problem["error"].as_str().filter(|error| !DEPEND_ON_THE_REQUEST.contains(error)) else { return };
+    let document = document();
+    let response = &document["paths"][resource][method.to_lowercase()]["responses"][problem["status"].to_string()];
+    let response = match response["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => response,
+    };
+    let example = &response["content"]["application/problem+json"]["examples"][error]["value"];
+    if example.is_null() {
+        return; // which errors an operation has is held to the sources: tests/test_documents.py
+    }
+    // The number or the id in the example is another.
+    let words = |problem: &Value| {
+        let text = problem["detail"].as_str().unwrap_or_default();
+        let is_word = |word: &&str| word.len() < 12 && !word.contains(|letter: char| letter.is_ascii_digit());
+        text.split(' ').filter(is_word).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(words(example), words(problem), "{method} {resource} {error}");
 }
 
 fn path(key: &Value) -> String {
@@ -339,6 +366,10 @@ async fn everybody_who_is_signed_in_can_read_which_scopes_there_are() {
             { "name": "read", "routes": ["GET /*", "HEAD /*"] }
         ]);
         assert_eq!((seen.status, &seen.body["items"]), (200, &items));
+        let document = document();
+        let example =
+            &document["paths"]["/v1/scopes"]["get"]["responses"]["200"]["content"]["application/json"]["example"];
+        assert_eq!(example["items"][0], items[1], "the documented example");
     }
 }
 
