@@ -24,6 +24,17 @@ impl ConfigError {
     }
 }
 
+/// The URL of a service of AWS in `region`. `service` is the first part of its host name.
+pub fn aws_endpoint(service: &str, region: &str) -> String {
+    // The DNS suffix of each partition that is open to the public, as the partition tables of AWS's SDKs have it.
+    let suffix = match region.split('-').next() {
+        Some("cn") => "amazonaws.com.cn",
+        Some("eusc") => "amazonaws.eu",
+        _ => "amazonaws.com",
+    };
+    format!("https://{service}.{region}.{suffix}")
+}
+
 /// Reads variables through `lookup`, and remembers what is wrong with each.
 pub struct Environment<L> {
     lookup: L,

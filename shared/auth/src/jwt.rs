@@ -8,6 +8,7 @@ use ring::hmac;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::config::aws_endpoint;
 use crate::{Authentication, CurrentUser, Groups, Rejection, RsaKey, Timestamp};
 
 /// The longest token we look at, in bytes. API Gateway takes 10,240 bytes of headers in all.
@@ -79,7 +80,7 @@ impl UserPool {
         if !is_word(client_id, b'_') {
             return Err("VEGA_COGNITO_APP_CLIENT_ID: expected letters and digits".into());
         }
-        let issuer = format!("{}/{pool_id}", endpoint(region));
+        let issuer = format!("{}/{pool_id}", aws_endpoint("cognito-idp", region));
         Ok(Self { region: region.into(), pool_id: pool_id.into(), client_id: client_id.into(), issuer })
     }
 
@@ -91,7 +92,7 @@ impl UserPool {
 
     /// Where the pool's API is.
     pub fn endpoint(&self) -> String {
-        endpoint(&self.region)
+        aws_endpoint("cognito-idp", &self.region)
     }
 
     /// # Errors
@@ -102,12 +103,6 @@ impl UserPool {
         }
         claims.check(&self.client_id, now)
     }
-}
-
-fn endpoint(region: &str) -> String {
-    // China's regions have a domain of their own; see "Amazon Cognito user pools endpoints" in the AWS general reference.
-    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("https://cognito-idp.{region}.{domain}")
 }
 
 /// What a token is for. Refresh tokens of provider `custom` differ from access tokens in this alone; Cognito's are opaque.

@@ -17,7 +17,7 @@ use http::header::CONTENT_TYPE;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use serde_json::Value;
-use vega_auth::config::{Environment, text};
+use vega_auth::config::{Environment, aws_endpoint, text};
 
 pub use crate::user_pool::{User, UserPool};
 
@@ -79,10 +79,8 @@ impl Settings {
 
     fn url(&self, path: &str) -> String {
         let Self { api, region, endpoint, .. } = self;
-        match endpoint {
-            Some(endpoint) => format!("{}{path}", endpoint.trim_end_matches('/')),
-            None => format!("https://{}.{region}.amazonaws.com{path}", api.host),
-        }
+        let endpoint = endpoint.clone().unwrap_or_else(|| aws_endpoint(api.host, region));
+        format!("{}{path}", endpoint.trim_end_matches('/'))
     }
 }
 
@@ -233,8 +231,12 @@ mod tests {
     }
 
     fn service(endpoint: Option<&str>) -> Service {
+        service_in("us-west-1", endpoint)
+    }
+
+    fn service_in(region: &str, endpoint: Option<&str>) -> Service {
         let mut environment = Environment::new(|name| match name {
-            "AWS_REGION" => Some("us-west-1".into()),
+            "AWS_REGION" => Some(region.into()),
             "AWS_ACCESS_KEY_ID" => Some("AKIDEXAMPLE".into()),
             "AWS_SECRET_ACCESS_KEY" => Some("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into()),
             "AWS_SESSION_TOKEN" => Some("session".into()),
@@ -281,6 +283,12 @@ mod tests {
             request.headers()["authorization"],
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261124/us-west-1/cognito-idp/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, Signature=f10e65734b39e9c9fa01007a2dd72e4ef75956931f1f6f48a422d5091fd262e7"
         );
+    }
+
+    #[test]
+    fn a_service_is_called_at_its_own_partition() {
+        let request = service_in("cn-north-1", None).signed("/", None, "{}").unwrap();
+        assert_eq!(request.uri(), "https://cognito-idp.cn-north-1.amazonaws.com.cn/");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::identity::Identity;
-use vega_auth::config::{Environment, text};
+use vega_auth::config::{Environment, aws_endpoint, text};
 
 /// One try. A point read takes single-digit milliseconds; a try this slow is lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
@@ -76,9 +76,7 @@ impl Settings {
 
     /// Where `DynamoDB` is: at the endpoint that was given, else at the region's own.
     pub(crate) fn endpoint(&self) -> Cow<'_, str> {
-        // "Amazon DynamoDB endpoints and quotas" in the AWS general reference; China has a domain of its own.
-        let domain = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        let usual = || Cow::Owned(format!("https://dynamodb.{}.{domain}", self.region));
+        let usual = || Cow::Owned(aws_endpoint("dynamodb", &self.region));
         self.endpoint.as_deref().map_or_else(usual, Cow::Borrowed)
     }
 
@@ -116,7 +114,18 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_endpoint_of_each_partition_is_the_sdks() {
+        for region in ["us-west-1", "us-gov-west-1", "cn-north-1", "eusc-de-east-1"] {
+            let params = Params::builder().region(region).build().unwrap();
+            let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
+            assert_eq!(aws_endpoint("dynamodb", region), endpoint.url());
+        }
+    }
 
     #[test]
     fn every_missing_variable_is_named_at_once_and_credentials_are_not_printed() {
