@@ -2,11 +2,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 use crate::Rejection;
+use crate::digest::sha256;
 
 /// How [`KeyDigest`] is computed: 1 is SHA-256 of the whole key. A record of another version is not honoured.
 pub const DIGEST_VERSION: u32 = 1;
@@ -59,7 +59,7 @@ impl ApiKey {
 
     /// The one form of the key that may be stored.
     pub fn digest(&self) -> KeyDigest {
-        KeyDigest(Sha256::digest(self.text).into())
+        KeyDigest(sha256(&self.text))
     }
 
     /// The whole key, to show its owner once. Nowhere else.

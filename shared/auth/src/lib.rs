@@ -15,6 +15,7 @@ pub mod config;
 mod credential;
 mod current_user;
 mod decision;
+mod digest;
 mod generations;
 mod group;
 mod jwt;

@@ -1,8 +1,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use ring::digest::{SHA256, digest};
-
+use crate::digest::sha256;
 use crate::generations::Generations;
 use crate::{CurrentUser, Timestamp};
 
@@ -12,9 +11,7 @@ pub(crate) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
     pub(crate) fn of(token: &str) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        Self(bytes)
+        Self(sha256(token.as_bytes()))
     }
 }
 
