@@ -1,6 +1,6 @@
 //! `POST /v1/auth/login` and `POST /v1/auth/refresh` of provider `custom`: one debug user, on a developer's machine.
 //!
-//! No user database, no password hashing, no MFA: it exists to make local development convenient. [`Config::read`]
+//! No user database, no password hashing, no MFA: it exists to make local development convenient. [`DebugLogin::read`]
 //! refuses to start it anywhere else.
 
 use std::fmt;

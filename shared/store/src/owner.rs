@@ -17,6 +17,7 @@ const KEYS_A_SWEEP: usize = 45;
 /// How many ended keys an owner's list shows. Further ones end as well, and keep their record and their audit events: no
 /// number of keys made and revoked may fill the owner's item and so stand in the way of the next revocation.
 const MAX_LISTED_ENDED: usize = 1000;
+
 impl Store {
     /// All keys of an owner that the table still knows, the revoked among them, newest first. Reads every earlier write.
     ///
