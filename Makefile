@@ -3,38 +3,45 @@ PORT ?= 8000
 TARGET ?= jwt
 FUZZ_SECONDS ?= 60
 VENV := local/.venv
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# As it is deployed: cargo-lambda chooses the processor and the linker.
+AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint fmt unit end-to-end instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
+.PHONY: dev test lint format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
 .DELETE_ON_ERROR:
 
-dev: tools dashboard
+dev: prerequisites
+	@test -e $(TARGET_DIR)/debug || echo "the first run takes about four minutes: it installs the tools and compiles 330 crates"
+	@$(MAKE) --no-print-directory -j2 tools compile
 	@$(STACK) dev
 
-# A release build leaves a processor free for most of its time: the checks and the unit tests take it.
-test: tools dashboard chromium ## everything CI checks
-	@$(MAKE) --no-print-directory -j2 checks functions
-	@$(MAKE) --no-print-directory end-to-end instructions
+test: prerequisites ## everything CI checks
+	@python3 tests/checks.py
 
-.PHONY: checks functions
-checks: lint
-	@$(MAKE) --no-print-directory unit
+# The functions, for this machine: what `make dev` and the tests deploy.
+.PHONY: compile authorizer
+compile: dashboard
+	@python3 local/build.py
 
-# As a deployment builds them, unless nothing changed.
-functions: tools dashboard
-	@$(STACK) build
+# The authorizer as it is deployed to AWS.
+authorizer: tools
+	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised-authorizer
+
+format: tools dashboard/node_modules/ready
+	cargo fmt --check
+	cargo fmt --all --manifest-path benches/Cargo.toml --check
+	$(VENV)/tools/bin/ruff format --quiet --check local tests
+	cd dashboard && npm run -s format:check
 
 lint: tools dashboard
-	cargo fmt --check
-	$(VENV)/tools/bin/ruff format --quiet --check local tests
 	$(VENV)/tools/bin/ruff check --quiet local tests
-	cd dashboard && npm run -s format:check
-	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
-	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --all-targets --locked -- -D warnings
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
+	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
+	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --all-targets --locked -- -D warnings
 
 fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and Svelte
 	cargo fmt
@@ -47,24 +54,34 @@ fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and S
 unit: dashboard
 	MAKEFLAGS= cargo test --workspace --locked
 
-end-to-end: tools dashboard chromium ## both providers, each on a fresh local stack
-	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
-	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8012 test tests/run
+offline: tools ## the tests that need no stack
+	$(VENV)/tools/bin/pytest tests/offline
 
-instructions: functions ## of the authorizer, against benches/instructions.json; RENEW=renew writes it anew
+end-to-end: end-to-end-custom end-to-end-cognito ## both providers, each on a fresh local stack
+
+end-to-end-custom: tools compile chromium
+	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
+
+# With the authorizer as it is deployed to AWS.
+end-to-end-cognito: tools compile chromium authorizer
+	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8021 test --authorizer $(AUTHORIZER) tests/run
+
+budgets: tools instructions ## what the authorizer may weigh and cost
+	$(VENV)/tools/bin/pytest tests/budgets
+
+instructions: authorizer ## of the authorizer, against benches/instructions.json; RENEW=renew writes it anew
 ifeq ($(shell uname -sm),Linux x86_64)
 	@if [ -z "$$CI" ] && ! command -v valgrind >/dev/null; then echo "skipped: instructions, valgrind isn't installed"; else \
 	  $(MAKE) --no-print-directory count-instructions; fi
 else
-	@echo "instructions: not counted, the budget is one of Linux on x86_64"
+	@echo "skipped: instructions, the budget is one of Linux on x86_64"
 endif
 
 .PHONY: count-instructions
 count-instructions:
 	cargo build --manifest-path benches/Cargo.toml --target-dir target --locked -p harness
-	target/debug/harness instructions .aws-sam/build/AuthorizerFunction/bootstrap benches/instructions.json target/callgrind $(RENEW)
+	target/debug/harness instructions $(AUTHORIZER) benches/instructions.json target/callgrind $(RENEW)
 
-# As deployed: cargo-lambda chooses the processor and the linker.
 LAMBDA_BUILD := $(WITH_TOOLS) cargo lambda build --release --locked
 HARNESS := target/harness/harness
 
@@ -76,19 +93,19 @@ ROUNDS ?= 30
 bench: tools $(HARNESS) ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
 	cd benches/hello && $(LAMBDA_BUILD)
 	cd benches/naive && $(LAMBDA_BUILD)
-	cd functions/authorizer && $(LAMBDA_BUILD)
-	$(HARNESS) bench benches/target/lambda/hello/bootstrap target/lambda/authorizer/bootstrap \
+	@$(MAKE) --no-print-directory authorizer
+	$(HARNESS) bench benches/target/lambda/hello/bootstrap $(AUTHORIZER) \
 	  benches/target/lambda/naive/bootstrap $(ROUNDS)
 
 bench-decide: ## what a decision costs without Lambda, HTTP and the database around it
 	cargo bench --manifest-path benches/Cargo.toml --target-dir target --locked -p harness --bench decide
 
 load: tools $(HARNESS) ## many instances, keys, people and writers at once: docs/performance.md
-	cd functions/authorizer && $(LAMBDA_BUILD)
-	cd functions/api-keys && $(LAMBDA_BUILD)
-	$(HARNESS) load target/lambda/authorizer/bootstrap target/lambda/api-keys/bootstrap
+	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
+	$(HARNESS) load $(AUTHORIZER) $(TARGET_DIR)/lambda/api-keys/bootstrap
 
 build: tools dashboard ## what a deployment uploads
+	$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(WITH_TOOLS) sam build
 
 fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## for a minute, or as long as it is told: make fuzz TARGET=event FUZZ_SECONDS=600
@@ -134,8 +151,8 @@ dashboard/node_modules/ready: dashboard/package-lock.json
 # What a target needs of the machine, beside what building does.
 dev: NEEDS := stack examples
 test: NEEDS := stack browser instructions
-end-to-end: NEEDS := stack browser
-instructions: NEEDS := instructions
+end-to-end end-to-end-custom end-to-end-cognito: NEEDS := stack browser
+budgets instructions: NEEDS := instructions
 
 .PHONY: prerequisites
 prerequisites:

@@ -19,16 +19,13 @@ from pathlib import Path
 
 import boto3
 import yaml
+from progress import Failure
 
 ROOT = Path(__file__).resolve().parent.parent
 MINISTACK = ROOT / "local" / ".venv" / "ministack" / "bin" / "ministack"
 STACK_NAME = "vega-auth"
 REGION = "us-west-1"
 USERS = {"root@example.com": "root", "operator@example.com": "operator", "user@example.com": "user", "nobody@example.com": ""}
-
-
-class Failure(Exception):
-    """Something a person has to mend; the text says what and how."""
 
 
 @dataclass(frozen=True)

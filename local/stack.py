@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -20,15 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from emulator import REGION, ROOT, STACK_NAME, USERS, Failure, Stack, emulator, make_up_for_the_emulator, settings
+import build
+from emulator import REGION, ROOT, STACK_NAME, USERS, Stack, emulator, make_up_for_the_emulator, settings
 from forward import forwarding
+from progress import Failure, run
 
 STATE = ROOT / "local" / ".state"
-TOOLS = ROOT / "local" / ".venv" / "tools" / "bin"
-BUILD = ROOT / ".aws-sam" / "build"
 # The custom domain that the emulator maps to the API, so that no stage prefix shows. local/forward.py asks for it.
 DOMAIN = "api.vega.localhost"
 MAIL_FROM = "vega@example.com"
@@ -38,53 +40,12 @@ def fingerprint(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def sources() -> str:
-    """Changes when anything does that a build depends on."""
-    files = [ROOT / "template.yaml", ROOT / "Cargo.toml", ROOT / "Cargo.lock"]
-    unbuilt = {"tests", "node_modules", "dist"}
-    for folder in ("functions", "shared", "dashboard"):
-        files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and unbuilt.isdisjoint(path.parts))
-    return fingerprint(*(f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files))
-
-
 # --- the steps --------------------------------------------------------------------------------------------------------
 
 
-def run(step: str, command: list[str], log: Path, **environment: str) -> None:
-    """Runs a step quietly; its output goes to `log`, and is shown if it fails."""
-    started = time.monotonic()
-    print(f"  {step} …", end="", flush=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
-        code = subprocess.call(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", "SAM_CLI_TELEMETRY": "0", **environment},
-        )
-    if code != 0:
-        tail = "\n".join(log.read_text().splitlines()[-40:])
-        raise Failure(f"{step} failed ({code}); the end of {log.relative_to(ROOT)}:\n{tail}")
-    print(f" {time.monotonic() - started:.0f} s")
-
-
-def build() -> str:
-    """Builds the functions as a deployment does, unless nothing changed. Returns what was built."""
-    wanted = sources()
-    marker = BUILD.parent / "sources"
-    if marker.exists() and marker.read_text() == wanted and BUILD.exists():
-        print("  build: nothing changed")
-        return wanted
-    marker.unlink(missing_ok=True)
-    run("build the functions (minutes the first time)", ["sam", "build", "--region", REGION], STATE / "build.log")
-    marker.write_text(wanted)
-    return wanted
-
-
-def deploy(stack: Stack, built: str) -> None:
-    """Deploys the built template as it is, unless that very deployment is there already."""
+def deploy(stack: Stack) -> None:
+    """Deploys the built template as it is, unless that very deployment is there already. Programs alone that changed go
+    straight to their functions."""
     kept = settings(stack)
     debug = {name: os.environ[variable] for name, variable in DEBUG_PARAMETERS.items() if os.environ.get(variable)}
     parameters = {
@@ -95,10 +56,12 @@ def deploy(stack: Stack, built: str) -> None:
         "NoticeMailFrom": MAIL_FROM,
         **({"AuthSecret": kept["auth_secret"], **debug} if stack.provider == "custom" else {}),
     }
-    wanted = fingerprint(built, json.dumps(parameters, sort_keys=True))
+    wanted = fingerprint((build.SAM_BUILD / "template.yaml").read_text(), json.dumps(parameters, sort_keys=True))
     marker = stack.state / "deployed"
-    if marker.exists() and marker.read_text() == wanted and is_deployed(stack):
-        print("  deploy: nothing changed")
+    is_new = not is_deployed(stack)
+    if not is_new and marker.exists() and marker.read_text() == wanted:
+        changed = update_functions(stack)
+        print(f"  deploy: {', '.join(changed) if changed else 'nothing'} changed")
         return
     marker.unlink(missing_ok=True)
     # By file, so that the secret isn't on a command line that other users of this machine can read.
@@ -116,7 +79,7 @@ def deploy(stack: Stack, built: str) -> None:
                 "--config-file",
                 str(config),
                 "--template-file",
-                str(BUILD / "template.yaml"),
+                str(build.SAM_BUILD / "template.yaml"),
                 "--stack-name",
                 STACK_NAME,
                 "--region",
@@ -129,16 +92,79 @@ def deploy(stack: Stack, built: str) -> None:
                 "--no-progressbar",
             ],
             stack.state / "deploy.log",
-            AWS_ENDPOINT_URL=stack.aws,
-            AWS_ACCESS_KEY_ID="test",
-            AWS_SECRET_ACCESS_KEY="test",
-            AWS_DEFAULT_REGION=REGION,
+            count_resources(),
+            cwd=ROOT,
+            env=build.environment(
+                AWS_ENDPOINT_URL=stack.aws, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION=REGION
+            ),
         )
+    if is_new:
+        served(stack).write_text(json.dumps(build.built()))
+    else:
+        # CloudFormation sees no change where it deployed this very program before, and another was put in its place since.
+        update_functions(stack)
     make_up_for_the_emulator(stack)
     if stack.provider == "cognito":
         make_users(stack, kept["passwords"])
         stack.client("ses").verify_email_identity(EmailAddress=MAIL_FROM)
     marker.write_text(wanted)
+
+
+def count_resources() -> Callable[[str], str | None]:
+    """Reads how far a deployment is from what `sam deploy` prints."""
+    complete = 0
+
+    def read(line: str) -> str | None:
+        nonlocal complete
+        complete += line.startswith(("CREATE_COMPLETE", "UPDATE_COMPLETE"))
+        return f"{complete} resources" if complete else None
+
+    return read
+
+
+def served(stack: Stack) -> Path:
+    """Which programs the emulator has: their digests by the functions' logical ids."""
+    return stack.state / "served.json"
+
+
+def update_functions(stack: Stack) -> list[str]:
+    """Gives the emulator each program that isn't the one it has. Returns their logical ids."""
+    record = served(stack)
+    before = json.loads(record.read_text()) if record.exists() else {}
+    now = build.built()
+    changed = [function for function in now if now[function] != before.get(function)]
+    if changed:
+        update_programs(stack, {function: build.SAM_BUILD / function / "bootstrap" for function in changed})
+        record.write_text(json.dumps(now))
+    return changed
+
+
+def update_programs(stack: Stack, programs: dict[str, Path]) -> None:
+    """Puts other programs in the place of those of some functions, by logical id."""
+    names, client = function_names(stack), stack.client("lambda")
+    for function, program in programs.items():
+        # A function whose condition doesn't hold is built, and not deployed.
+        if function in names:
+            client.update_function_code(FunctionName=names[function], ZipFile=zipped(program))
+            client.get_waiter("function_updated_v2").wait(FunctionName=names[function], WaiterConfig={"Delay": 1})
+
+
+def function_names(stack: Stack) -> dict[str, str]:
+    """The functions' names, by logical id."""
+    pages = stack.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=STACK_NAME)
+    resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+    return {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+        for resource in resources
+        if resource["ResourceType"] == "AWS::Lambda::Function"
+    }
+
+
+def zipped(program: Path) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.write(program, "bootstrap")
+    return content.getvalue()
 
 
 DEBUG_PARAMETERS = {
@@ -176,25 +202,49 @@ def make_users(stack: Stack, passwords: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def serving(stack: Stack) -> Iterator[None]:
-    built = build()
+    build.compile_functions()
+    build.lay_out()
     with emulator(stack), forwarding(stack.port, stack.aws_port, DOMAIN):
-        deploy(stack, built)
+        deploy(stack)
         yield
 
 
 def dev(stack: Stack) -> int:
     """Serves until Ctrl-C."""
     print(f"Vega Auth, provider {stack.provider}:")
+    sources = build.sources()
     with serving(stack):
         print(what_to_try(stack), flush=True)
         stop = []
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.append(True))
         while not stop:
-            time.sleep(0.2)
+            time.sleep(0.3)
+            if build.sources() != sources:
+                # An editor that saves several files, or one in several steps, is done by then.
+                time.sleep(0.2)
+                before, sources = sources, build.sources()
+                reload(stack, before, sources)
         print("\nstopping …", flush=True)
     print("stopped; `make dev` goes on where this left off, `make reset` forgets it all")
     return 0
+
+
+def reload(stack: Stack, before: dict, now: dict) -> None:
+    """Serves what changed while the stack runs, and says so in a line. What can't be built changes nothing."""
+    started = time.monotonic()
+    changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+    try:
+        if any(path.startswith("dashboard/") for path in changed):
+            build.build_page()
+        build.compile_functions(quiet=True)
+        build.lay_out()
+        functions = update_functions(stack)
+    except Failure as failure:
+        print(f"{failure}\nStill serving the version before. Waiting for the next change.", flush=True)
+        return
+    what = ", ".join(functions) if functions else "no function changed"
+    print(f"reloaded: {what} ({time.monotonic() - started:.1f} s)", flush=True)
 
 
 def what_to_try(stack: Stack) -> str:
@@ -232,12 +282,15 @@ Paste into another terminal, in this folder (jq reads the answers):
 """
 
 
-def test(stack: Stack, command: list[str]) -> int:
-    """Runs `command` against a fresh stack, which is gone afterwards."""
+def test(stack: Stack, authorizer: Path | None, command: list[str]) -> int:
+    """Runs `command` against a fresh stack, which is gone afterwards; with `authorizer`, if given, as its authorizer."""
     print(f"Vega Auth for a test, provider {stack.provider}, port {stack.port}:")
     shutil.rmtree(stack.state, ignore_errors=True)
     try:
         with serving(stack):
+            if authorizer:
+                update_programs(stack, {"AuthorizerFunction": authorizer})
+                print(f"  the authorizer is {authorizer}", flush=True)
             return subprocess.call(command, cwd=ROOT, env={**os.environ, **test_environment(stack)})
     finally:
         if os.environ.get("KEEP_STATE") != "1":
@@ -314,7 +367,9 @@ def main() -> int:
     for name in ("dev", "build", "logs", "reset"):
         actions.add_parser(name)
     actions.add_parser("token").add_argument("email", choices=USERS)
-    actions.add_parser("test").add_argument("command", nargs="+")
+    tests = actions.add_parser("test")
+    tests.add_argument("--authorizer", type=Path, help="an authorizer that was built in another way")
+    tests.add_argument("command", nargs="+")
     arguments = parser.parse_args()
 
     folder = "test-" + arguments.provider if arguments.action == "test" else arguments.provider
@@ -325,9 +380,10 @@ def main() -> int:
             case "dev":
                 return dev(stack)
             case "test":
-                return test(stack, arguments.command)
+                return test(stack, arguments.authorizer, arguments.command)
             case "build":
-                build()
+                build.compile_functions()
+                build.lay_out()
                 return 0
             case "token":
                 return token(stack, arguments.email)

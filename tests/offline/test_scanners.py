@@ -6,7 +6,7 @@ from pathlib import Path
 import tomllib
 import yaml
 
-SCANNERS = Path(__file__).resolve().parent.parent / "docs" / "scanners"
+SCANNERS = Path(__file__).resolve().parent.parent.parent / "docs" / "scanners"
 KEYS = [
     "vk_000000000000_00000000000000000000000000000000000000000001CDPBd",
     "vk_zzzzzzzzzzzz_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp10NDXNk",

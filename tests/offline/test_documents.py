@@ -6,7 +6,7 @@ from pathlib import Path
 
 from test_template import RESOURCES, routes
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 # What they say is not that something is stopped.
 WITHOUT_CLAIMS = {"Security", "What is protected, from whom", "What is trusted", "What isn't covered"}
 
@@ -19,7 +19,7 @@ def known_tests() -> set[str]:
     for folder in ("functions", "shared", "fuzz"):
         for path in (ROOT / folder).rglob("*.rs"):
             found.update(rust.findall(path.read_text()))
-    for path in (ROOT / "tests").glob("test_*.py"):
+    for path in (ROOT / "tests").rglob("test_*.py"):
         found.update(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
     for path in (ROOT / "dashboard" / "tests").glob("*.test.js"):
         found.update(re.findall(r'^ *test\("([^"]+)"', path.read_text(), re.MULTILINE))

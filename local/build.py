@@ -1,0 +1,107 @@
+"""Builds the dashboard and the functions for this machine: `python3 local/build.py`, with the standard library alone.
+
+The functions are compiled in the tests' profile, all at once. `sam build` then lays them out as a deployment expects them,
+in .aws-sam/build; for AWS the same `sam build` compiles them with every optimisation (functions/Makefile).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from progress import StepFailed, cargo, run
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / "local" / ".state"
+TOOLS = ROOT / "local" / ".venv" / "tools" / "bin"
+SAM_BUILD = ROOT / ".aws-sam" / "build"
+# Of which template .aws-sam/build is, and that it is a local build: `make deploy` leaves another kind there.
+LAID_OUT = SAM_BUILD / "local"
+# What a build depends on, without what it writes itself.
+WATCHED = ("functions", "shared", "dashboard/src")
+WRITTEN = ROOT / "dashboard" / "src" / "api" / "openapi.ts"
+
+
+def environment(**more: str) -> dict[str, str]:
+    # A make above this one must not lend its flags and its job server to cargo.
+    kept = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return {**kept, "PATH": f"{TOOLS}:{os.environ['PATH']}", "SAM_CLI_TELEMETRY": "0", "BUILD": "local", **more}
+
+
+def functions_make(*arguments: str) -> list[str]:
+    return ["make", "--no-print-directory", "--makefile", "functions/Makefile", *arguments]
+
+
+def compile_functions(quiet: bool = False) -> None:
+    run(
+        "compile the functions",
+        functions_make("--silent", "local"),
+        LOGS / "compile.log",
+        cargo,
+        quiet,
+        cwd=ROOT,
+        env=environment(CARGO_TERM_PROGRESS_WHEN="always", CARGO_TERM_PROGRESS_WIDTH="100"),
+    )
+
+
+def build_page() -> None:
+    run(
+        "build the dashboard",
+        ["make", "--no-print-directory", "dashboard"],
+        LOGS / "dashboard.log",
+        cwd=ROOT,
+        env=environment(),
+    )
+
+
+def lay_out() -> None:
+    """Brings .aws-sam/build up to date with the template and with what was compiled."""
+    template = hashlib.sha256((ROOT / "template.yaml").read_bytes()).hexdigest()
+    if not LAID_OUT.exists() or LAID_OUT.read_text() != template:
+        LAID_OUT.unlink(missing_ok=True)
+        seen = 0
+
+        def count(line: str) -> str | None:
+            nonlocal seen
+            seen += "Running CustomMakeBuilder:MakeBuild" in line
+            return f"{seen} functions" if seen else None
+
+        run("sam build", ["sam", "build"], LOGS / "sam-build.log", count, cwd=ROOT, env=environment())
+        LAID_OUT.write_text(template)
+    for artifacts in SAM_BUILD.iterdir():
+        if artifacts.is_dir():
+            command = functions_make("--silent", "--old-file=local", f"ARTIFACTS_DIR={artifacts}", f"build-{artifacts.name}")
+            subprocess.run(command, cwd=ROOT, env=environment(), check=True)
+
+
+def built() -> dict[str, str]:
+    """The functions in .aws-sam/build by logical id, each with a digest of its program."""
+    programs = SAM_BUILD.glob("*/bootstrap")
+    return {program.parent.name: hashlib.sha256(program.read_bytes()).hexdigest() for program in sorted(programs)}
+
+
+def sources() -> dict[str, tuple[int, int]]:
+    """When each source was changed, and its size: differs after every edit."""
+    seen = {}
+    for folder in WATCHED:
+        for path in (ROOT / folder).rglob("*"):
+            if path != WRITTEN and not path.name.startswith(".") and path.is_file():
+                stat = path.stat()
+                seen[str(path.relative_to(ROOT))] = (stat.st_mtime_ns, stat.st_size)
+    return seen
+
+
+def main() -> int:
+    try:
+        compile_functions()
+    except StepFailed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Everything CI checks: `make test`. Steps that don't need each other run two at a time, each into a log of its own.
+
+The output is a line when a step begins and one when it ends, the log of a step that failed, and a summary: what ran, for how
+long, and which tests were skipped and why. After a failure no further step begins. Needs Python alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / "local" / ".state" / "checks"
+AT_ONCE = 2
+
+
+@dataclass
+class Step:
+    name: str
+    target: str
+    after: tuple[str, ...] = ()
+    process: subprocess.Popen | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    code: int | None = field(default=None)
+
+    @property
+    def log(self) -> Path:
+        return LOGS / f"{self.target}.log"
+
+
+def steps() -> list[Step]:
+    """Formatting, lint and unit tests first: what fails fastest, and needs no build of its own."""
+    checked = ("formatting", "lint", "unit tests", "tests without a stack")
+    return [
+        Step("tools", "tools"),
+        Step("dashboard", "dashboard"),
+        Step("test browser", "chromium"),
+        Step("formatting", "format", ("tools", "dashboard")),
+        Step("unit tests", "unit", ("dashboard", "formatting")),
+        Step("lint", "lint", ("formatting",)),
+        Step("tests without a stack", "offline", ("tools", "formatting")),
+        Step("local build", "compile", checked),
+        Step("optimised authorizer", "authorizer", checked),
+        Step("end to end, custom", "end-to-end-custom", ("local build", "test browser")),
+        Step("end to end, cognito", "end-to-end-cognito", ("local build", "optimised authorizer", "test browser")),
+        Step("budgets", "budgets", ("optimised authorizer",)),
+    ]
+
+
+def run(all_steps: list[Step]) -> bool:
+    """Runs the steps; True if all of them passed."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    passed: set[str] = set()
+    while True:
+        running = [step for step in all_steps if step.process and step.code is None]
+        failed = [step for step in all_steps if step.code]
+        if not failed:
+            for step in all_steps:
+                if len(running) < AT_ONCE and not step.process and passed.issuperset(step.after):
+                    begin(step)
+                    running.append(step)
+        if not running:
+            return not failed
+        time.sleep(0.1)
+        for step in running:
+            step.code = step.process.poll()
+            if step.code is not None:
+                end(step)
+                if step.code == 0:
+                    passed.add(step.name)
+
+
+def begin(step: Step) -> None:
+    print(f"▸ {step.name}", flush=True)
+    step.started = time.monotonic()
+    with step.log.open("w") as log:
+        step.process = subprocess.Popen(
+            ["make", "--no-print-directory", step.target],
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def end(step: Step) -> None:
+    step.seconds = time.monotonic() - step.started
+    if step.code == 0:
+        print(f"✓ {step.name}: {step.seconds:.0f} s", flush=True)
+    else:
+        print(f"✗ {step.name}: failed after {step.seconds:.0f} s; {step.log.relative_to(ROOT)}:", flush=True)
+        print("\n".join(step.log.read_text(errors="replace").splitlines()[-150:]), flush=True)
+
+
+def stop(all_steps: Iterable[Step]) -> None:
+    """Ends what is running, and lets it end what it started."""
+    running = [step.process for step in all_steps if step.process and step.process.poll() is None]
+    for process in running:
+        os.killpg(process.pid, signal.SIGINT)
+    for process in running:
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+# Of cargo test, pytest and node's test runner, in this order.
+PASSED = re.compile(r"^test result: ok\. (\d+) passed|^(\d+) passed|^ℹ pass (\d+)", re.MULTILINE)
+SKIPPED = re.compile(r"^SKIPPED \[(\d+)\] \S+: (.+)$|^\s*﹣ .* # (.+)$|^skipped: (.+)$", re.MULTILINE)
+
+
+def summary(all_steps: list[Step], seconds: float) -> str:
+    lines, skipped = ["", "step                          result    time   tests"], Counter()
+    for step in all_steps:
+        if step.code is None:
+            lines.append(f"{step.name:30}not run")
+            continue
+        text = re.sub(r"\x1b\[[0-9;]*m", "", step.log.read_text(errors="replace"))
+        tests = sum(int(next(filter(None, found.groups()))) for found in PASSED.finditer(text))
+        result = "passed" if step.code == 0 else "FAILED"
+        lines.append(f"{step.name:30}{result:10}{step.seconds:4.0f} s {f'{tests} passed' if tests else '':>12}".rstrip())
+        for found in SKIPPED.finditer(text):
+            skipped[step.name, found[2] or found[3] or found[4]] += int(found[1] or 1)
+    lines += [f"skipped in {name}: {count}, {reason}" for (name, reason), count in skipped.items()]
+    return "\n".join([*lines, f"{'all':30}{seconds:14.0f} s"])
+
+
+def main() -> int:
+    started, all_steps = time.monotonic(), steps()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        passed = run(all_steps)
+    except KeyboardInterrupt:
+        passed = False
+    finally:
+        stop(all_steps)
+    print(summary(all_steps, time.monotonic() - started), flush=True)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
