@@ -96,7 +96,7 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
                     elsewhere[name][other] = sorted(actions)
     assert {name: sorted(actions) for name, actions in table.items()} == {
         "AuthorizerFunction": ["Query", "UpdateItem"],
-        "ApiKeysFunction": ["BatchGetItem", "GetItem", "PutItem", "Query", "UpdateItem"],
+        "ApiKeysFunction": ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "Query", "UpdateItem"],
         "LeakedKeysFunction": ["PutItem", "Query", "UpdateItem"],
         "OwnersFunction": ["BatchGetItem", "GetItem", "PutItem", "UpdateItem"],
         "NoticesFunction": ["GetItem", "PutItem", "Query"],

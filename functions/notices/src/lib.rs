@@ -131,6 +131,9 @@ impl<B: SendNotice> Notices<B> {
             let until = Kind::NewNetwork.remembered_until(None, now);
             self.store.note_notice(happened.key, &marker, until).await.map_err(|fault| fault.chain())?;
         }
+        if happened.kind == Kind::Expired && !Kind::is_news(happened.at, now) {
+            return Ok(false);
+        }
         self.send_once(happened, now).await
     }
 

@@ -112,12 +112,17 @@ impl Kind {
         }
     }
 
+    /// Whether a key that expired at `end` is still said to have.
+    pub fn is_news(end: Timestamp, now: Timestamp) -> bool {
+        now < end.plus(EXPIRED_DAYS * DAY_SECONDS)
+    }
+
     /// The notice that is due at `now` for a key that expires. One that was made for less than that is not said to end soon.
     pub fn due(key: &Expiring, now: Timestamp) -> Option<Self> {
         let (left, life) = (key.expires_at.0 - now.0, key.expires_at.0 - key.created_at.0);
         let within = |days| left <= days * DAY_SECONDS && life > days * DAY_SECONDS;
         if left <= 0 {
-            (-left < EXPIRED_DAYS * DAY_SECONDS).then_some(Self::Expired)
+            Self::is_news(key.expires_at, now).then_some(Self::Expired)
         } else if key.is_rotated {
             None
         } else if within(3) {

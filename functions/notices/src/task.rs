@@ -50,6 +50,7 @@ fn happening(record: &Value) -> Result<Option<Happening>, &'static str> {
     let kind = record["eventName"].as_str().ok_or("a record without eventName")?;
     match (kind, sk) {
         ("INSERT", sk) if sk.starts_with("E#") => audited(new),
+        ("MODIFY", "A") => swept(pk, &record["dynamodb"]["OldImage"], new),
         ("INSERT" | "MODIFY", "U") => used(pk, &record["dynamodb"]["OldImage"], new),
         _ => Ok(None),
     }
@@ -69,10 +70,21 @@ fn audited(event: &Value) -> Result<Option<Happening>, &'static str> {
     Ok(Some(Happening { key, kind, at, network: None }))
 }
 
+/// A key that leaves the index of those who hold keys, and isn't revoked: it expired. The look for expiry doesn't find it there
+/// any more.
+fn swept(pk: &str, old: &Value, new: &Value) -> Result<Option<Happening>, &'static str> {
+    if old["holder"].is_null() || !new["holder"].is_null() || new["status"]["S"] == "revoked" {
+        return Ok(None);
+    }
+    let key: KeyId = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("a record of no key")?;
+    let at = time(new, "expires_at").ok_or("a key that is over without expires_at")?;
+    Ok(Some(Happening { key, kind: Kind::Expired, at, network: None }))
+}
+
 /// The last use of a key.
 fn used(pk: &str, old: &Value, new: &Value) -> Result<Option<Happening>, &'static str> {
     let key: KeyId = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("a last use of no key")?;
-    // An ended key gets `purge_at` there, whether or not it was ever used
+    // `purge_at` is there from the day on that the key has an end, whether or not it was ever used
     let Some(at) = time(new, "used_at") else { return Ok(None) };
     let from = |image: &Value| image["address"]["S"].as_str().and_then(network);
     let network = from(new);
@@ -127,6 +139,26 @@ mod tests {
         let ended = json!({ "purge_at": { "N": "1800000000" } });
         assert!(use_of("INSERT", &none, &ended).is_empty(), "a key that ended unused");
         assert!(use_of("REMOVE", &here, &none).is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_swept_out_of_the_index_expired() {
+        let image = |holder: bool, status: &str| {
+            let mut image = json!({ "status": { "S": status }, "expires_at": { "N": "1800000000" } });
+            if holder {
+                image["holder"] = json!({ "S": "user-1" });
+            }
+            image
+        };
+        let (live, swept, revoked) = (image(true, "active"), image(false, "disabled"), image(false, "revoked"));
+        let change = |old, new| read(&record("MODIFY", "K#000000000000", "A", old, new)).unwrap();
+        assert_eq!(change(&live, &swept), ["Expired None"]);
+        for (old, new) in [(&live, &live), (&live, &revoked), (&swept, &swept), (&swept, &revoked)] {
+            assert!(change(old, new).is_empty(), "{old} {new}");
+        }
+        let unused = json!({ "purge_at": { "N": "1800000000" } });
+        let first = record("MODIFY", "K#000000000000", "U", &unused, &last_use("203.0.113.7"));
+        assert_eq!(read(&first).unwrap(), [r#"FirstUsed Some("203.0.113.0/24")"#]);
     }
 
     #[test]

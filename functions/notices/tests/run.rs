@@ -151,6 +151,20 @@ async fn a_key_near_its_end_is_told_of_at_14_days_at_3_and_at_the_end_each_once(
 }
 
 #[tokio::test]
+async fn a_key_that_left_the_index_is_told_to_have_expired() {
+    let test = Test::start().await;
+    let end = NOW.plus(DAY);
+    let id = test.make(|record| record.expires_at = Some(end)).await;
+    test.notices.store.end_expired("user-1", &[(id, end)]).await.unwrap();
+    assert_eq!(test.notices.run(Task::LookForExpiry, end).await, Report::default(), "it isn't there any more");
+    let swept = || Task::Happened(vec![Happening { key: id, kind: Kind::Expired, at: end, network: None }]);
+    assert_eq!(test.notices.run(swept(), end.plus(7 * DAY)).await, Report::default(), "that is history");
+    assert_eq!(test.notices.run(swept(), end.plus(7 * DAY - 1)).await.sent, 1);
+    assert_eq!(test.notices.run(swept(), end.plus(7 * DAY - 1)).await, Report::default());
+    assert_eq!(test.sent(), ["7Gh2kQ9XbT4m/expired"]);
+}
+
+#[tokio::test]
 async fn a_key_that_never_ends_or_was_revoked_is_not_told_to_expire() {
     let test = Test::start().await;
     test.make(|_| {}).await;

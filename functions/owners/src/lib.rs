@@ -106,6 +106,8 @@ pub struct Report {
     pub disabled: usize,
     /// Keys that were revoked.
     pub revoked: usize,
+    /// Keys that had expired, and were put with the ended ones.
+    pub expired: usize,
     /// Owners that the pool doesn't know any more.
     pub gone: usize,
     /// Whether these were too many to be true: none of their keys was revoked.
@@ -129,7 +131,7 @@ impl Report {
             "outcome": if self.is_fault() { "fault" } else { "ok" }, "function": "owners",
             "code": self.is_fault().then_some(code), "faults": self.faults.len(), "cause": self.faults.first(),
             "checked": self.checked, "gone": self.gone, "reduced": self.reduced, "disabled": self.disabled,
-            "revoked": self.revoked, "goes_on": self.goes_on,
+            "revoked": self.revoked, "expired": self.expired, "goes_on": self.goes_on,
         })
     }
 }
@@ -184,7 +186,15 @@ impl<P: FindOwner> Run<'_, P> {
         let mut place = started_at.clone();
         let mut gone = Vec::new();
         loop {
-            let (holders, next) = store.holders(place).await?;
+            let (mut holders, next) = store.holders(place, self.now).await?;
+            for holder in holders.iter().filter(|holder| !holder.expired.is_empty()) {
+                match store.end_expired(&holder.owner, &holder.expired).await {
+                    Ok(()) => report.expired += holder.expired.len(),
+                    Err(fault) => report.faults.push(fault.chain()),
+                }
+            }
+            // Nothing is left to take from the others: whether they are gone doesn't matter, and counts for nothing
+            holders.retain(|holder| holder.is_live);
             for some in holders.chunks(AT_ONCE) {
                 self.look_at(some, &mut gone, report).await;
             }

@@ -184,6 +184,43 @@ async fn a_pool_that_knows_next_to_nobody_is_taken_for_the_wrong_one_until_a_per
 }
 
 #[tokio::test]
+async fn people_who_leave_with_an_expired_key_lose_the_live_one() {
+    let test = Test::start().await;
+    let (mut expired, mut live) = (Vec::new(), Vec::new());
+    for number in 0..10 {
+        let owner = format!("user-{number}");
+        expired.push(test.make(&owner, number, &["user"], |record| record.expires_at = Some(NOW)).await);
+        live.push(test.make(&owner, 100 + number, &["user"], |_| {}).await);
+        test.member(&owner, &["user"]);
+    }
+    for left in 1..=10 {
+        test.owners.pool.0.lock().unwrap().remove(&format!("user-{}", left - 1));
+        let report = test.run(&ALL).await;
+        let swept = if left == 1 { 10 } else { 0 };
+        let counted = Report { checked: 11 - left, gone: 1, revoked: 1, expired: swept, ..Report::default() };
+        assert_eq!(report, counted, "{left} left");
+        assert_eq!(test.key(live[left - 1]).await.status, KeyStatus::Revoked);
+        let (holders, _) = test.owners.store.holders(None, NOW).await.unwrap();
+        assert_eq!(holders.len(), 10 - left, "who is gone is not in the index");
+    }
+    for (number, id) in expired.into_iter().enumerate() {
+        let owner = test.database.item(&format!("U#user-{number}"), "M").await;
+        assert!(!owner.contains("live") && owner.contains(id.as_str()), "among the ended: {owner}");
+    }
+}
+
+#[tokio::test]
+async fn an_owner_whose_keys_all_expired_counts_for_nothing() {
+    let test = Test::start().await;
+    for number in 0..300 {
+        test.make(&format!("user-{number}"), number, &["user"], |record| record.expires_at = Some(NOW)).await;
+    }
+    let report = test.run(&ALL).await;
+    assert_eq!(report, Report { expired: 300, ..Report::default() }, "all of them are gone");
+    assert_eq!(test.owners.store.holders(None, NOW).await.unwrap(), (vec![], None));
+}
+
+#[tokio::test]
 async fn an_event_about_one_owner_looks_at_that_one_alone_and_asks_the_pool() {
     let test = Test::start().await;
     let of_ada = test.make("ada", 1, &["user"], |_| {}).await;

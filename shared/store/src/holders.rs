@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use vega_auth::{Fault, Groups, KeyRecord, Timestamp};
+use vega_auth::{Fault, Group, Groups, KeyId, KeyRecord, Timestamp};
 
 use crate::item::{self, Item, string};
 use crate::transact::fault;
 use crate::{Actor, ChangeError, EventKind, Store};
 
-/// The sparse index of the keys that aren't revoked, by their owner.
+/// The sparse index of the keys that aren't revoked, nor expired and swept, by their owner.
 pub const INDEX: &str = "holders";
 /// What it has of a key: template.yaml says the same.
 #[cfg(feature = "testing")]
@@ -26,10 +26,14 @@ pub struct Holder {
     pub owner: String,
     /// Their name when they made a key.
     pub username: String,
-    /// The groups of all their keys.
+    /// The groups of all their keys that have not expired.
     pub groups: Groups,
-    /// Whether a key of theirs is switched on.
+    /// Whether there is such a key: one that could be used, or switched on again.
+    pub is_live: bool,
+    /// Whether one of these is switched on.
     pub is_active: bool,
+    /// Their keys that expired and are in the index still, each with the second at which it did.
+    pub expired: Vec<(KeyId, Timestamp)>,
 }
 
 /// Where a look through the holders got to.
@@ -40,11 +44,16 @@ pub struct HolderPlace {
 }
 
 impl Store {
-    /// Some holders from `after` on, and where to go on. What was written within the last second may be missing.
+    /// Some holders from `after` on as they are at `now`, and where to go on. What was written within the last second may
+    /// be missing.
     ///
     /// # Errors
     /// When the store could not answer, or with nonsense.
-    pub async fn holders(&self, after: Option<HolderPlace>) -> Result<(Vec<Holder>, Option<HolderPlace>), Fault> {
+    pub async fn holders(
+        &self,
+        after: Option<HolderPlace>,
+        now: Timestamp,
+    ) -> Result<(Vec<Holder>, Option<HolderPlace>), Fault> {
         let start = after.map(|place| {
             let members = [("holder", place.owner), ("pk", place.key_pk), ("sk", "A".to_owned())];
             members.into_iter().map(|(name, value)| (name.to_owned(), string(value))).collect::<Item>()
@@ -62,11 +71,13 @@ impl Store {
         let mut holders: Vec<Holder> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         for item in page.items.unwrap_or_default() {
-            let key =
-                read(&item).map_err(|name| Fault::Record(format!("attribute {name} missing or malformed").into()))?;
+            let key = read(&item, now)
+                .map_err(|name| Fault::Record(format!("attribute {name} missing or malformed").into()))?;
             if let Some(known) = places.get(&key.owner).and_then(|at| holders.get_mut(*at)) {
                 known.groups = known.groups.iter().chain(key.groups.iter()).collect();
+                known.is_live |= key.is_live;
                 known.is_active |= key.is_active;
+                known.expired.extend(key.expired);
             } else {
                 places.insert(key.owner.clone(), holders.len());
                 holders.push(key);
@@ -122,17 +133,18 @@ impl Store {
 }
 
 /// The owner of one key in the index.
-fn read(item: &Item) -> Result<Holder, &'static str> {
+fn read(item: &Item, now: Timestamp) -> Result<Holder, &'static str> {
     let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
-    let groups = item.get("groups").and_then(|value| value.as_l().ok()).ok_or("groups")?;
+    let id = text("pk")?.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?;
+    let groups: Groups = item::list::<Group>(item, "groups")?.into_iter().collect();
+    let expired = item::integer(item, "expires_at")?.map(Timestamp).filter(|end| now >= *end);
+    let is_live = expired.is_none();
     Ok(Holder {
         owner: text("holder")?.clone(),
         username: text("owner_username")?.clone(),
-        groups: groups
-            .iter()
-            .map(|group| group.as_s().ok().and_then(|name| name.parse().ok()))
-            .collect::<Option<Groups>>()
-            .ok_or("groups")?,
-        is_active: text("status")? == item::status_name(vega_auth::KeyStatus::Active),
+        groups: if is_live { groups } else { Groups::NONE },
+        is_live,
+        is_active: is_live && text("status")? == item::status_name(vega_auth::KeyStatus::Active),
+        expired: expired.map(|end| (id, end)).into_iter().collect(),
     })
 }

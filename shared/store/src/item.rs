@@ -40,14 +40,19 @@ pub fn status_name(status: KeyStatus) -> &'static str {
     }
 }
 
-/// When `DynamoDB` may delete what is left of a key; never, while the key lives. It deletes late, and decides nothing.
-pub fn purge_at(record: &KeyRecord, now: Timestamp) -> Option<Timestamp> {
-    let ended = record.revoked_at.or(record.expires_at.filter(|end| now >= *end))?;
-    Some(ended.plus(TOMBSTONE_SECONDS))
+/// When `DynamoDB` may delete what is left of a key: 90 days after its end, and so known from the day on that it has an
+/// end. It deletes late, and decides nothing.
+pub fn purge_at(record: &KeyRecord) -> Option<Timestamp> {
+    record.revoked_at.or(record.expires_at).map(purge_at_of)
 }
 
-/// The item `A` of a record; with `purge_at`, the time from which `DynamoDB` may delete it.
-pub fn write(record: &KeyRecord, purge_at: Option<Timestamp>) -> Item {
+/// The same, of a key that ends at `end`.
+pub fn purge_at_of(end: Timestamp) -> Timestamp {
+    end.plus(TOMBSTONE_SECONDS)
+}
+
+/// The item `A` of a record.
+pub fn write(record: &KeyRecord) -> Item {
     let mut item = Item::from([
         ("pk".into(), key_pk(record.id)),
         ("sk".into(), string("A")),
@@ -70,8 +75,9 @@ pub fn write(record: &KeyRecord, purge_at: Option<Timestamp>) -> Item {
         ("revoked_reason", record.revoked_reason.as_ref().map(string)),
         ("rotated_from", record.rotated_from.map(|id| string(id.as_str()))),
         ("rotated_to", record.rotated_to.map(|id| string(id.as_str()))),
-        ("purge_at", purge_at.map(|at| number(at.0))),
-        // In the index `holders`, for as long as somebody could use the key or switch it on again
+        ("purge_at", purge_at(record).map(|at| number(at.0))),
+        // In the index `holders`, for as long as somebody could use the key or switch it on again: one that expires leaves
+        // it when it is swept
         ("holder", (record.status != KeyStatus::Revoked).then(|| string(&record.owner))),
     ];
     item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
@@ -152,12 +158,12 @@ pub fn read_last_use(item: &Item) -> Option<LastUse> {
 }
 
 /// An absent number is `None`; a malformed one, above all an expiry, is an error.
-fn integer<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, &'static str> {
+pub fn integer<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, &'static str> {
     item.get(name).map(|value| value.as_n().ok().and_then(|digits| digits.parse().ok()).ok_or(name)).transpose()
 }
 
 /// A list that must be there, each entry of which must be one: what can't be read might be a restriction.
-fn list<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Vec<T>, &'static str> {
+pub fn list<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Vec<T>, &'static str> {
     let values = item.get(name).and_then(|value| value.as_l().ok()).ok_or(name)?;
     values.iter().map(|value| value.as_s().ok().and_then(|text| text.parse().ok()).ok_or(name)).collect()
 }
@@ -200,21 +206,21 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let record = record();
-        assert_eq!(format!("{:?}", read(&write(&record, None)).unwrap()), format!("{record:?}"));
+        assert_eq!(format!("{:?}", read(&write(&record)).unwrap()), format!("{record:?}"));
     }
 
     #[test]
     fn an_item_that_lacks_or_garbles_an_attribute_is_a_fault_and_not_a_guess() {
-        let good = write(&record(), None);
-        for name in good
-            .keys()
-            .filter(|name| !["sk", "expires_at", "revoked_reason", "rotated_to", "holder"].contains(&name.as_str()))
-        {
+        let good = write(&record());
+        // What is nobody's to read: the index's, and DynamoDB's own
+        let unread = ["sk", "holder", "purge_at"];
+        let optional = ["expires_at", "revoked_reason", "rotated_to"];
+        for name in good.keys().filter(|name| !unread.contains(&name.as_str()) && !optional.contains(&name.as_str())) {
             let mut item = good.clone();
             item.remove(name);
             assert!(read(&item).is_err(), "without {name}");
         }
-        for name in good.keys().filter(|name| !["sk", "holder"].contains(&name.as_str())) {
+        for name in good.keys().filter(|name| !unread.contains(&name.as_str())) {
             let mut item = good.clone();
             item.insert(name.clone(), AttributeValue::Bool(true));
             assert!(read(&item).is_err(), "with another {name}");
@@ -233,12 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_purged_90_days_after_its_key_ended_and_never_before_it_did() {
+    fn a_record_is_purged_90_days_after_its_key_ends() {
         let mut record = record();
-        assert_eq!(purge_at(&record, Timestamp(1)), None, "it expires at 2");
-        assert_eq!(purge_at(&record, Timestamp(2)), Some(Timestamp(2 + TOMBSTONE_SECONDS)));
+        assert_eq!(purge_at(&record), Some(Timestamp(2 + TOMBSTONE_SECONDS)), "it expires at 2");
         record.revoked_at = Some(Timestamp(1));
-        assert_eq!(purge_at(&record, Timestamp(1)), Some(Timestamp(1 + TOMBSTONE_SECONDS)));
+        assert_eq!(purge_at(&record), Some(Timestamp(1 + TOMBSTONE_SECONDS)));
+        (record.revoked_at, record.expires_at) = (None, None);
+        assert_eq!(purge_at(&record), None);
+        assert!(!write(&record).contains_key("purge_at"));
     }
 
     #[test]

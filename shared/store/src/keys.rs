@@ -140,7 +140,7 @@ impl Store {
         let now = record.created_at;
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(item::write(record, None)))
+            .set_item(Some(item::write(record)))
             .condition_expression("attribute_not_exists(pk)");
         let mut count = self
             .owner_update(&record.owner, "ADD live :id")
@@ -159,11 +159,16 @@ impl Store {
         writes.push((put_write(put)?, CreateError::IdTaken));
         writes.push((update_write(count)?, CreateError::LimitReached));
         writes.push((put_write(self.audit(created, 0, actor, now))?, CreateError::IdTaken));
+        if let Some(purge_at) = item::purge_at(record) {
+            writes.push((update_write(self.purge(record.id, "U", purge_at))?, CreateError::IdTaken));
+        }
         if let Some((before, after)) = change {
             let rotated = Entry { kind: EventKind::Rotated, reason: None, before: Some(before), after };
-            // Not to be purged yet, even if it ends now: a sweep takes it off the live ones first.
-            writes.push((put_write(self.overwrite(before, after, None))?, CreateError::Conflict));
+            writes.push((put_write(self.overwrite(before, after))?, CreateError::Conflict));
             writes.push((put_write(self.audit(rotated, 0, actor, now))?, CreateError::Conflict));
+            if let Some(purge_at) = item::purge_at(after) {
+                writes.push((update_write(self.purge(after.id, "U", purge_at))?, CreateError::Conflict));
+            }
         }
         let (items, meanings): (Vec<_>, Vec<_>) = writes.into_iter().unzip();
         match self.transact(items).await {
@@ -302,23 +307,22 @@ impl Store {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
-        let purge_at = item::purge_at(after, now);
-        let mut items = vec![put_write(self.overwrite(before, after, purge_at))?];
+        let mut items = vec![put_write(self.overwrite(before, after))?];
         for (index, kind) in (0..).zip(events) {
             let entry = Entry { kind: *kind, reason, before: Some(before), after };
             items.push(put_write(self.audit(entry, index, actor, now))?);
         }
-        if let Some(purge_at) = purge_at {
+        if let Some(purge_at) = item::purge_at(after).filter(|at| item::purge_at(before) != Some(*at)) {
             items.push(update_write(self.purge(after.id, "U", purge_at))?);
         }
         Ok(items)
     }
 
     /// Puts `after` in the place of `before`, if that is still what is there.
-    fn overwrite(&self, before: &KeyRecord, after: &KeyRecord, purge_at: Option<Timestamp>) -> PutBuilder {
+    fn overwrite(&self, before: &KeyRecord, after: &KeyRecord) -> PutBuilder {
         Put::builder()
             .table_name(&self.table)
-            .set_item(Some(item::write(after, purge_at)))
+            .set_item(Some(item::write(after)))
             .condition_expression("#owner = :owner AND version = :version")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":owner", string(&before.owner))

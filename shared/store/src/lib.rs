@@ -11,8 +11,8 @@
 //! P#holders   P#holders             where the last look through the owners of keys stopped
 //! ```
 //! A decision is one strongly consistent Query on `K#<id>`. A change is one transaction with its audit events.
-//! The sparse index `holders` has the keys that aren't revoked: for looking through them all, which decides nothing.
-//! What is left of a key is purged 90 days after it ended; audit events stay.
+//! The sparse index `holders` has the keys that aren't revoked: for looking through them all, which decides nothing. An
+//! expired one leaves it when it is swept. What is left of a key is purged 90 days after its end; audit events stay.
 
 mod audit;
 mod client;

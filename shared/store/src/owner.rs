@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem, Update};
-use vega_auth::{Fault, KeyId, KeyRecord, Timestamp};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes, TransactWriteItem, Update};
+use vega_auth::{Fault, KeyId, KeyRecord, KeyState, Timestamp};
 
 use crate::Store;
 use crate::item::{self, Item, key_pk, number, owner_pk, string};
-use crate::transact::{CONFLICT_TRIES, Refused, backoff, built, fault, update_write};
+use crate::transact::{CONFLICT_TRIES, Refused, backoff, built, check, fault, update_write};
 
 /// Half of what a `BatchGetItem` takes: each key asks for two items.
 const KEYS_A_BATCH: usize = 50;
@@ -97,21 +97,43 @@ impl Store {
         Ok(records)
     }
 
-    /// Ends the owner's keys that expired by `now`. Whether there were any.
+    /// Takes what ended by itself off the owner's live keys: those that expired by `now`, and those whose records were
+    /// purged since. Whether there were any.
     pub(crate) async fn sweep(&self, owner: &str, now: Timestamp) -> Result<bool, Fault> {
         let (live, _) = self.owner_keys(owner).await?;
-        let expired: Vec<(KeyId, Timestamp)> = self
-            .records(live.into_iter())
-            .await?
+        let records = self.records(live.iter().copied()).await?;
+        let expired: Vec<(KeyId, Timestamp)> = records
             .iter()
-            .filter_map(|record| Some((record.id, item::purge_at(record, now)?)))
+            .filter(|record| record.state(now) == KeyState::Expired)
+            .filter_map(|record| Some((record.id, record.expires_at?)))
             .collect();
+        self.end_expired(owner, &expired).await?;
+        let known: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
+        let mut any = !expired.is_empty();
+        for id in live.into_iter().filter(|id| !known.contains(id)) {
+            any |= self.drop_purged(owner, id).await?;
+        }
+        Ok(any)
+    }
+
+    /// Moves these keys of the owner's, with the second at which each expired, from the live ones to the ended, and out of
+    /// the index `holders`. One that changed since it was read is left for the next time, with those beside it.
+    ///
+    /// # Errors
+    /// When we could not find out. Some may be moved by then.
+    pub async fn end_expired(&self, owner: &str, expired: &[(KeyId, Timestamp)]) -> Result<(), Fault> {
         for some in expired.chunks(KEYS_A_SWEEP) {
             let mut items = Vec::new();
-            for (id, purge_at) in some {
-                // A bare update would make an item of a record that was just purged
-                items.push(update_write(self.purge(*id, "A", *purge_at).condition_expression("attribute_exists(pk)"))?);
-                items.push(update_write(self.purge(*id, "U", *purge_at))?);
+            for (id, end) in some {
+                let purge_at = item::purge_at_of(*end);
+                let record = self
+                    .purge(*id, "A", purge_at)
+                    .update_expression("SET purge_at = :purge_at REMOVE holder")
+                    // It would make an item of a record that was just purged, too
+                    .condition_expression("expires_at = :end AND attribute_not_exists(revoked_at)")
+                    .expression_attribute_values(":end", number(end.0));
+                items.push(update_write(record)?);
+                items.push(update_write(self.purge(*id, "U", purge_at))?);
             }
             let ids: Vec<KeyId> = some.iter().map(|(id, _)| *id).collect();
             match self.end(owner, &ids, items).await {
@@ -119,7 +141,25 @@ impl Store {
                 Err(Refused::Fault(fault)) => return Err(fault),
             }
         }
-        Ok(!expired.is_empty())
+        Ok(())
+    }
+
+    /// Takes a key off the owner's live ones of which nothing is left. Its absence is a condition of the same transaction: a
+    /// read may miss a key that is being made.
+    async fn drop_purged(&self, owner: &str, id: KeyId) -> Result<bool, Fault> {
+        let absent = ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("pk", key_pk(id))
+            .key("sk", string("A"))
+            .condition_expression("attribute_not_exists(pk)");
+        let drop = self
+            .owner_update(owner, "DELETE live :ids")
+            .expression_attribute_values(":ids", AttributeValue::Ss(vec![id.to_string()]));
+        match self.transact(vec![check(absent)?, update_write(drop)?]).await {
+            Ok(()) => Ok(true),
+            Err(Refused::Condition(_)) => Ok(false),
+            Err(Refused::Fault(fault)) => Err(fault),
+        }
     }
 
     /// Makes `items`, and the move of these keys from the owner's live ones to the ended, in one transaction.
@@ -147,7 +187,7 @@ impl Store {
         }
     }
 
-    /// Lets an item of a key go, once its key has ended. The last use tells where a person was: it goes with the key.
+    /// Lets an item of a key go, 90 days after the key's end. The last use tells where a person was: it goes with the key.
     pub(crate) fn purge(&self, id: KeyId, sk: &str, purge_at: Timestamp) -> UpdateBuilder {
         Update::builder()
             .table_name(&self.table)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, PutBuilder, UpdateBuilder};
 use vega_auth::Fault;
 
 use crate::Store;
@@ -81,6 +81,10 @@ pub fn put_write(put: PutBuilder) -> Result<TransactWriteItem, Fault> {
 
 pub fn update_write(update: UpdateBuilder) -> Result<TransactWriteItem, Fault> {
     Ok(TransactWriteItem::builder().update(built(update.build())?).build())
+}
+
+pub fn check(check: ConditionCheckBuilder) -> Result<TransactWriteItem, Fault> {
+    Ok(TransactWriteItem::builder().condition_check(built(check.build())?).build())
 }
 
 pub fn built<T, E: StdError + Send + Sync + 'static>(result: Result<T, E>) -> Result<T, Fault> {

@@ -38,6 +38,10 @@ async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), Cre
     store.create(record, limit, None, &actor()).await
 }
 
+fn purged_90_days_after(end: Timestamp) -> String {
+    format!(r#""purge_at": N("{}")"#, end.plus(90 * 24 * 60 * 60).0)
+}
+
 async fn ids(store: &Store, owner: &str) -> Vec<KeyId> {
     store.list(owner).await.unwrap().iter().map(|record| record.id).collect()
 }
@@ -134,10 +138,12 @@ async fn an_old_key_that_was_rotated_away_leaves_no_trace_in_the_count_when_it_i
     let (old, new) = (record(1, "ada"), KeyRecord { created_at: NOW.plus(9), ..record(2, "ada") });
     create(&store, &old, 1).await.unwrap();
     store.rotate(&old, &new, 0, 1, None, &actor()).await.unwrap();
-    assert!(!database.item(&format!("K#{}", old.id), "A").await.contains("purge_at"), "not before it is swept");
+    for sk in ["A", "U"] {
+        let item = database.item(&format!("K#{}", old.id), sk).await;
+        assert!(item.contains(&purged_90_days_after(NOW.plus(9))), "{item}");
+    }
     assert!(matches!(create(&store, &record(20, "ada"), 1).await, Err(CreateError::LimitReached)));
-    let swept = database.item(&format!("K#{}", old.id), "A").await;
-    assert!(swept.contains(&format!(r#""purge_at": N("{}")"#, NOW.plus(9 + 90 * 24 * 60 * 60).0)), "{swept}");
+    assert!(!database.item("U#ada", "M").await.split("ended").next().unwrap().contains(old.id.as_str()), "swept");
     database.purge(old.id).await;
     assert_eq!(ids(&store, "ada").await, [new.id]);
     store.revoke(&new, EventKind::Revoked, None, &actor(), NOW.plus(30)).await.unwrap();
@@ -210,13 +216,12 @@ async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_one
     for record in [&ended, &expired, &live] {
         create(&store, record, 3).await.unwrap();
     }
-    assert!(!database.dump().await.contains("purge_at"), "none of them has ended");
     store.note_use(ended.id, &used(NOW, "192.0.2.2")).await.unwrap();
     store.revoke(&ended, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
     create(&store, &record(10, "ada"), 3).await.unwrap();
     create(&store, &record(11, "ada"), 3).await.unwrap();
     for (id, purged_from) in [(ended.id, NOW), (expired.id, NOW.plus(5))] {
-        let purge_at = format!(r#""purge_at": N("{}")"#, purged_from.plus(90 * 24 * 60 * 60).0);
+        let purge_at = purged_90_days_after(purged_from);
         for sk in ["A", "U"] {
             let item = database.item(&format!("K#{id}"), sk).await;
             assert!(item.contains(&purge_at), "{sk} of {id}: {item}");
@@ -230,6 +235,54 @@ async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_one
     assert_eq!(ids(&store, "ada").await, listed);
     assert!(!database.item("U#ada", "M").await.contains(ended.id.as_str()), "the list forgets it");
     assert_eq!(ids(&store, "ada").await, listed);
+}
+
+#[tokio::test]
+async fn a_key_that_expires_has_a_deletion_time_from_its_first_day() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (short, endless) = (short_lived(1, "ada"), record(2, "ada"));
+    for record in [&short, &endless] {
+        create(&store, record, 10).await.unwrap();
+    }
+    let items = async |id: KeyId| {
+        let pk = format!("K#{id}");
+        [database.item(&pk, "A").await, database.item(&pk, "U").await]
+    };
+    let has = |items: [String; 2], end| items.iter().all(|item| item.contains(&purged_90_days_after(end)));
+    assert!(has(items(short.id).await, NOW.plus(5)));
+    // a use and a change leave it, and neither makes one for a key without an end
+    for record in [&short, &endless] {
+        store.note_use(record.id, &used(NOW, "192.0.2.2")).await.unwrap();
+        let change = Change { name: Some("renamed".into()), ..Change::default() };
+        store.change(record, change, None, &actor(), NOW).await.unwrap();
+    }
+    assert!(has(items(short.id).await, NOW.plus(5)));
+    assert!(!items(endless.id).await.concat().contains("purge_at"));
+    // a successor has its own; the old key's moves with its end
+    let old = store.find(endless.id).await.unwrap().unwrap();
+    let new = KeyRecord { expires_at: Some(NOW.plus(99)), ..record(3, "ada") };
+    store.rotate(&old, &new, 60, 10, None, &actor()).await.unwrap();
+    assert!(has(items(old.id).await, new.created_at.plus(60)));
+    assert!(has(items(new.id).await, NOW.plus(99)));
+    // what is revoked before it would have ended ends then
+    let short = store.find(short.id).await.unwrap().unwrap();
+    store.revoke(&short, EventKind::Revoked, None, &actor(), NOW.plus(1)).await.unwrap();
+    assert!(has(items(short.id).await, NOW.plus(1)));
+}
+
+#[tokio::test]
+async fn an_expired_key_that_was_purged_before_a_sweep_counts_no_more() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    for record in [short_lived(1, "ada"), short_lived(2, "ada"), record(3, "ada")] {
+        create(&store, &record, 3).await.unwrap();
+    }
+    database.purge(record(1, "ada").id).await;
+    for number in [10, 11] {
+        create(&store, &record(number, "ada"), 3).await.unwrap();
+    }
+    assert!(matches!(create(&store, &record(12, "ada"), 3).await, Err(CreateError::LimitReached)));
 }
 
 #[tokio::test]
