@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use vega_auth::{ApiKey, Rejection};
+use vega_auth::{ApiKey, Object, Rejection};
 
 /// An event as it is written. Everything is optional: what is missing is decided about, not failed on.
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ pub struct Event<'a> {
     multi_value_headers: Option<Headers<'a>>,
     query_string_parameters: Option<Query>,
     multi_value_query_string_parameters: Option<Query>,
-    request_context: Option<RequestContext<'a>>,
+    request_context: Option<Object<RequestContext<'a>>>,
 }
 
 /// The forms there are ([REST](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html),
@@ -49,8 +49,8 @@ struct RequestContext<'a> {
     resource_path: Option<Text<'a>>,
     route_key: Option<Text<'a>>,
     event_type: Option<Text<'a>>,
-    identity: Option<Caller<'a>>,
-    http: Option<Caller<'a>>,
+    identity: Option<Object<Caller<'a>>>,
+    http: Option<Object<Caller<'a>>>,
 }
 
 /// The caller's connection, as API Gateway saw it.
@@ -106,7 +106,7 @@ impl Event<'_> {
 
     fn caller(&self) -> Option<&Caller<'_>> {
         let context = self.request_context.as_ref()?;
-        context.identity.as_ref().or(context.http.as_ref())
+        context.identity.as_deref().or(context.http.as_deref())
     }
 }
 

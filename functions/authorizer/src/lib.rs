@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use serde::{Deserialize as _, Deserializer};
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{
-    Access, AccessRules, AuthError, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse,
+    Access, AccessRules, AuthError, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse, Object,
     RememberedKeys, Timestamp,
 };
 
@@ -134,7 +134,7 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
     ) -> (Result<Answer, Refusal>, LogLine) {
         let mut line = LogLine::default();
         // The message of the error could repeat what the client sent.
-        let Ok(event) = Event::deserialize(event) else {
+        let Ok(Object(event)) = Object::<Event<'_>>::deserialize(event) else {
             line.says("fault", "event_unreadable");
             return (Err(Refusal::Unavailable), line);
         };

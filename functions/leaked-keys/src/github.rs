@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vega_auth::{NotAKeySet, PublishedKeys};
+use vega_auth::{NotAKeySet, Object, PublishedKeys};
 
 /// The most keys we keep. GitHub publishes a handful, the retired ones included.
 const MAX_KEYS: usize = 64;
@@ -36,17 +36,17 @@ impl PublishedKeys for GithubKeys {
     fn parse(json: &[u8]) -> Result<Self, NotAKeySet> {
         #[derive(Deserialize)]
         struct Document {
-            public_keys: Vec<Published>,
+            public_keys: Vec<Object<Published>>,
         }
         #[derive(Deserialize)]
         struct Published {
             key_identifier: String,
             key: String,
         }
-        let document: Document = serde_json::from_slice(json).map_err(|_| NotAKeySet)?;
+        let Object(document): Object<Document> = serde_json::from_slice(json).map_err(|_| NotAKeySet)?;
         let mut keys = HashMap::new();
         let mut ambiguous = Vec::new();
-        for published in document.public_keys.into_iter().take(MAX_KEYS) {
+        for Object(published) in document.public_keys.into_iter().take(MAX_KEYS) {
             let Some(key) = GithubKey::from_pem(&published.key) else { continue };
             if keys.insert(published.key_identifier.clone(), Arc::new(key)).is_some() {
                 ambiguous.push(published.key_identifier);
@@ -212,6 +212,8 @@ mod tests {
         }
         assert!(with(serde_json::json!([])).is_err());
         assert!(with(serde_json::json!([good, good])).is_err(), "which of the two counts is not ours to guess");
+        let [list, unnamed] = [serde_json::json!([[good]]), serde_json::json!({ "public_keys": [[identifier, pem]] })];
+        assert!([list, unnamed].iter().all(|array| GithubKeys::parse(array.to_string().as_bytes()).is_err()));
         assert!(GithubKeys::parse(b"{}").is_err() && GithubKeys::parse(b"").is_err());
     }
 }

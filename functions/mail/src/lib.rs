@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::json;
 use vega_auth::config::{ConfigError, Environment, text};
-use vega_auth::{KeyId, Timestamp};
+use vega_auth::{KeyId, Object, Timestamp};
 use vega_aws::{Api, CallError, Service, UserPool};
 
 /// An event of `EventBridge`, as far as it matters.
 #[derive(Deserialize)]
 pub struct Event {
     /// The notice.
-    pub detail: Notice,
+    pub detail: Object<Notice>,
 }
 
 /// A notice, as docs/notices.schema.json has it; what a mail doesn't say isn't read.
@@ -144,7 +144,7 @@ mod tests {
                 "network": "192.0.2.0/24", "reason": "leaked: a\npaste",
             },
         });
-        serde_json::from_value::<Event>(event).unwrap().detail
+        serde_json::from_value::<Object<Event>>(event).unwrap().0.detail.0
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use mail::{Config, Event, Mail};
 use serde_json::{Value, json};
+use vega_auth::Object;
 use vega_aws::{CallError, Service, UserPool};
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,7 +18,7 @@ async fn main() -> Result<(), Error> {
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();
-        let outcome = match serde_json::from_value::<Event>(event.payload) {
+        let outcome = match serde_json::from_value::<Object<Event>>(event.payload) {
             Ok(event) => mail.send(&event.detail).await,
             Err(error) => Err(CallError::Unavailable(error.into())),
         };

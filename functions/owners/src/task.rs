@@ -1,5 +1,6 @@
 use serde::Deserialize;
 use serde_json::Value;
+use vega_auth::Object;
 
 /// What an event asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +40,10 @@ impl Task {
     /// # Errors
     /// When it is none of these.
     pub fn read(event: &Value, pool_id: &str) -> Result<Self, &'static str> {
-        if let Ok(Confirmation { may_revoke }) = serde_json::from_value(event.clone()) {
+        if let Ok(Object(Confirmation { may_revoke })) = serde_json::from_value(event.clone()) {
             return Ok(Self::All { may_revoke: Some(may_revoke) });
         }
-        let Ok(Event { detail_type: Some(detail_type), detail }) = serde_json::from_value(event.clone()) else {
+        let Ok(Object(Event { detail_type: Some(detail_type), detail })) = serde_json::from_value(event.clone()) else {
             return Err("an event that is none of the three we know");
         };
         match detail_type.as_str() {
@@ -109,9 +110,15 @@ mod tests {
 
     #[test]
     fn another_event_is_an_error() {
-        for event in
-            [json!({}), json!(null), json!([]), json!({ "may_revoke": -1 }), json!({ "may_revoke": 1, "x": 1 })]
-        {
+        for event in [
+            json!({}),
+            json!(null),
+            json!([]),
+            json!([7]),
+            json!(["Scheduled Event", {}]),
+            json!({ "may_revoke": -1 }),
+            json!({ "may_revoke": 1, "x": 1 }),
+        ] {
             assert!(Task::read(&event, "us-west-1_abc").is_err(), "{event}");
         }
         assert!(Task::read(&json!({ "detail-type": "EC2 Instance State-change Notification" }), "x").is_err());

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::verified::{TokenDigest, VerifiedTokens};
-use crate::{CurrentUser, Fault, Rejection, Timestamp};
+use crate::{CurrentUser, Fault, Object, Rejection, Timestamp};
 
 /// The largest key set we read, in bytes. Cognito's has two keys and under 1 KB.
 pub const MAX_KEY_SET_BYTES: usize = 64 * 1024;
@@ -99,7 +99,7 @@ impl KeySet {
         if json.len() > MAX_KEY_SET_BYTES {
             return Err(NotAKeySet);
         }
-        let document: Document = serde_json::from_slice(json).map_err(|_| NotAKeySet)?;
+        let Object(document): Object<Document> = serde_json::from_slice(json).map_err(|_| NotAKeySet)?;
         let mut keys = HashMap::new();
         let mut ambiguous = Vec::new();
         for (kid, key) in document.keys.iter().take(MAX_KEYS).filter_map(signing_key) {

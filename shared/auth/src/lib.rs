@@ -22,6 +22,7 @@ mod jwt;
 mod key_record;
 mod key_set;
 mod network;
+mod object;
 mod remembered_keys;
 mod rotation;
 #[cfg(feature = "schema")]
@@ -42,6 +43,7 @@ pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, OtherMembers, SecretTooShort,
 pub use key_record::{KeyRecord, KeyState, KeyStatus, LastUse};
 pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys, RsaKey, SigningKeys};
 pub use network::{InvalidNetwork, Network};
+pub use object::Object;
 pub use remembered_keys::RememberedKeys;
 pub use rotation::NotRotatable;
 pub use scope::{InvalidScopeName, ScopeName};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use vega_auth::{Fault, FindKey, KeyId, KeyRecord, LastUse};
+use vega_auth::{Fault, FindKey, KeyId, KeyRecord, LastUse, Object};
 use vega_https_client::HttpsClient;
 
 use crate::client::{ATTEMPTS, NOTE_TIMEOUT, Settings};
@@ -135,7 +135,6 @@ impl KeyReader {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Found {
-            #[serde(default)]
             items: Vec<std::collections::HashMap<String, Attribute>>,
         }
         let query = Query {
@@ -148,7 +147,7 @@ impl KeyReader {
         let answer = self.ask_until_answered("DynamoDB_20120810.Query", query.into()).await.map_err(Fault::Store)?;
         // The text of the parser's error could repeat what the table holds.
         let unreadable = || Fault::Store("the answer is not one of DynamoDB's".into());
-        let found: Found = serde_json::from_slice(&answer).map_err(|_| unreadable())?;
+        let Object(found): Object<Found> = serde_json::from_slice(&answer).map_err(|_| unreadable())?;
         found
             .items
             .into_iter()
@@ -191,7 +190,7 @@ impl KeyReader {
         if status == StatusCode::OK {
             return Ok(answer.into_body());
         }
-        let problem: Problem = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let Object(problem): Object<Problem> = serde_json::from_slice(answer.body()).unwrap_or_default();
         // `com.amazonaws.dynamodb.v20120810#ThrottlingException`
         let name = problem.name.rsplit('#').next().unwrap_or_default();
         Err(Refused { status, name: name.chars().filter(char::is_ascii_alphanumeric).take(64).collect() }.into())
