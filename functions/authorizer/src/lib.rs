@@ -129,14 +129,22 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
     /// Decides about one event, and gives the line for the log beside the decision.
     pub async fn decide<'de>(
         &self,
-        event: impl Deserializer<'de>,
+        event: impl Deserializer<'de, Error = serde_json::Error>,
         now: Timestamp,
     ) -> (Result<Answer, Refusal>, LogLine) {
         let mut line = LogLine::default();
         // The message of the error could repeat what the client sent.
-        let Ok(Object(event)) = Object::<Event<'_>>::deserialize(event) else {
-            line.says("fault", "event_unreadable");
-            return (Err(Refusal::Unavailable), line);
+        let event = match Object::<Event<'_>>::deserialize(event) {
+            Ok(Object(event)) => event,
+            // It was JSON a moment ago, so the trouble is in a text: half a surrogate, which is the client's doing.
+            Err(error) if error.is_syntax() => {
+                line.says("reject", "event_malformed");
+                return (Err(Refusal::Unauthorized), line);
+            }
+            Err(_) => {
+                line.says("fault", "event_unreadable");
+                return (Err(Refusal::Unavailable), line);
+            }
         };
         line.request_id = event.request_id().map(str::to_owned);
         line.route = event.route().map(str::to_owned);

@@ -353,7 +353,7 @@ async fn an_answer_about_another_key_or_in_another_shape_lets_nobody_in() {
         (r#""Items":"#, r#""Things":"#, "temporarily unavailable", "store_unavailable"),
         (r#"{"Items":"#, r#"{"items":"#, "temporarily unavailable", "store_unavailable"),
         (r#""Items":[{"#, r#""Items":[],"x":[{"#, UNAUTHORIZED, "unknown_key"),
-        (r#"{"Items":[{"#, r#"[[{"#, "temporarily unavailable", "store_unavailable"),
+        (r#"{"Items":[{"#, "[[{", "temporarily unavailable", "store_unavailable"),
     ] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
