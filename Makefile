@@ -6,7 +6,7 @@ VENV := local/.venv
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # As it is deployed: cargo-lambda chooses the processor and the linker.
 AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
-WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$$PATH
+WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$(PWD)/$(VENV)/cargo-lambda/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
 .PHONY: dev test lint format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
@@ -26,7 +26,7 @@ compile: dashboard
 	@python3 local/build.py
 
 # The authorizer as it is deployed to AWS.
-authorizer: tools
+authorizer: cargo-lambda
 	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised-authorizer
 
 format: tools dashboard/node_modules/ready
@@ -90,7 +90,7 @@ $(HARNESS):
 	cargo build --manifest-path benches/Cargo.toml --target-dir target --profile harness --locked -p harness
 
 ROUNDS ?= 30
-bench: tools $(HARNESS) ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
+bench: cargo-lambda $(HARNESS) ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
 	cd benches/hello && $(LAMBDA_BUILD)
 	cd benches/naive && $(LAMBDA_BUILD)
 	@$(MAKE) --no-print-directory authorizer
@@ -100,11 +100,11 @@ bench: tools $(HARNESS) ## what the authorizer costs, beside a function that doe
 bench-decide: ## what a decision costs without Lambda, HTTP and the database around it
 	cargo bench --manifest-path benches/Cargo.toml --target-dir target --locked -p harness --bench decide
 
-load: tools $(HARNESS) ## many instances, keys, people and writers at once: docs/performance.md
+load: cargo-lambda $(HARNESS) ## many instances, keys, people and writers at once: docs/performance.md
 	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(HARNESS) load $(AUTHORIZER) $(TARGET_DIR)/lambda/api-keys/bootstrap
 
-build: tools dashboard ## what a deployment uploads
+build: tools cargo-lambda dashboard ## what a deployment uploads
 	$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(WITH_TOOLS) sam build
 
@@ -129,11 +129,15 @@ openapi: ## renew docs/openapi.json from what the functions say of their routes
 
 lock: tools ## renew the pinned Python packages from local/*.in
 	python3 -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q pip-tools
-	for list in tools ministack; do $(VENV)/lock/bin/pip-compile -q --upgrade --generate-hashes --strip-extras --allow-unsafe \
+	for list in tools cargo-lambda ministack; do $(VENV)/lock/bin/pip-compile -q --upgrade --generate-hashes --strip-extras --allow-unsafe \
 	  --no-header --no-emit-index-url --no-emit-find-links local/$$list.in -o local/$$list.txt; done
 
 .PHONY: tools
 tools: prerequisites $(VENV)/tools/ready $(VENV)/ministack/ready
+
+# What compiles for AWS.
+.PHONY: cargo-lambda
+cargo-lambda: prerequisites $(VENV)/cargo-lambda/ready
 
 # The page, which functions/dashboard makes part of its binary.
 dashboard: prerequisites dashboard/dist/index.html
@@ -178,5 +182,5 @@ $(VENV)/fuzz/bin/cargo-fuzz:
 $(VENV)/%/ready: local/%.txt
 	@echo "installing local/$*.txt (once)"
 	@rm -rf $(VENV)/$* && python3 -m venv $(VENV)/$*
-	@$(VENV)/$*/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(VENV)/$*/bin/pip install -q --no-compile --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@

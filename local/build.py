@@ -62,12 +62,12 @@ def lay_out() -> None:
     template = hashlib.sha256((ROOT / "template.yaml").read_bytes()).hexdigest()
     if not LAID_OUT.exists() or LAID_OUT.read_text() != template:
         LAID_OUT.unlink(missing_ok=True)
-        seen = 0
+        seen, all_functions = 0, len(list((ROOT / "functions").glob("*/Cargo.toml")))
 
         def count(line: str) -> str | None:
             nonlocal seen
             seen += "Running CustomMakeBuilder:MakeBuild" in line
-            return f"{seen} functions" if seen else None
+            return f"function {seen} of {all_functions}" if seen else None
 
         run("sam build", ["sam", "build"], LOGS / "sam-build.log", count, cwd=ROOT, env=environment())
         LAID_OUT.write_text(template)

@@ -45,7 +45,7 @@ def steps() -> list[Step]:
         Step("dashboard", "dashboard"),
         Step("test browser", "chromium"),
         Step("formatting", "format", ("tools", "dashboard")),
-        Step("unit tests", "unit", ("dashboard", "formatting")),
+        Step("unit tests", "unit", ("dashboard",)),
         Step("lint", "lint", ("formatting",)),
         Step("tests without a stack", "offline", ("tools", "formatting")),
         Step("local build", "compile", checked),
@@ -124,7 +124,7 @@ def summary(all_steps: list[Step], seconds: float) -> str:
     lines, skipped = ["", "step                          result    time   tests"], Counter()
     for step in all_steps:
         if step.code is None:
-            lines.append(f"{step.name:30}not run")
+            lines.append(f"{step.name:30}{'stopped' if step.process else 'not run'}")
             continue
         text = re.sub(r"\x1b\[[0-9;]*m", "", step.log.read_text(errors="replace"))
         tests = sum(int(next(filter(None, found.groups()))) for found in PASSED.finditer(text))
