@@ -115,9 +115,11 @@ def stop(all_steps: Iterable[Step]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-# Of cargo test, pytest and node's test runner, in this order.
+# Of cargo test, pytest and node's test runner.
 PASSED = re.compile(r"^test result: ok\. (\d+) passed|^(\d+) passed|^ℹ pass (\d+)", re.MULTILINE)
-SKIPPED = re.compile(r"^SKIPPED \[(\d+)\] \S+: (.+)$|^\s*﹣ .* # (.+)$|^skipped: (.+)$", re.MULTILINE)
+SKIPPED = re.compile(
+    r"^SKIPPED \[(\d+)\] \S+: (.+)$|^test .* \.\.\. ignored, (.+)$|^\s*﹣ .* # (.+)$|^skipped: (.+)$", re.MULTILINE
+)
 
 
 def summary(all_steps: list[Step], seconds: float) -> str:
@@ -131,7 +133,7 @@ def summary(all_steps: list[Step], seconds: float) -> str:
         result = "passed" if step.code == 0 else "FAILED"
         lines.append(f"{step.name:30}{result:10}{step.seconds:4.0f} s {f'{tests} passed' if tests else '':>12}".rstrip())
         for found in SKIPPED.finditer(text):
-            skipped[step.name, found[2] or found[3] or found[4]] += int(found[1] or 1)
+            skipped[step.name, found[2] or found[3] or found[4] or found[5]] += int(found[1] or 1)
     lines += [f"skipped in {name}: {count}, {reason}" for (name, reason), count in skipped.items()]
     return "\n".join([*lines, f"{'all':30}{seconds:14.0f} s"])
 

@@ -11,8 +11,11 @@ const HOW: &str = "dashboard/dist isn't built: run `make dashboard` first";
 fn main() -> Result<(), String> {
     let dist = PathBuf::from("../../dashboard/dist");
     println!("cargo::rerun-if-changed={}", dist.display());
+    println!("cargo::rustc-check-cfg=cfg(has_page)");
     let files = files(&dist).unwrap_or_default();
-    if !files.iter().any(|file| file.ends_with("index.html")) {
+    if files.iter().any(|file| file.ends_with("index.html")) {
+        println!("cargo::rustc-cfg=has_page");
+    } else {
         if env::var("PROFILE").as_deref() == Ok("release") {
             return Err(HOW.into());
         }
