@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 from test_template import RESOURCES, routes
@@ -38,6 +39,18 @@ def test_every_test_that_a_page_names_behind_a_claim_exists():
             assert named, f"no test behind: {claim}"
             assert set(named) <= known_tests(), set(named) - known_tests()
         assert len(claims) > least
+
+
+def test_every_make_target_that_a_page_names_is_listed_by_make_help():
+    listed = set(
+        re.findall(
+            r"^make (\S+)", subprocess.check_output(["make", "--no-print-directory", "help"], cwd=ROOT, text=True), re.MULTILINE
+        )
+    )
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "local").glob("*.md"), *(ROOT / "tests").glob("*.md")]
+    for page in pages:
+        named = re.findall(r"(?:`|^|=\w+ )make (?:-s )?([a-z-]+)", page.read_text(), re.MULTILINE)
+        assert set(named) <= listed, f"{page.name}: {set(named) - listed}"
 
 
 def claims() -> list[str]:
