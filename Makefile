@@ -4,6 +4,9 @@ TARGET ?= jwt
 FUZZ_SECONDS ?= 60
 VENV := local/.venv
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# What functions are built and deployed for: x86_64 or arm64.
+ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+export ARCH
 # As it is deployed: cargo-lambda chooses the processor and the linker.
 AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$(PWD)/$(VENV)/cargo-lambda/bin:$$PATH
@@ -118,12 +121,13 @@ load: cargo-lambda $(HARNESS) ## measure many instances, keys, people and writer
 build: tools cargo-lambda dashboard ## build what a deployment uploads
 	$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(WITH_TOOLS) sam build
+	$(VENV)/tools/bin/python local/architecture.py seal .aws-sam/build $(ARCH)
 
 fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## fuzz for a minute, or longer: make fuzz TARGET=event FUZZ_SECONDS=600
 	cargo run -q -p vega-fuzz --example seeds
 	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
-deploy: build ## deploy to AWS; asks for the region and the parameters
+deploy: build ## deploy to AWS, for ARCH=x86_64 or arm64; asks for the region and the parameters
 	$(WITH_TOOLS) sam deploy --guided
 
 logs: ## show the running local stack's logs

@@ -25,6 +25,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import architecture
 import build
 from emulator import REGION, ROOT, STACK_NAME, USERS, Stack, emulator, make_up_for_the_emulator, settings
 from forward import forwarding
@@ -46,10 +47,12 @@ def fingerprint(*parts: str) -> str:
 def deploy(stack: Stack) -> None:
     """Deploys the built template as it is, unless that very deployment is there already. Programs alone that changed go
     straight to their functions."""
+    architecture.check(build.SAM_BUILD, architecture.of_host())
     kept = settings(stack)
     debug = {name: os.environ[variable] for name, variable in DEBUG_PARAMETERS.items() if os.environ.get(variable)}
     parameters = {
         "AuthProvider": stack.provider,
+        "Architecture": architecture.of_host(),
         "DomainName": DOMAIN,
         # Nobody listens there but a test that plays GitHub.
         "GithubKeysUrl": f"http://127.0.0.1:{stack.port + 2}/meta/public_keys/secret_scanning",
