@@ -32,6 +32,8 @@ DOCUMENTED = [(name, code) for name, (_, _, operation) in OPERATIONS.items() for
 ELSEWHERE = {
     # the emulator doesn't throttle
     "too_many_requests": "test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_documents_say",
+    # no HTTP client sends a control character
+    "malformed_request": "a_header_with_a_control_character_is_unreadable_and_no_fault",
     # a working stack has no faults
     "temporarily_unavailable": "without_its_database_it_says_so_and_no_more",
     # a hundred keys, for each provider

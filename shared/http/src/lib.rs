@@ -3,6 +3,7 @@
 //! A function behind the authorizer never parses a token. It reads [`current_user`] from the request context, and a
 //! request without one is unauthenticated, whatever let it through.
 
+mod event;
 mod problem;
 mod request;
 mod serve;

@@ -5,10 +5,12 @@ use http::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use lambda_http::{Body, Error, Request, service_fn};
+use lambda_http::tower::Service as _;
+use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, lambda_runtime, service_fn};
 use serde_json::json;
 use vega_auth::config::{Environment, text};
 
+use crate::event::Event;
 use crate::request::{request_id, route};
 use crate::{Answer, Problem};
 
@@ -40,34 +42,57 @@ impl Settings {
 ///
 /// # Errors
 /// When the Lambda Runtime API can't be reached.
-#[expect(clippy::disallowed_methods, reason = "the duration in the log; nothing is decided by it")]
 pub async fn serve<H, F>(settings: Settings, handler: H) -> Result<(), Error>
 where
     H: Fn(Request) -> F + Sync,
     F: Future<Output = Answer> + Send,
 {
     let (settings, handler) = (&settings, &handler);
-    lambda_http::run(service_fn(async |request: Request| {
-        let started = Instant::now();
-        let (id, route) = (request_id(&request), route(&request));
-        let outcome = handler(request).await;
-        let (code, cause) = match &outcome {
-            Ok(_) => (None, None),
-            Err(problem) => (Some(problem.error), problem.cause.clone()),
-        };
-        let response = answer(settings, outcome);
-        let status = response.status().as_u16();
-        println!(
-            "{}",
-            json!({
-                "outcome": if status < 400 { "ok" } else if status < 500 { "reject" } else { "fault" },
-                "function": settings.function, "route": route, "status": status, "code": code, "cause": cause,
-                "request_id": id, "duration_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            })
-        );
-        Ok::<_, Error>(response)
+    lambda_runtime::run(service_fn(async |LambdaEvent { payload, context }: LambdaEvent<Event>| {
+        let Event { request, is_readable } = payload;
+        let mut adapter = Adapter::from(service_fn(|request| respond(settings, handler, request, is_readable)));
+        adapter.call(LambdaEvent::new(request, context)).await
     }))
     .await
+}
+
+#[expect(clippy::disallowed_methods, reason = "the duration in the log; nothing is decided by it")]
+async fn respond<H, F>(
+    settings: &Settings,
+    handler: &H,
+    request: Request,
+    is_readable: bool,
+) -> Result<Response<Body>, Error>
+where
+    H: Fn(Request) -> F + Sync,
+    F: Future<Output = Answer> + Send,
+{
+    let started = Instant::now();
+    let (id, route) = (request_id(&request), route(&request));
+    let outcome = if is_readable {
+        handler(request).await
+    } else {
+        Err(Problem::new(
+            400,
+            "malformed_request",
+            "A header, the path or the query has a character that HTTP doesn't allow.",
+        ))
+    };
+    let (code, cause) = match &outcome {
+        Ok(_) => (None, None),
+        Err(problem) => (Some(problem.error), problem.cause.clone()),
+    };
+    let response = answer(settings, outcome);
+    let status = response.status().as_u16();
+    println!(
+        "{}",
+        json!({
+            "outcome": if status < 400 { "ok" } else if status < 500 { "reject" } else { "fault" },
+            "function": settings.function, "route": route, "status": status, "code": code, "cause": cause,
+            "request_id": id, "duration_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    );
+    Ok(response)
 }
 
 /// The response of an answer, with the headers that every response has.

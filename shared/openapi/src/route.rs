@@ -60,7 +60,13 @@ impl Route {
             answers: Vec::new(),
             refusals: Vec::new(),
         };
-        this.refuses(429, "too_many_requests", "Too many requests. Try again in a few seconds.").refuses(
+        this.refuses(
+            400,
+            "malformed_request",
+            "A header, the path or the query has a character that HTTP doesn't allow.",
+        )
+        .refuses(429, "too_many_requests", "Too many requests. Try again in a few seconds.")
+        .refuses(
             503,
             "temporarily_unavailable",
             "We could not find out, or could not do it. Try again in a few seconds.",
