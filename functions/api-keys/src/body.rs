@@ -320,7 +320,7 @@ mod tests {
             (long.as_str(), "name:"),
             (r#"{"name":"ci","owner":"user-2"}"#, "unknown field `owner`"),
             (r#"{"name":"ci","groups":["root"]}"#, "groups:"),
-            (r#"{"name":"ci","groups":["admins"]}"#, "unknown group"),
+            (r#"{"name":"ci","groups":["admins"]}"#, "an unknown group"),
             (r#"{"name":"ci","scopes":["read","gone"]}"#, "scopes[1]: there is no such scope"),
             (r#"{"name":"ci","scopes":["Read"]}"#, "scopes[0]: there is no such scope"),
             (r#"{"name":"ci","scopes":"read"}"#, "invalid type"),

@@ -134,11 +134,15 @@ impl Serialize for Groups {
     }
 }
 
-/// A list of names, each of them known: for what people write. Tokens go through [`Groups::known`].
+/// A list of names, each of them known: for what people write. Tokens go through [`Groups::known`]. A name that isn't known
+/// is not repeated.
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let names = Vec::<String>::deserialize(deserializer)?;
-        names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(de::Error::custom)
+        names.iter().map(|name| name.parse()).collect::<Result<_, UnknownGroup>>().map_err(|_| {
+            let other = de::Unexpected::Other("an unknown group");
+            de::Error::invalid_value(other, &"groups among root, operator, user")
+        })
     }
 }
 
@@ -160,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_written_group_that_is_unknown_is_named() {
-        let error = serde_json::from_str::<Groups>(r#"["admins"]"#).unwrap_err();
-        assert!(error.to_string().contains(r#"unknown group "admins""#), "{error}");
+    fn a_written_group_that_is_unknown_is_refused() {
+        let error = serde_json::from_str::<Groups>(r#"["admins"]"#).unwrap_err().to_string();
+        assert!(error.contains("groups among root, operator, user") && !error.contains("admins"), "{error}");
         assert_eq!("root,".parse::<Groups>(), Err(UnknownGroup(String::new())));
     }
 

@@ -57,7 +57,10 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(|_| de::Error::custom("expected an RFC 3339 date-time such as 2026-11-24T05:00:00Z"))
+        text.parse().map_err(|_| {
+            let other = de::Unexpected::Other("another text");
+            de::Error::invalid_value(other, &"an RFC 3339 date-time such as 2026-11-24T05:00:00Z")
+        })
     }
 }
 

@@ -94,19 +94,71 @@ pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| Problem::new(400, "invalid_body", describe(&error)))
 }
 
-/// Where and why, without the values: serde quotes an unexpected string, and that could be a password.
+/// Where and why, in our own words: serde repeats what it meets, and that could be a password or a key, as a value or as a
+/// name. Of its messages the end is ours, from the last `, expected` on, and so are the names of missing and doubled members.
 fn describe(error: &serde_json::Error) -> String {
     let place = format!("line {}, column {}", error.line(), error.column());
     if !error.is_data() {
         return format!("The body is not JSON: see {place}.");
     }
     let message = error.to_string();
-    let reason = message.split(" at line ").next().unwrap_or_default();
-    match reason.strip_prefix("invalid type: ").or_else(|| reason.strip_prefix("invalid value: ")) {
-        Some(mismatch) => {
-            let expected = mismatch.rsplit_once(", expected ").map_or("another type", |(_, expected)| expected);
-            format!("A member has the wrong type at {place}: expected {expected}.")
+    let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
+    if reason.starts_with("missing field `") || reason.starts_with("duplicate field `") {
+        return format!("{reason} ({place})");
+    }
+    let what = if reason.starts_with("unknown field `") { "unknown member" } else { "member with a wrong value" };
+    match reason.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("{what} at {place}: expected {expected}"),
+        None => format!("{what} at {place}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use vega_auth::{Groups, Timestamp};
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sent {
+        #[serde(rename = "text")]
+        _text: String,
+        #[serde(default, rename = "status")]
+        _status: Option<Status>,
+        #[serde(default, rename = "groups")]
+        _groups: Groups,
+        #[serde(default, rename = "at")]
+        _at: Option<Timestamp>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Status {
+        Active,
+    }
+
+    #[test]
+    fn a_problem_names_the_place_and_never_the_text() {
+        for (body, says) in [
+            (r#"{"text":SECRET}"#, "The body is not JSON: see line 1, column 9."),
+            ("{}", "missing field `text` (line 1, column 2)"),
+            (r#"{"text":"a","text":"SECRET"}"#, "duplicate field `text` (line 1, column 18)"),
+            (r#"{"SECRET":1}"#, "unknown member at line 1, column 9: expected one of `text`, `status`, `groups`, `at`"),
+            (
+                r#"{"SECRET, expected SECRET at line 1":1}"#,
+                "unknown member at line 1, column 36: expected one of `text`, `status`, `groups`, `at`",
+            ),
+            (r#"{"text":{"SECRET":1}}"#, "member with a wrong value at line 1, column 8: expected a string"),
+            (r#"{"text":"","status":"SECRET"}"#, "member with a wrong value at line 1, column 28: expected `active`"),
+            (r#"{"text":"","status":"SECRET, expected SECRET"}"#, "expected `active`"),
+            (r#"{"text":"","groups":["user","SECRET"]}"#, "expected groups among root, operator, user"),
+            (r#"{"text":"","at":"SECRET"}"#, "expected an RFC 3339 date-time such as 2026-11-24T05:00:00Z"),
+            (r#"{"text":"","at":["SECRET"]}"#, "expected a string"),
+        ] {
+            let said = describe(&serde_json::from_str::<Sent>(body).unwrap_err());
+            assert!(said.contains(says) && !said.contains("SECRET"), "{body}: {said}");
         }
-        None => format!("{reason} ({place})"),
     }
 }
