@@ -1,4 +1,4 @@
-/** Chromium on the page of a running stack, with nothing between them. Every test gets a context of its own. */
+/** Chromium on the page of a running stack, with nothing between them. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -35,8 +35,7 @@ export async function launch() {
 }
 
 /** A page whose every error is a failure: in the console, in the script, against the policy. */
-export async function open(browser, { path = "/api-keys", context, ...options } = {}) {
-  context ??= await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"], ...options });
+export async function open(context, path = "/api-keys") {
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   const wrong = [];
@@ -51,7 +50,7 @@ export async function open(browser, { path = "/api-keys", context, ...options } 
       window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`),
     );
   });
-  await page.goto(`${base}${path}`);
+  await page.goto(new URL(path, base).href);
   page.wrong = async () => [...wrong, ...(await page.evaluate(() => window.violations)).map((violation) => `policy: ${violation}`)];
   return page;
 }
@@ -62,13 +61,10 @@ export async function fillSignIn(page, { email, password }) {
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
 }
 
-export async function signIn(page, group) {
-  await fillSignIn(page, person(group));
-  await page.getByRole("heading", { level: 1, name: /API key/ }).waitFor();
-}
-
-/** No violation of WCAG 2.2 AA, nor of what axe holds to be good practice, light and dark. axe comes in by the debugger. */
-export async function accessible(page, state) {
+/** No violation of WCAG 2.2 AA nor of axe's best practices once `shown` is visible, light and dark. The debugger loads axe. */
+export async function accessible(shown, state) {
+  const page = shown.page();
+  await shown.waitFor();
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     await page.evaluate(axeSource);
@@ -82,11 +78,14 @@ export async function accessible(page, state) {
   }
 }
 
-/** Nothing sticks out to the right, at any width the page is used at. */
-export async function fits(page, state) {
+/** Nothing overflows to the right at any supported width once `shown` is visible. */
+export async function fits(shown, state) {
+  const page = shown.page();
   const size = page.viewportSize();
+  await shown.waitFor();
   for (const width of [320, 640, 1280]) {
     await page.setViewportSize({ width, height: 800 });
+    await page.waitForFunction((width) => innerWidth === width, width);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= width, `${state}: ${wide} at ${width}`);
   }
