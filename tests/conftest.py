@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -140,6 +141,15 @@ def key(api: httpx.Client, user: dict[str, str]) -> Iterator[dict]:
     assert made.status_code == 201, made.text
     yield made.json()
     api.delete(f"/v1/api-keys/{made.json()['id']}", headers=user)
+
+
+def eventually(look: Callable):
+    """What `look` finds, once it finds something: for what the stack does after its answer, such as logs and mail."""
+    deadline = time.monotonic() + 60
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.1)
+    return found
 
 
 def bearer(token: str) -> dict[str, str]:

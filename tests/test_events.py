@@ -86,12 +86,13 @@ def invoke() -> Iterator:
 
     def call(function: str, event: dict) -> object:
         url = f"http://127.0.0.1:{started(function)}/2015-03-31/functions/function/invocations"
-        for _ in range(100):
+        process, _ = running[function]
+        while process.poll() is None:
             try:
                 return httpx.post(url, json=event, timeout=30).json()
             except httpx.ConnectError:
                 time.sleep(0.1)  # the emulator is not listening yet
-        raise AssertionError("the Runtime Interface Emulator did not start")
+        raise AssertionError(f"the Runtime Interface Emulator ended ({process.returncode})")
 
     yield call
     for process, _ in running.values():

@@ -1,11 +1,11 @@
 """Keys that are narrowed: to scopes, and to networks."""
 
 import os
-import time
 import uuid
 
+import boto3
 import pytest
-from conftest import bearer
+from conftest import bearer, eventually
 
 IS_LOCAL = "VEGA_LOCAL_STATE" in os.environ
 
@@ -59,20 +59,16 @@ def test_a_missing_scope_is_told_apart_from_a_missing_group(api, make):
         # the emulator can't put the authorizer's word into the body: local/README.md
         assert refused.json()["error"] == ("forbidden" if IS_LOCAL else error)
         if IS_LOCAL:
-            assert logged(key["id"], error)
+            assert eventually(lambda code=error: logged(key["id"], code))
 
 
 def logged(key_id: str, code: str) -> bool:
     """Whether the authorizer logged this about the key; the emulator writes its log after the answer."""
-    import boto3
-
     logs = boto3.client("logs")
-    for _ in range(50):
-        for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
-            events = logs.filter_log_events(logGroupName=group["logGroupName"], filterPattern=key_id)["events"]
-            if any(key_id in event["message"] and f'"code":"{code}"' in event["message"] for event in events):
-                return True
-        time.sleep(0.1)
+    for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
+        events = logs.filter_log_events(logGroupName=group["logGroupName"], filterPattern=key_id)["events"]
+        if any(key_id in event["message"] and f'"code":"{code}"' in event["message"] for event in events):
+            return True
     return False
 
 
