@@ -12,7 +12,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$(PWD)/$(VENV)/cargo-lambda/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
+.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -79,6 +79,12 @@ end-to-end-custom: tools compile chromium ## test provider custom only
 # With the authorizer as it is deployed to AWS.
 end-to-end-cognito: tools compile chromium authorizer ## test provider cognito only
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8021 test --authorizer $(AUTHORIZER) tests/run
+
+RUNS ?= 20
+PROVIDERS ?= custom cognito
+SUITES ?= browser api
+soak: tools compile chromium ## run the end-to-end suites RUNS times under load and count failures
+	@$(VENV)/tools/bin/python tests/soak.py --runs $(RUNS) --providers $(PROVIDERS) --suites $(SUITES)
 
 budgets: tools instructions ## hold the authorizer to its size, dependencies and instructions
 	$(VENV)/tools/bin/pytest tests/budgets
