@@ -106,8 +106,8 @@ def emitted(function: str) -> set[tuple[int, str]]:
         found.add((503, "temporarily_unavailable"))
     if "current_user(" in source or "Problem::unauthorized(" in source:
         found.add((401, "invalid_token"))
-    if "read_json" in source:
-        shared = (ROOT / "shared" / "http" / "src" / "request.rs").read_text()
+    for name in ["serve.rs", *(["request.rs"] if "read_json" in source else [])]:
+        shared = (ROOT / "shared" / "http" / "src" / name).read_text()
         found |= {(int(status), code) for status, code in re.findall(r'Problem::new\(\s*(\d+),\s*"(\w+)"', shared)}
     return found
 
