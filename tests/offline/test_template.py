@@ -1,5 +1,7 @@
 """What template.yaml must never do, whatever the parameters: read from its own conditions and roles, without AWS."""
 
+import json
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -194,6 +196,18 @@ def test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_document
     # the authorizer's word, which it always gives: functions/authorizer/src/policy.rs
     assert "insufficient_scope" in responses["ACCESS_DENIED"]["ResponseParameters"]["Headers"]["WWW-Authenticate"]
     assert "Retry-After" in responses["AUTHORIZER_FAILURE"]["ResponseParameters"]["Headers"]
+
+
+def test_each_function_is_given_the_variables_that_its_code_asks_for_and_no_others():
+    asked = subprocess.run(
+        ["cargo", "run", "--quiet", "--locked", "-p", "vega-variables"], cwd=ROOT, capture_output=True, check=True
+    )
+    functions = [one["Properties"] for one in RESOURCES.values() if one["Type"] == "AWS::Serverless::Function"]
+    given = {one["CodeUri"].removeprefix("functions/"): sorted(one["Environment"]["Variables"]) for one in functions}
+    assert given == json.loads(asked.stdout)
+    assert "Environment" not in TEMPLATE["Globals"]["Function"], "it would reach functions that don't ask for it"
+    # What a main asked for by itself would not be seen
+    assert not [main for main in ROOT.glob("functions/*/src/main.rs") if "VEGA_" in main.read_text()]
 
 
 def test_the_default_rules_leave_room_in_the_4_kb_of_a_functions_environment():
