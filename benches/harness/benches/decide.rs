@@ -66,7 +66,8 @@ impl FindKey for Keys {
         let index = credentials::index_of(id.as_str());
         Ok(index.map(|index| {
             let now = Timestamp(credentials::now().cast_signed());
-            let last_use = LastUse { at: now, address: "192.0.2.1".into(), user_agent: "curl/8.5.0".into() };
+            let last_use =
+                LastUse { at: now, address: "192.0.2.1".into(), user_agent: "curl/8.5.0".into(), moved_at: None };
             KeyRecord {
                 groups: Groups::known(["user"]),
                 last_use: Some(last_use),

@@ -272,7 +272,7 @@ async fn the_last_use_is_shown_once_there_is_one() {
     let api = Api::start().await;
     let key = api.create("ada", "ci").await;
     assert_eq!(key["last_used_at"], Value::Null);
-    let last = LastUse { at: NOW, address: "192.0.2.7".into(), user_agent: "curl/8".into() };
+    let last = LastUse { at: NOW, address: "192.0.2.7".into(), user_agent: "curl/8".into(), moved_at: None };
     api.keys.store.note_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
     let one = api.call("ada", "GET", &path(&key), None).await.body;
     assert_eq!(one["last_used_at"], "2027-01-15T08:00:00Z");
@@ -443,7 +443,12 @@ async fn the_list_is_sorted_as_asked_and_its_pages_hold_every_key_once() {
         };
         let key = api.call("ada", "POST", "/v1/api-keys", Some(body)).await.body;
         if let Some(minutes) = used {
-            let last = LastUse { at: NOW.plus(minutes * 60), address: String::new(), user_agent: String::new() };
+            let last = LastUse {
+                at: NOW.plus(minutes * 60),
+                address: String::new(),
+                user_agent: String::new(),
+                moved_at: None,
+            };
             api.keys.store.note_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
         }
     }

@@ -190,8 +190,10 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
             Access::Forbidden => line.says("deny", "forbidden"),
         }
         line.names(&caller.user);
-        if let Some(record) = caller.key.as_ref().filter(|record| record.is_use_due(now)) {
-            let noted = self.callers.keys.note_use(record.id, &last_use(event, now)).await;
+        let (address, agent) = (event.source_address().unwrap_or_default(), event.user_agent().unwrap_or_default());
+        let due = caller.key.as_ref().and_then(|record| Some((record.id, record.use_to_note(address, agent, now)?)));
+        if let Some((id, last)) = due {
+            let noted = self.callers.keys.note_use(id, &last).await;
             line.last_use_not_noted = noted.err().map(|fault| fault.chain());
         }
         Ok(if is_simple {
@@ -221,14 +223,5 @@ impl NoteUse for vega_store::Store {
 impl NoteUse for vega_store::KeyReader {
     async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
         self.note_use(id, last).await
-    }
-}
-
-fn last_use(event: &Event<'_>, now: Timestamp) -> LastUse {
-    let user_agent = event.user_agent().unwrap_or_default();
-    LastUse {
-        at: now,
-        address: event.source_address().unwrap_or_default().to_owned(),
-        user_agent: user_agent.chars().filter(|character| !character.is_control()).take(256).collect(),
     }
 }

@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
     ApiKey, AuthError, Authenticator, Credential, Fault, FetchKeySet, FindKey, Groups, HmacSecret, KeyId, KeyRecord,
-    KeySecret, LastUse, Rejection, RememberedKeys, SigningKeys, Timestamp, TokenVerifier, UserPool,
+    KeySecret, Rejection, RememberedKeys, SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, EventKind, KeyReader};
@@ -246,8 +246,7 @@ async fn the_use_of_a_remembered_key_is_noted_once_a_minute_too() {
     let mut noted = Vec::new();
     for second in [0, 1, 59, 60, 61] {
         let Some(record) = callers.keys.find_at(key.id(), NOW.plus(second)).await.unwrap() else { panic!("no key") };
-        if record.is_use_due(NOW.plus(second)) {
-            let last = LastUse { at: NOW.plus(second), address: HOME.into(), user_agent: String::new() };
+        if let Some(last) = record.use_to_note(HOME, "", NOW.plus(second)) {
             callers.keys.note_use(key.id(), &last).await.unwrap();
             noted.push(second);
         }

@@ -1,7 +1,5 @@
-use std::net::IpAddr;
-
 use serde::Serialize;
-use vega_auth::{KeyId, KeyRecord, Timestamp};
+use vega_auth::{KeyId, KeyRecord, Network, Timestamp};
 use vega_store::Expiring;
 
 use crate::task::Happening;
@@ -135,19 +133,9 @@ impl Kind {
     }
 }
 
-/// The network of an address: 256 neighbours of IPv4, a site of IPv6. Enough to tell an office from another country, and
-/// too little to tell who.
+/// The network of an address, to tell an owner.
 pub fn network(address: &str) -> Option<String> {
-    match address.parse::<IpAddr>().ok()?.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            Some(format!("{a}.{b}.{c}.0/24"))
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, ..] = address.segments();
-            Some(format!("{}/48", std::net::Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
-        }
-    }
+    Some(Network::around(address.parse().ok()?).to_string())
 }
 
 #[cfg(test)]

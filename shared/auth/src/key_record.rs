@@ -77,7 +77,8 @@ pub enum KeyState {
     Revoked,
 }
 
-/// When and from where a key was last used. At most [`LastUse::NOTED_EVERY_SECONDS`] behind.
+/// When and from where a key was last used. At most [`LastUse::NOTED_EVERY_SECONDS`] behind, and less from elsewhere: see
+/// [`KeyRecord::use_to_note`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastUse {
     /// The instant.
@@ -86,11 +87,28 @@ pub struct LastUse {
     pub address: String,
     /// The caller's `User-Agent`, cut at 256 characters.
     pub user_agent: String,
+    /// When a use was last noted before its time, since it came from another network.
+    #[serde(skip)]
+    pub moved_at: Option<Timestamp>,
 }
 
 impl LastUse {
     /// A use is noted only this long after the one noted before, so that a busy key isn't a write a request.
     pub const NOTED_EVERY_SECONDS: i64 = 60;
+
+    /// Whether this one is noted before its time.
+    pub fn is_move(&self) -> bool {
+        self.moved_at == Some(self.at)
+    }
+
+    /// Whether `address` is in another network than this use was.
+    fn is_elsewhere(&self, address: &str) -> bool {
+        // Nearly always it is the same address, and nothing is parsed.
+        self.address != address && {
+            let [then, now] = [&self.address, address].map(|text| text.parse().ok().map(Network::around));
+            now.is_some() && now != then
+        }
+    }
 }
 
 impl KeyRecord {
@@ -133,9 +151,27 @@ impl KeyRecord {
         }
     }
 
-    /// Whether a use at `now` is worth a write.
-    pub fn is_use_due(&self, now: Timestamp) -> bool {
-        self.last_use.as_ref().is_none_or(|last| now >= last.at.plus(LastUse::NOTED_EVERY_SECONDS))
+    /// A use at `now`, if it is worth a write.
+    ///
+    /// One is, a minute after the last one that was noted. One from another network is at once, or a thief who uses a busy
+    /// key would be seen by chance alone; but again only a minute after the last such write, so that a key that is used from
+    /// two networks costs one write a minute more, and not one a request.
+    pub fn use_to_note(&self, address: &str, user_agent: &str, now: Timestamp) -> Option<LastUse> {
+        let is_minute_ago = |then: Timestamp| now >= then.plus(LastUse::NOTED_EVERY_SECONDS);
+        let moved_at = match &self.last_use {
+            None => None,
+            Some(last) if is_minute_ago(last.at) => last.moved_at,
+            Some(last) if now >= last.at && last.moved_at.is_none_or(is_minute_ago) && last.is_elsewhere(address) => {
+                Some(now)
+            }
+            Some(_) => return None,
+        };
+        Some(LastUse {
+            at: now,
+            address: address.to_owned(),
+            user_agent: user_agent.chars().filter(|character| !character.is_control()).take(256).collect(),
+            moved_at,
+        })
     }
 
     /// Who the holder of `key` is at this instant, calling from `address`, if we were told one.
@@ -243,13 +279,51 @@ pub(crate) mod tests {
 
     #[test]
     fn a_use_is_noted_at_most_once_a_minute() {
-        let used = |at| LastUse { at, address: String::new(), user_agent: String::new() };
         let mut record = record();
-        assert!(record.is_use_due(NOW));
-        record.last_use = Some(used(NOW.plus(-59)));
-        assert!(!record.is_use_due(NOW));
-        record.last_use = Some(used(NOW.plus(-60)));
-        assert!(record.is_use_due(NOW));
+        let is_due = |record: &KeyRecord, at| record.use_to_note("192.0.2.1", "", NOW.plus(at)).is_some();
+        assert!(is_due(&record, 0));
+        record.last_use = record.use_to_note("192.0.2.1", "curl\n", NOW);
+        assert!(!is_due(&record, -60) && !is_due(&record, 0) && !is_due(&record, 59) && is_due(&record, 60));
+        assert_eq!(record.last_use.unwrap().user_agent, "curl");
+    }
+
+    #[test]
+    fn a_use_from_another_network_is_noted_at_once() {
+        for (from, to, is_noted) in [
+            ("192.0.2.1", "192.0.2.254", false),
+            ("192.0.2.1", "::ffff:192.0.2.7", false),
+            ("2001:db8:1::1", "2001:db8:1:2::1", false),
+            ("192.0.2.1", "192.0.3.1", true),
+            ("192.0.2.1", "2001:db8:1::1", true),
+            ("2001:db8:1::1", "2001:db8:2::1", true),
+            ("", "192.0.2.1", true),
+            ("192.0.2.1", "", false),
+        ] {
+            let mut record = record();
+            record.last_use = record.use_to_note(from, "", NOW);
+            let noted = record.use_to_note(to, "", NOW.plus(1));
+            assert_eq!(noted.is_some_and(|last| last.is_move()), is_noted, "{from} {to}");
+            assert!(record.use_to_note(to, "", NOW.plus(-1)).is_none(), "before the last one");
+        }
+    }
+
+    /// Two people with one key, at every second one of them: what is written, and from where.
+    #[test]
+    fn a_key_in_two_networks_costs_two_writes_a_minute_at_most() {
+        let mut record = record();
+        let mut written = Vec::new();
+        for second in 0..600 {
+            let address = if second % 3 == 2 { "198.51.100.1" } else { "192.0.2.1" };
+            if let Some(last) = record.use_to_note(address, "", NOW.plus(second)) {
+                written.push((second, address));
+                record.last_use = Some(last);
+            }
+        }
+        assert_eq!(written[..2], [(0, "192.0.2.1"), (2, "198.51.100.1")]);
+        for start in 0..600 {
+            let in_a_minute = written.iter().filter(|(second, _)| (start..start + 60).contains(second)).count();
+            assert!(in_a_minute <= 2, "{start}: {written:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,14 @@ use serde::{Serialize, Serializer};
 pub struct Network(IpNet);
 
 impl Network {
+    /// The network of an address: 256 neighbours of IPv4, a site of IPv6. Enough to tell an office from another country, and
+    /// too little to tell who.
+    pub fn around(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let prefix = if address.is_ipv4() { 24 } else { 48 };
+        Self(IpNet::new_assert(address, prefix).trunc())
+    }
+
     /// Whether `address` lies in the network. An IPv4 address that came in as IPv6 (`::ffff:203.0.113.7`) is IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())

@@ -88,7 +88,7 @@ mod tests {
             cidrs: vec!["192.0.2.0/24".parse().unwrap()],
             expires_at: Some(NOW.plus(1)),
             version: 7,
-            last_use: Some(LastUse { at: NOW, address: "192.0.2.1".into(), user_agent: String::new() }),
+            last_use: Some(LastUse { at: NOW, address: "192.0.2.1".into(), user_agent: String::new(), moved_at: None }),
             ..record()
         };
         let new = old.successor(&new_key(), &owner(&["operator", "user"]), NOW).unwrap();

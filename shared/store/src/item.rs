@@ -10,9 +10,20 @@ use vega_auth::{Fault, Group, Groups, KeyDigest, KeyId, KeyRecord, KeyStatus, La
 /// How long the record of a key that ended is kept, to show.
 const TOMBSTONE_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// How a use is noted, and when: see [`vega_auth::LastUse`].
-pub const NOTE_USE: &str = "SET used_at = :at, address = :address, user_agent = :agent";
-pub const USE_IS_DUE: &str = "attribute_not_exists(used_at) OR used_at <= :due";
+/// How a use is noted, and on what condition: see [`vega_auth::KeyRecord::use_to_note`].
+pub fn note_use(last: &LastUse) -> [&'static str; 2] {
+    if last.is_move() {
+        [
+            "SET used_at = :at, moved_at = :at, address = :address, user_agent = :agent",
+            "used_at <= :at AND (attribute_not_exists(moved_at) OR moved_at <= :due)",
+        ]
+    } else {
+        [
+            "SET used_at = :at, address = :address, user_agent = :agent",
+            "attribute_not_exists(used_at) OR used_at <= :due",
+        ]
+    }
+}
 
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -154,6 +165,7 @@ pub fn read_last_use(item: &Item) -> Option<LastUse> {
         at: Timestamp(integer(item, "used_at").ok()??),
         address: text("address")?,
         user_agent: text("user_agent")?,
+        moved_at: integer(item, "moved_at").ok()?.map(Timestamp),
     })
 }
 

@@ -329,19 +329,21 @@ impl Store {
             .expression_attribute_values(":version", number(before.version))
     }
 
-    /// Notes the last use of a key, unless the one that is noted is less than a minute older, or later.
+    /// Notes the last use of a key, unless the one that is noted is less than a minute older, or later. One from another
+    /// network has a minute of its own.
     ///
     /// # Errors
     /// When the store did not answer at once. No harm is done: the next use is noted.
     pub async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        let [update, condition] = item::note_use(last);
         let update = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("pk", key_pk(id))
             .key("sk", string("U"))
-            .update_expression(item::NOTE_USE)
-            .condition_expression(item::USE_IS_DUE)
+            .update_expression(update)
+            .condition_expression(condition)
             .expression_attribute_values(":at", number(last.at.0))
             .expression_attribute_values(":due", number(last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0))
             .expression_attribute_values(":address", string(&last.address))

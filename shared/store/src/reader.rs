@@ -82,16 +82,18 @@ impl KeyReader {
         let _ = self.items_of_key("K#").await;
     }
 
-    /// Notes the last use of a key, unless the one that is noted is less than a minute older, or later.
+    /// Notes the last use of a key, unless the one that is noted is less than a minute older, or later. One from another
+    /// network has a minute of its own.
     ///
     /// # Errors
     /// When the store did not answer at once. No harm is done: the next use is noted.
     pub async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        let [update, condition] = item::note_use(last);
         let update = json!({
             "TableName": self.table,
             "Key": { "pk": { "S": format!("K#{id}") }, "sk": { "S": "U" } },
-            "UpdateExpression": item::NOTE_USE,
-            "ConditionExpression": item::USE_IS_DUE,
+            "UpdateExpression": update,
+            "ConditionExpression": condition,
             "ExpressionAttributeValues": {
                 ":at": { "N": last.at.0.to_string() },
                 ":due": { "N": last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0.to_string() },

@@ -58,7 +58,7 @@ async fn key(database: &TestDatabase) -> KeyId {
 }
 
 fn used(at: Timestamp) -> LastUse {
-    LastUse { at, address: "192.0.2.1".into(), user_agent: "curl/8 \"\u{e9}\"".into() }
+    LastUse { at, address: "192.0.2.1".into(), user_agent: "curl/8 \"\u{e9}\"".into(), moved_at: None }
 }
 
 #[tokio::test]
@@ -99,6 +99,25 @@ async fn both_note_a_use_at_most_once_a_minute_and_never_backwards() {
             adapter.note_use(id, &used(NOW.plus(at))).await.unwrap();
             assert_eq!(adapter.find(id).await.unwrap().unwrap().last_use, Some(used(NOW.plus(noted))));
         }
+    }
+}
+
+#[tokio::test]
+async fn both_note_a_use_from_another_network_at_once_and_one_a_minute() {
+    for adapter in 0..2 {
+        let database = TestDatabase::start().await;
+        let id = key(&database).await;
+        let [store, reader] = Adapter::both(&database);
+        let adapter = [store, reader].into_iter().nth(adapter).unwrap();
+        let moved = |at| LastUse { moved_at: Some(NOW.plus(at)), ..used(NOW.plus(at)) };
+        adapter.note_use(id, &used(NOW)).await.unwrap();
+        for (at, noted) in [(-1, used(NOW)), (1, moved(1)), (2, moved(1)), (60, moved(1)), (61, moved(61))] {
+            adapter.note_use(id, &moved(at)).await.unwrap();
+            assert_eq!(adapter.find(id).await.unwrap().unwrap().last_use, Some(noted), "{at}");
+        }
+        adapter.note_use(id, &used(NOW.plus(121))).await.unwrap();
+        let last = adapter.find(id).await.unwrap().unwrap().last_use.unwrap();
+        assert_eq!((last.at, last.moved_at), (NOW.plus(121), Some(NOW.plus(61))), "each has its own minute");
     }
 }
 

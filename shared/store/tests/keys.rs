@@ -27,7 +27,7 @@ fn short_lived(number: u128, owner: &str) -> KeyRecord {
 }
 
 fn used(at: Timestamp, address: &str) -> LastUse {
-    LastUse { at, address: address.into(), user_agent: "curl".into() }
+    LastUse { at, address: address.into(), user_agent: "curl".into(), moved_at: None }
 }
 
 fn actor() -> Actor {

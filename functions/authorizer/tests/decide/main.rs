@@ -197,6 +197,32 @@ async fn a_good_key_gets_through_and_its_use_is_noted() {
     assert!(dump.contains("192.0.2.1") && dump.contains("curl/8"), "{dump}");
 }
 
+/// The owner's program calls every other second, and somebody else for 50 s in between.
+#[tokio::test]
+async fn a_thief_who_uses_a_busy_key_for_50_seconds_is_noticed() {
+    let mut gateway = Gateway::custom().await;
+    let key = gateway.key(|_| {}).await;
+    gateway.authorizer.callers.keys = gateway.database.troubled_reader();
+    let mut seen_from = Vec::new();
+    for second in 0..180 {
+        let address = match second {
+            _ if second % 2 == 0 => "192.0.2.1",
+            61..=111 => "198.51.100.7",
+            _ => continue,
+        };
+        let mut event = event(&format!("Bearer {}", key.expose()));
+        event["requestContext"]["identity"]["sourceIp"] = json!(address);
+        check(gateway.decide_event(event, NOW.plus(second), &[]).await, "allow:ada", "ok");
+        let reads_and_writes = gateway.database.requests();
+        let noted = gateway.database.item(&format!("K#{}", key.id()), "U").await;
+        if seen_from.last().is_none_or(|(_, from)| !noted.contains(from)) {
+            seen_from.push((second, if noted.contains("198.51.100.7") { "198.51.100.7" } else { "192.0.2.1" }));
+        }
+        assert!(reads_and_writes <= usize::try_from(second).unwrap() + 1 + 6, "a write a minute, and one more");
+    }
+    assert_eq!(seen_from, [(0, "192.0.2.1"), (61, "198.51.100.7"), (122, "192.0.2.1")]);
+}
+
 #[tokio::test]
 async fn a_key_with_scopes_may_call_what_one_of_them_has_and_the_log_says_what_is_missing() {
     for (scopes, is_cached, outcome, code, told) in [
