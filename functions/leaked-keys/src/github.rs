@@ -32,6 +32,13 @@ pub struct GithubKey([u8; POINT_LEN]);
 impl PublishedKeys for GithubKeys {
     type Key = GithubKey;
 
+    /// GitHub lets an address ask 60 times an hour without an account, and anybody may name an identifier that isn't there.
+    /// A key that GitHub has begun to sign with is known after this at most.
+    const COOL_DOWN_SECONDS: i64 = 15 * 60;
+
+    /// Four fetches in a row have failed by then. Before, a stranger's identifier is refused, and rings no alarm.
+    const ABSENT_SECONDS: Option<i64> = Some(60 * 60);
+
     /// Keys that aren't P-256 are skipped; of an identifier that stands twice, neither is used.
     fn parse(json: &[u8]) -> Result<Self, NotAKeySet> {
         #[derive(Deserialize)]

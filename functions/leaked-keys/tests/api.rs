@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -11,18 +12,19 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use vega_auth::{ApiKey, FetchKeySet, FindKey as _, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp};
-use vega_store::testing::TestDatabase;
+use vega_store::testing::{TestDatabase, Trouble};
 use vega_store::{Actor, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const PLACE: &str = "https://example.com/commit/1";
 
-/// GitHub's document of keys; `None` is an outage.
+/// GitHub's document of keys, with how often it was asked for; `None` is an outage.
 #[derive(Clone)]
-struct Published(Arc<Mutex<Option<String>>>);
+struct Published(Arc<Mutex<Option<String>>>, Arc<AtomicUsize>);
 
 impl FetchKeySet for Published {
     async fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
         self.0.lock().unwrap().clone().map(String::into_bytes).ok_or_else(|| "down".into())
     }
 }
@@ -42,7 +44,7 @@ impl Github {
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
         let published =
             json!({ "public_keys": [{ "key_identifier": "k1", "key": pem, "is_current": true }] }).to_string();
-        Self { key, published: Published(Arc::new(Mutex::new(Some(published)))) }
+        Self { key, published: Published(Arc::new(Mutex::new(Some(published))), Arc::default()) }
     }
 
     fn sign(&self, body: &str) -> String {
@@ -64,6 +66,10 @@ impl Api {
     }
 
     async fn post(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+        self.post_at(NOW, path, body, headers).await
+    }
+
+    async fn post_at(&self, now: Timestamp, path: &str, body: &str, headers: &[(&str, &str)]) -> (u16, Value) {
         let mut all = json!({ "content-type": ["application/json"] });
         for (name, value) in headers {
             let values = all.as_object_mut().unwrap().entry(*name).or_insert(json!([])).as_array_mut().unwrap();
@@ -79,7 +85,7 @@ impl Api {
             },
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
-        let response = match self.keys.handle(&request, NOW).await {
+        let response = match self.keys.handle(&request, now).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         };
@@ -92,9 +98,13 @@ impl Api {
     }
 
     async fn report_of_github(&self, body: &str) -> (u16, Value) {
+        self.signed_report("k1", body, NOW).await
+    }
+
+    async fn signed_report(&self, identifier: &str, body: &str, now: Timestamp) -> (u16, Value) {
         let signature = self.github.sign(body);
-        let headers = [("Github-Public-Key-Identifier", "k1"), ("Github-Public-Key-Signature", &signature)];
-        self.post("/v1/leaked-keys/github", body, &headers).await
+        let headers = [("Github-Public-Key-Identifier", identifier), ("Github-Public-Key-Signature", &signature)];
+        self.post_at(now, "/v1/leaked-keys/github", body, &headers).await
     }
 
     async fn status(&self, key: &ApiKey) -> KeyStatus {
@@ -251,6 +261,60 @@ async fn a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing() {
     let huge = " ".repeat(1024 * 1024 + 1);
     assert_eq!(api.report_of_github(&huge).await.0, 413);
     assert_eq!(api.status(&key(1)).await, KeyStatus::Active);
+}
+
+#[tokio::test]
+async fn made_up_identifiers_cost_one_request_to_github_in_15_minutes() {
+    let api = Api::start().await;
+    let asked = || api.github.published.1.load(Ordering::SeqCst);
+    for minute in 0..60 {
+        assert_eq!(api.signed_report("made-up", "[]", NOW.plus(minute * 60)).await.0, 400);
+        assert_eq!(asked(), usize::try_from(minute / 15).unwrap() + 1, "minute {minute}");
+    }
+    assert_eq!(api.signed_report("k1", "[]", NOW.plus(3600)).await.0, 200);
+}
+
+#[tokio::test]
+async fn while_github_cannot_be_asked_its_reports_get_through_and_made_up_ones_ring_no_alarm() {
+    let api = Api::start().await;
+    let at = |minute: i64| NOW.plus(minute * 60);
+    assert_eq!(api.signed_report("k1", "[]", at(0)).await.0, 200);
+    let document = api.github.published.0.lock().unwrap().take();
+    for minute in 1..60 {
+        assert_eq!(api.signed_report("made-up", "[]", at(minute)).await.0, 400, "minute {minute}");
+        assert_eq!(api.signed_report("k1", "[]", at(minute)).await.0, 200, "minute {minute}");
+    }
+    // After an hour we don't know whether it is a new key of GitHub's: let it try again
+    assert_eq!(api.signed_report("made-up", "[]", at(60)).await.0, 503);
+    assert_eq!(api.signed_report("k1", "[]", at(60)).await.0, 200);
+    *api.github.published.0.lock().unwrap() = document;
+    assert_eq!(api.signed_report("made-up", "[]", at(75)).await.0, 400);
+}
+
+#[tokio::test]
+async fn an_instance_that_starts_without_github_asks_again_in_half_a_minute() {
+    let api = Api::start().await;
+    let document = api.github.published.0.lock().unwrap().take();
+    assert_eq!(api.signed_report("k1", "[]", NOW).await.0, 503);
+    *api.github.published.0.lock().unwrap() = document;
+    assert_eq!(api.signed_report("k1", "[]", NOW.plus(29)).await.0, 503);
+    assert_eq!(api.signed_report("k1", "[]", NOW.plus(30)).await.0, 200);
+}
+
+/// Each read takes 0.3 s: one after the other, they would take 30.
+#[tokio::test]
+async fn a_report_of_many_matches_is_through_before_the_deadline() {
+    let mut api = Api::start().await;
+    let store = api.database.store();
+    make(&store, &key(1), |_| {}).await;
+    api.keys.store = api.database.troubled_store();
+    let mut matches = vec![json!({ "token": key(2).expose(), "type": "vega_api_key", "url": PLACE }); 99];
+    matches.push(json!({ "token": key(1).expose(), "type": "vega_api_key", "url": PLACE }));
+    api.database.trouble(Some((Trouble::Lags, usize::MAX)));
+    let (status, feedback) = api.report_of_github(&json!(matches).to_string()).await;
+    let labels: Vec<_> = feedback.as_array().unwrap().iter().map(|one| one["label"].as_str().unwrap()).collect();
+    assert_eq!((status, labels.len(), labels[0], labels[99]), (200, 100, "false_positive", "true_positive"));
+    assert_eq!(store.find(key(1).id()).await.unwrap().unwrap().status, KeyStatus::Revoked);
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ const REFRESH_SECONDS: i64 = 15 * 60;
 /// For so long a set may serve while the issuer can't be reached. After that we don't know any more: 503.
 const TRUST_SECONDS: i64 = 24 * 60 * 60;
 
-/// The least time between two fetches, whether they succeed or fail: made-up `kid`s can't make us hammer the issuer.
+/// The least time between two fetches, whether they succeed or fail: made-up `kid`s can't make us hammer the issuer. Where
+/// there is a set to go on with, [`PublishedKeys::COOL_DOWN_SECONDS`] may be longer.
 const COOL_DOWN_SECONDS: i64 = 30;
 
 /// Where the issuer's key set comes from.
@@ -62,6 +63,13 @@ impl fmt::Debug for RsaKey {
 pub trait PublishedKeys: Sized {
     /// What checks a signature.
     type Key;
+
+    /// The least time between two fetches while there is a set that may be trusted.
+    const COOL_DOWN_SECONDS: i64 = COOL_DOWN_SECONDS;
+
+    /// For so long a set is taken at its word that there is no such key, even though it could not be fetched again.
+    /// Without this we don't know, which is a fault.
+    const ABSENT_SECONDS: Option<i64> = None;
 
     /// Reads a whole document.
     ///
@@ -297,13 +305,21 @@ impl<S: PublishedKeys> Cache<S> {
     }
 
     fn is_cooling(&self, now: Timestamp) -> bool {
-        self.last_attempt.is_some_and(|last| is_within(COOL_DOWN_SECONDS, last, now))
+        let seconds = if self.trusted(now).is_some() { S::COOL_DOWN_SECONDS } else { COOL_DOWN_SECONDS };
+        self.last_attempt.is_some_and(|last| is_within(seconds, last, now))
     }
 
     /// Whether what the set knows is served without a fetch: it is trusted, and no fetch is due or one was just tried.
     fn may_serve(&self, now: Timestamp) -> bool {
         let is_fresh = self.set.as_ref().is_some_and(|(_, fetched)| is_within(REFRESH_SECONDS, *fetched, now));
         self.trusted(now).is_some() && (is_fresh || self.is_cooling(now))
+    }
+
+    /// Whether what isn't in the set is known not to be there.
+    fn is_complete(&self, now: Timestamp) -> bool {
+        let is_recent =
+            |(_, fetched): &(S, Timestamp)| S::ABSENT_SECONDS.is_some_and(|most| is_within(most, *fetched, now));
+        self.trusted(now).is_some() && (self.last_failure.is_none() || self.set.as_ref().is_some_and(is_recent))
     }
 
     fn lookup(&self, kid: &str, now: Timestamp) -> Lookup<S::Key> {
@@ -313,10 +329,10 @@ impl<S: PublishedKeys> Cache<S> {
         match known {
             Some(key) if may_serve => Lookup::Found(key),
             known if !cooling => Lookup::Due(known),
+            _ if self.is_complete(now) => Lookup::Absent,
             _ => match &self.last_failure {
                 // The key may be in the set that we failed to fetch: we don't know.
                 Some(failure) => Lookup::Down(failure.clone()),
-                None if self.trusted(now).is_some() => Lookup::Absent,
                 None => Lookup::Down("key set fetched but no longer trusted".into()),
             },
         }
