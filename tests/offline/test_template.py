@@ -71,6 +71,22 @@ def test_a_decision_is_not_kept_and_an_access_token_lives_for_an_hour():
     assert (client["AccessTokenValidity"], client["TokenValidityUnits"]["AccessToken"]) == (60, "minutes")
 
 
+def test_with_a_domain_the_execute_api_address_is_closed_on_aws_and_not_in_the_outputs():
+    assert RESOURCES["Api"]["Properties"]["DisableExecuteApiEndpoint"] == {"If": ["ServesDomainOnly", True, False]}
+    assert RESOURCES["Api"]["Properties"]["AlwaysDeploy"], "it counts from the next deployment of the API on"
+    for account, domain, is_closed in (
+        ("123456789012", "api.vega.example.com", True),
+        ("123456789012", "", False),
+        ("000000000000", "api.vega.localhost", False),
+    ):
+        values = {"AWS::AccountId": account, "DomainName": domain}
+        assert holds({"Condition": "ServesDomainOnly"}, values) == is_closed
+    for output in ("ApiUrl", "DashboardUrl"):
+        condition, closed, is_open = TEMPLATE["Outputs"][output]["Value"]["If"]
+        assert condition == "ServesDomainOnly" and "execute-api" in is_open["Sub"]
+        assert closed["Sub"].startswith("https://${DomainName}")
+
+
 def test_cognito_is_the_default():
     assert TEMPLATE["Parameters"]["AuthProvider"]["Default"] == "cognito"
 
