@@ -14,7 +14,7 @@ use vega_auth::{
     ApiKey, Authenticator, Credential, Fault, FetchKeySet, FindKey, HmacSecret, KeyId, KeyRecord, KeySet, KeyStatus,
     LastUse, Timestamp, TokenUse, TokenVerifier, UnverifiedJwt,
 };
-use vega_store::testing::read_record;
+use vega_store::testing::read_answer;
 use vega_vectors::{API_KEY, EventVector, Kind, NOW, SECRET};
 
 const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
@@ -107,16 +107,16 @@ pub fn event(data: &[u8]) {
     });
 }
 
-/// What the table holds of a key: an item in `DynamoDB`'s JSON.
+/// What the table holds of a key: `DynamoDB`'s answer to the authorizer's Query, decoded as the authorizer does.
 pub fn key_record(data: &[u8]) {
-    let Ok(item) = serde_json::from_slice::<Value>(data) else { return };
-    let Some(Ok(record)) = read_record(&item) else { return };
     let key: ApiKey = API_KEY.parse().unwrap();
+    let Ok(Some(record)) = read_answer(data, key.id()) else { return };
     if record.principal(&key, None, Timestamp(NOW)).is_ok() {
         assert!(record.cidrs.is_empty(), "no address was told");
         assert!(record.status == KeyStatus::Active && record.id == key.id() && record.digest.matches(&key));
         assert!(record.expires_at.is_none_or(|end| end.0 > NOW));
-        assert_eq!(item["owner"]["S"], json!(record.owner));
+        let answer: Value = serde_json::from_slice(data).unwrap();
+        assert!(answer["Items"].as_array().unwrap().iter().any(|item| item["owner"]["S"] == json!(record.owner)));
     }
 }
 
@@ -140,7 +140,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .flat_map(|(kind, vector)| events(&vector.authorization(kind)))
             .chain(EventVector::all().iter().map(EventVector::text))
             .collect(),
-        "key_record" => vec![record().to_string()],
+        "key_record" => vec![json!({ "Items": [record(), last_use()], "Count": 2 }).to_string()],
         other => panic!("no target {other}"),
     };
     // Long ones cost time, and their length is what they are about.
@@ -183,6 +183,14 @@ fn record() -> Value {
         "digest": { "B": digest }, "digest_version": { "N": "1" }, "status": { "S": "active" }, "name": { "S": "ci" },
         "description": { "S": "" }, "groups": { "L": [{ "S": "user" }] }, "scopes": { "L": [] }, "cidrs": { "L": [] },
         "created_at": { "N": "1799990000" }, "expires_at": { "N": "1800000060" }, "version": { "N": "1" }
+    })
+}
+
+fn last_use() -> Value {
+    let key: ApiKey = API_KEY.parse().unwrap();
+    json!({
+        "pk": { "S": format!("K#{}", key.id()) }, "sk": { "S": "U" }, "used_at": { "N": "1799990000" },
+        "address": { "S": "192.0.2.1" }, "user_agent": { "S": "curl" }
     })
 }
 
@@ -282,6 +290,13 @@ mod tests {
     #[test]
     fn no_event_makes_it_panic_logs_a_credential_or_lets_anybody_in_without_one() {
         check("event", 5_000);
+    }
+
+    #[test]
+    fn the_unchanged_record_is_read_and_opens() {
+        let key: ApiKey = API_KEY.parse().unwrap();
+        let record = read_answer(&seeds("key_record")[0], key.id()).unwrap().unwrap();
+        assert!(record.last_use.is_some() && record.principal(&key, None, Timestamp(NOW)).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! general machinery costs more than the read itself. See docs/decisions.md, "Two ways to the table".
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -134,11 +135,6 @@ impl KeyReader {
         struct Text<'a> {
             s: &'a str,
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Found {
-            items: Vec<std::collections::HashMap<String, Attribute>>,
-        }
         let query = Query {
             table_name: &self.table,
             key_condition_expression: "pk = :pk",
@@ -147,15 +143,7 @@ impl KeyReader {
         };
         let query = serde_json::to_vec(&query).map_err(|error| Fault::Store(error.into()))?;
         let answer = self.ask_until_answered("DynamoDB_20120810.Query", query.into()).await.map_err(Fault::Store)?;
-        // The text of the parser's error could repeat what the table holds.
-        let unreadable = || Fault::Store("the answer is not one of DynamoDB's".into());
-        let Object(found): Object<Found> = serde_json::from_slice(&answer).map_err(|_| unreadable())?;
-        found
-            .items
-            .into_iter()
-            .map(|item| item.into_iter().map(|(name, value)| Some((name, value.into_value()?))).collect())
-            .collect::<Option<_>>()
-            .ok_or_else(unreadable)
+        items(&answer)
     }
 
     /// Tries again what may pass: three tries, within the deadline for all of them.
@@ -224,6 +212,24 @@ impl KeyReader {
         signature.apply_to_request_http1x(&mut request);
         Ok(request)
     }
+}
+
+/// The items in the answer to a Query.
+pub(crate) fn items(answer: &[u8]) -> Result<Vec<Item>, Fault> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Found {
+        items: Vec<HashMap<String, Attribute>>,
+    }
+    // The text of the parser's error could repeat what the table holds.
+    let unreadable = || Fault::Store("the answer is not one of DynamoDB's".into());
+    let Object(found): Object<Found> = serde_json::from_slice(answer).map_err(|_| unreadable())?;
+    found
+        .items
+        .into_iter()
+        .map(|item| item.into_iter().map(|(name, value)| Some((name, value.into_value()?))).collect())
+        .collect::<Option<_>>()
+        .ok_or_else(unreadable)
 }
 
 impl FindKey for KeyReader {

@@ -4,15 +4,11 @@ mod trouble;
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use dynoxide::Database;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use vega_auth::{Fault, KeyId, KeyRecord};
 use vega_https_client::HttpsClient;
@@ -21,6 +17,7 @@ pub use self::trouble::Trouble;
 use self::trouble::{Switch, proxy};
 use crate::client::Settings;
 use crate::holders::{INDEX, PROJECTED};
+use crate::reader::items;
 use crate::{KeyReader, Store, item};
 
 const TABLE: &str = "keys";
@@ -211,27 +208,12 @@ impl TestDatabase {
     }
 }
 
-/// The record of an item in `DynamoDB`'s JSON, read as one of the table is; `None` where it is no item.
-pub fn read_record(json: &Value) -> Option<Result<KeyRecord, Fault>> {
-    let item = json.as_object()?.iter().map(|(name, value)| Some((name.clone(), attribute(value)?)));
-    Some(item::read(&item.collect::<Option<_>>()?))
-}
-
-fn attribute(json: &Value) -> Option<AttributeValue> {
-    let mut members = json.as_object()?.iter();
-    let ((kind, value), None) = (members.next()?, members.next()) else { return None };
-    Some(match kind.as_str() {
-        "S" => AttributeValue::S(value.as_str()?.to_owned()),
-        "N" => AttributeValue::N(value.as_str()?.to_owned()),
-        "B" => AttributeValue::B(Blob::new(STANDARD.decode(value.as_str()?).ok()?)),
-        "BOOL" => AttributeValue::Bool(value.as_bool()?),
-        "NULL" => AttributeValue::Null(value.as_bool()?),
-        "L" => AttributeValue::L(value.as_array()?.iter().map(attribute).collect::<Option<_>>()?),
-        "SS" => AttributeValue::Ss(
-            value.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned())).collect::<Option<_>>()?,
-        ),
-        _ => return None,
-    })
+/// The key in `DynamoDB`'s answer to the authorizer's Query, as the authorizer reads it.
+///
+/// # Errors
+/// When the answer or a record in it can't be read.
+pub fn read_answer(answer: &[u8], id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+    item::read_key(&items(answer)?, id)
 }
 
 #[allow(clippy::expect_used, reason = "a test's fixture")]
