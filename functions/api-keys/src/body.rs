@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use vega_auth::{AccessRules, CurrentUser, Groups, KeyRecord, KeyStatus, Network, ScopeName, Timestamp};
+use vega_auth::{
+    AccessRules, CurrentUser, Groups, HIDDEN, KeyRecord, KeyStatus, Network, ScopeName, Timestamp, is_hidden,
+};
 use vega_http::Problem;
 use vega_store::Change;
 
@@ -16,22 +18,18 @@ pub const MAX_DESCRIPTION: usize = 500;
 const DEFAULT_DAYS: i64 = 90;
 /// The longest expiry that can be asked for; `null` is for ever.
 const MAX_DAYS: i64 = 3650;
-/// What [`name`] takes, for the document.
-const NAME_PATTERN: &str = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
-/// What [`description`] takes, for the document.
-const DESCRIPTION_PATTERN: &str = r"^[^\x00-\x09\x0b-\x1f\x7f-\x9f]*$";
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// `POST /v1/api-keys`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// What its owner calls it, without control characters or spaces around it.
-    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = NAME_PATTERN))]
+    /// What its owner calls it, without control or format characters, and without spaces around it.
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = name_pattern()))]
     name: String,
     /// What it is for.
     #[serde(default)]
-    #[schemars(length(max = MAX_DESCRIPTION), regex(pattern = DESCRIPTION_PATTERN))]
+    #[schemars(length(max = MAX_DESCRIPTION), regex(pattern = description_pattern()))]
     description: String,
     /// The caller's groups, or some of them; all of them, where left out.
     #[serde(default, deserialize_with = "not_null")]
@@ -86,11 +84,11 @@ pub struct Wanted {
 pub struct KeyPatch {
     /// As when it was made.
     #[serde(default, deserialize_with = "not_null")]
-    #[schemars(with = "String", length(min = 1, max = MAX_NAME), regex(pattern = NAME_PATTERN))]
+    #[schemars(with = "String", length(min = 1, max = MAX_NAME), regex(pattern = name_pattern()))]
     name: Option<String>,
     /// As when it was made.
     #[serde(default, deserialize_with = "not_null")]
-    #[schemars(with = "String", length(max = MAX_DESCRIPTION), regex(pattern = DESCRIPTION_PATTERN))]
+    #[schemars(with = "String", length(max = MAX_DESCRIPTION), regex(pattern = description_pattern()))]
     description: Option<String>,
     /// The caller's groups, or some of them.
     #[serde(default, deserialize_with = "not_null")]
@@ -128,6 +126,16 @@ enum SetStatus {
     Active,
     /// Refused, until it is active again.
     Disabled,
+}
+
+/// What [`name`] takes, for the document.
+fn name_pattern() -> String {
+    format!(r"^[^\s\x00-\x1f{HIDDEN}]([^\x00-\x1f{HIDDEN}]*[^\s\x00-\x1f{HIDDEN}])?$")
+}
+
+/// What [`description`] takes, for the document.
+fn description_pattern() -> String {
+    format!(r"^[^\x00-\x09\x0b-\x1f{HIDDEN}]*$")
 }
 
 impl NewKey {
@@ -180,9 +188,9 @@ impl Rotation {
 
 fn name(text: String) -> Result<String, Problem> {
     let count = text.chars().count();
-    if text.trim().is_empty() || text.trim() != text || count > MAX_NAME || text.contains(char::is_control) {
+    if text.trim().is_empty() || text.trim() != text || count > MAX_NAME || text.contains(is_hidden) {
         return Err(invalid(format!(
-            "name: expected 1 to {MAX_NAME} characters, without control characters or spaces around it"
+            "name: expected 1 to {MAX_NAME} characters, without hidden characters or spaces around it"
         )));
     }
     Ok(text)
@@ -190,9 +198,11 @@ fn name(text: String) -> Result<String, Problem> {
 
 fn description(text: String) -> Result<String, Problem> {
     if text.chars().count() > MAX_DESCRIPTION
-        || text.contains(|character: char| character.is_control() && character != '\n')
+        || text.contains(|character: char| is_hidden(character) && character != '\n')
     {
-        return Err(invalid(format!("description: expected at most {MAX_DESCRIPTION} characters")));
+        return Err(invalid(format!(
+            "description: expected at most {MAX_DESCRIPTION} characters, none of them hidden"
+        )));
     }
     Ok(text)
 }
@@ -318,6 +328,9 @@ mod tests {
             (r#"{"name":" ci"}"#, "name:"),
             (r#"{"name":"a\u0000b"}"#, "name:"),
             (long.as_str(), "name:"),
+            ("{\"name\":\"x\u{202e}gnp.exe\"}", "name:"),
+            ("{\"name\":\"ci\u{200b}\"}", "name:"),
+            ("{\"name\":\"ci\",\"description\":\"\u{2066}\"}", "description:"),
             (r#"{"name":"ci","owner":"user-2"}"#, "unknown field `owner`"),
             (r#"{"name":"ci","groups":["root"]}"#, "groups:"),
             (r#"{"name":"ci","groups":["admins"]}"#, "an unknown group"),

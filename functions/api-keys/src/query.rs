@@ -2,6 +2,7 @@
 
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::{Request, RequestExt as _};
+use vega_auth::is_hidden;
 use vega_http::Problem;
 
 /// The longest reason, in characters.
@@ -38,8 +39,8 @@ impl Parameters {
     /// Why somebody does what they do, for those who read the audit trail.
     pub fn reason(&self) -> Result<Option<String>, Problem> {
         let Some(reason) = self.one("reason") else { return Ok(None) };
-        if reason.chars().count() > MAX_REASON || reason.contains(char::is_control) {
-            return Err(invalid(&format!("reason: at most {MAX_REASON} characters, without control characters")));
+        if reason.chars().count() > MAX_REASON || reason.contains(is_hidden) {
+            return Err(invalid(&format!("reason: at most {MAX_REASON} characters, none of them hidden")));
         }
         Ok(Some(reason.to_owned()))
     }

@@ -1,7 +1,7 @@
 //! The routes, as docs/openapi.json shows them.
 
 use serde_json::{Value, json};
-use vega_auth::{KeyId, KeyState};
+use vega_auth::{HIDDEN, KeyId, KeyState};
 use vega_openapi::{Route, schema_of};
 
 use crate::admin::{MAX_OWNER, NO_KEY, Revoked};
@@ -217,7 +217,7 @@ fn page(default: u32, max: u32) -> Value {
 }
 
 fn reason() -> Value {
-    json!({ "type": "string", "maxLength": MAX_REASON, "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$" })
+    json!({ "type": "string", "maxLength": MAX_REASON, "pattern": format!(r"^[^\x00-\x1f{HIDDEN}]*$") })
 }
 
 fn shown() -> Value {

@@ -510,6 +510,7 @@ async fn every_change_of_a_key_leaves_an_event_that_says_who_from_where_why_and_
         let seen = api.call("ada", "PATCH", &format!("{path}?reason={reason}"), Some(body)).await;
         assert_eq!(seen.status, 200, "{}", seen.body);
     }
+    assert_eq!(api.call("ada", "DELETE", &format!("{path}?reason=x\u{202e}gnp.exe"), None).await.status, 400);
     assert_eq!(api.call("ada", "DELETE", &format!("{path}?reason=gone"), None).await.status, 204);
     assert_eq!(api.call("ada", "DELETE", &format!("{path}?reason=again"), None).await.status, 204);
     let events = pages(&api, &format!("{path}/events?")).await;

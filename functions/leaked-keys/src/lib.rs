@@ -15,7 +15,9 @@ use lambda_http::{Body, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{ConfigError, Environment, is_emulator, text};
-use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, FindKey as _, KeyStatus, SigningKeys, Timestamp};
+use vega_auth::{
+    ApiKey, DIGEST_VERSION, FetchKeySet, FindKey as _, HIDDEN, KeyStatus, SigningKeys, Timestamp, is_hidden,
+};
 use vega_http::{Answer, Problem, json, read_json, request_id, route, source_address};
 use vega_openapi::{Route, schema_of};
 use vega_store::{Actor, ChangeError, EventKind, Store};
@@ -91,7 +93,7 @@ struct Report {
     key: String,
     /// Where, for its owner: a line.
     #[serde(default)]
-    #[schemars(length(max = MAX_FOUND_AT), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
+    #[schemars(length(max = MAX_FOUND_AT), regex(pattern = format!(r"^[^\x00-\x1f{HIDDEN}]*$")))]
     found_at: String,
 }
 
@@ -153,8 +155,9 @@ impl<F: FetchKeySet> LeakedKeys<F> {
 
     async fn report(&self, request: &Request, now: Timestamp) -> Answer {
         let report: Report = read_json(request)?;
-        if report.found_at.chars().count() > MAX_FOUND_AT || report.found_at.contains(char::is_control) {
-            let detail = format!("found_at: expected a line of at most {MAX_FOUND_AT} characters.");
+        if report.found_at.chars().count() > MAX_FOUND_AT || report.found_at.contains(is_hidden) {
+            let detail =
+                format!("found_at: expected a line of at most {MAX_FOUND_AT} characters, none of them hidden.");
             return Err(Problem::new(422, "invalid_value", detail));
         }
         self.end(&report.key, &report.found_at, request, now).await?;
@@ -185,7 +188,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             .map_err(|_| Problem::new(400, "invalid_body", "The body is not a list of matches, as GitHub sends it."))?;
         let ended = stream::iter(matches).map(async |found| {
             let place: String =
-                found.found_at().chars().filter(|letter| !letter.is_control()).take(MAX_FOUND_AT).collect();
+                found.found_at().chars().filter(|letter| !is_hidden(*letter)).take(MAX_FOUND_AT).collect();
             let is_ours = self.end(&found.token, &place, request, now).await?;
             Ok::<_, Problem>(Feedback::new(found, is_ours))
         });

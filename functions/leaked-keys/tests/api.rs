@@ -196,6 +196,7 @@ async fn a_report_that_is_not_well_formed_is_refused_and_not_repeated() {
         (json!({ "key": text, "owner": "user-1" }).to_string(), 400, "invalid_body"),
         (json!({ "key": text, "found_at": "x".repeat(501) }).to_string(), 422, "invalid_value"),
         (json!({ "key": text, "found_at": "two\nlines" }).to_string(), 422, "invalid_value"),
+        (json!({ "key": text, "found_at": "x\u{202e}gnp.exe" }).to_string(), 422, "invalid_value"),
         (json!({ "key": "x".repeat(20_000) }).to_string(), 413, "body_too_large"),
     ] {
         let (seen, problem) = api.post("/v1/leaked-keys", &body, &[]).await;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 use vega_auth::config::{ConfigError, Environment, text};
-use vega_auth::{KeyId, Object, Timestamp};
+use vega_auth::{KeyId, Object, Timestamp, is_hidden};
 use vega_aws::{Api, CallError, Service, UserPool};
 
 /// An event of `EventBridge`, as far as it matters.
@@ -103,7 +103,7 @@ impl Mail {
 impl Notice {
     /// Subject and body, as plain text: what people wrote in it can't be more than text.
     fn text(&self) -> (String, String) {
-        let name: String = self.key_name.chars().filter(|letter| !letter.is_control()).collect();
+        let name: String = self.key_name.chars().filter(|letter| !is_hidden(*letter)).collect();
         let network = self.network.as_deref().unwrap_or("an unknown network");
         let (what, advice) = match self.kind {
             Kind::Created => ("was made".to_owned(), "If it wasn't you, revoke it and tell your administrator."),
@@ -119,7 +119,7 @@ impl Notice {
             Kind::Revoked => ("was revoked".to_owned(), "Programs that use it are turned away."),
         };
         let line = |name: &str, text: Option<String>| text.map_or(String::new(), |text| format!("{name}: {text}\n"));
-        let reason = self.reason.as_ref().map(|text| text.chars().filter(|letter| !letter.is_control()).collect());
+        let reason = self.reason.as_ref().map(|text| text.chars().filter(|letter| !is_hidden(*letter)).collect());
         let body = format!(
             "Your API key \"{name}\" ({}) {what}.\n\nAt: {}\n{}{}\n{advice}\n",
             self.key_id,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ApiKey, Authentication, CurrentUser, DIGEST_VERSION, Groups, KeyDigest, KeyId, Network, Rejection, ScopeName,
-    Timestamp,
+    Timestamp, is_hidden,
 };
 
 /// What the store knows of an API key: everything but the key.
@@ -169,7 +169,7 @@ impl KeyRecord {
         Some(LastUse {
             at: now,
             address: address.to_owned(),
-            user_agent: user_agent.chars().filter(|character| !character.is_control()).take(256).collect(),
+            user_agent: user_agent.chars().filter(|character| !is_hidden(*character)).take(256).collect(),
             moved_at,
         })
     }

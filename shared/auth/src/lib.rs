@@ -28,6 +28,7 @@ mod rotation;
 #[cfg(feature = "schema")]
 mod schema;
 mod scope;
+mod text;
 mod timestamp;
 mod verified;
 
@@ -47,4 +48,5 @@ pub use object::Object;
 pub use remembered_keys::RememberedKeys;
 pub use rotation::NotRotatable;
 pub use scope::{InvalidScopeName, ScopeName};
+pub use text::{HIDDEN, is_hidden};
 pub use timestamp::Timestamp;
