@@ -143,7 +143,7 @@ def wait_until_healthy(stack: Stack, process: subprocess.Popen) -> None:
 
 def make_up_for_the_emulator(stack: Stack) -> None:
     """The emulator leaves two things of the API's body out: it gets them by the calls that exist for them."""
-    api = load_template()["Resources"]["Api"]["Properties"]
+    api = load_template(CorsAllowedOrigin=stack.url)["Resources"]["Api"]["Properties"]
     gateway, api_id = stack.client("apigateway"), stack.outputs()["ApiId"]
     for kind, response in api["GatewayResponses"].items():
         put_gateway_response(gateway, api_id, kind, response)
@@ -180,13 +180,16 @@ def put_preflight(gateway, api_id: str, resource_id: str, cors: dict) -> None:
 
 
 def resolved(text: str) -> str:
-    """The template's text, with the default of the one parameter that it refers to, and without the authorizer's word in
-    the body of a 403, which the emulator doesn't put in: `forbidden` is true of each."""
-    return text.replace("${CorsAllowedOrigin}", "*").replace("$context.authorizer.denied_as", "forbidden")
+    """The template's text, without the authorizer's word in the body of a 403, which the emulator doesn't put in:
+    `forbidden` is true of each."""
+    return text.replace("$context.authorizer.denied_as", "forbidden")
 
 
-def load_template() -> dict:
-    """template.yaml, with each `!Function value` read as its plain value."""
+def load_template(**parameters: str) -> dict:
+    """template.yaml, with each `!Function value` read as its plain value, and these parameters in the place of their names."""
+    text = (ROOT / "template.yaml").read_text()
+    for name, value in parameters.items():
+        text = text.replace(f"${{{name}}}", value)
 
     class Loader(yaml.SafeLoader):
         pass
@@ -200,4 +203,4 @@ def load_template() -> dict:
         return loader.construct_mapping(node)
 
     Loader.add_multi_constructor("!", plain)
-    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+    return yaml.load(text, Loader)

@@ -54,6 +54,8 @@ def deploy(stack: Stack) -> None:
         "AuthProvider": stack.provider,
         "Architecture": architecture.of_host(),
         "DomainName": DOMAIN,
+        # The debug login's credentials are documented: no page but the stack's own may sign in with them.
+        "CorsAllowedOrigin": stack.url,
         # Nobody listens there but a test that plays GitHub.
         "GithubKeysUrl": f"http://127.0.0.1:{stack.port + 2}/meta/public_keys/secret_scanning",
         "NoticeMailFrom": MAIL_FROM,

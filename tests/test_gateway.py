@@ -69,14 +69,14 @@ def test_a_preflight_needs_no_credential_and_names_the_header(api):
     answer = api.options(
         "/v1/projects",
         headers={
-            "Origin": "https://app.example.com",
+            "Origin": BASE_URL,
             "Access-Control-Request-Method": "GET",
             "Access-Control-Request-Headers": "authorization",
         },
     )
     assert answer.status_code in (200, 204)
     assert "authorization" in answer.headers["access-control-allow-headers"].lower().split(",")
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] in ("*", BASE_URL)
 
 
 def test_no_stage_shows_in_the_path(api, user):
