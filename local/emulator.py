@@ -22,7 +22,9 @@ import yaml
 from progress import Failure
 
 ROOT = Path(__file__).resolve().parent.parent
-MINISTACK = ROOT / "local" / ".venv" / "ministack" / "bin" / "ministack"
+PYTHON = ROOT / "local" / ".venv" / "ministack" / "bin" / "python"
+# The custom domain that the emulator maps to the API, so that no stage prefix shows. local/forward.py asks for it.
+DOMAIN = "api.vega.localhost"
 STACK_NAME = "vega-auth"
 REGION = "us-west-1"
 USERS = {"root@example.com": "root", "operator@example.com": "operator", "user@example.com": "user", "nobody@example.com": ""}
@@ -47,9 +49,19 @@ class Stack:
         return f"http://127.0.0.1:{self.aws_port}"
 
     def client(self, service: str):
-        return boto3.client(
-            service, endpoint_url=self.aws, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
-        )
+        return boto3.client(service, endpoint_url=self.aws, region_name=REGION, **self.credentials())
+
+    def credentials(self) -> dict[str, str]:
+        """The key of this stack alone, which local/guard.py asks for. Its id says nothing, the secret everything."""
+        return {"aws_access_key_id": "local", "aws_secret_access_key": settings(self)["secret_access_key"]}
+
+    def environment(self) -> dict[str, str]:
+        """Where AWS is, and what to sign with, for the tools and tests that talk to it."""
+        return {
+            "AWS_ENDPOINT_URL": self.aws,
+            "AWS_DEFAULT_REGION": REGION,
+            **{name.upper(): value for name, value in self.credentials().items()},
+        }
 
     def outputs(self) -> dict[str, str]:
         [stack] = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
@@ -59,15 +71,26 @@ class Stack:
 def settings(stack: Stack) -> dict:
     """The secrets of this stack, made once and readable by their owner alone."""
     path = stack.state / "settings.json"
-    if not path.exists():
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    made = {
+        "auth_secret": secrets.token_urlsafe(48),
+        "secret_access_key": secrets.token_urlsafe(48),
+        "passwords": {email: f"Vega-{secrets.token_urlsafe(12)}-1a" for email in USERS},
+    }
+    if not made.keys() <= kept.keys():
+        kept = {**made, **kept}
         stack.state.mkdir(parents=True, exist_ok=True)
-        made = {
-            "auth_secret": secrets.token_urlsafe(48),
-            "passwords": {email: f"Vega-{secrets.token_urlsafe(12)}-1a" for email in USERS},
-        }
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(made, file, indent=2)
-    return json.loads(path.read_text())
+        written = path.with_suffix(".new")
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(kept, file, indent=2)
+        written.replace(path)
+    return kept
+
+
+def keep_private(folder: Path) -> None:
+    """Makes a folder its owner's alone, and so everything in it, whoever wrote that and however long ago."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
 
 
 @contextlib.contextmanager
@@ -94,26 +117,26 @@ def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
         "GATEWAY_PORT": str(stack.aws_port),
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        # What the functions are told: an emulator on this machine, which is what provider custom asks for.
-        "AWS_ENDPOINT_URL": stack.aws,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        # What the functions are told too: an emulator on this machine, which is what provider custom asks for.
+        **stack.environment(),
         "PERSIST_STATE": "1",
         "STATE_DIR": str(data / "state"),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(data / "s3"),
         "LAMBDA_EXECUTOR": "local",
+        # A broker of IoT's, which listens on every address of the machine.
+        "IOT_MTLS_ENABLED": "0",
     }
     with (stack.state / "ministack.log").open("w") as log:
         process = subprocess.Popen(
-            [MINISTACK],
+            [PYTHON, ROOT / "local" / "guard.py", str(stack.port), DOMAIN],
             env=environment,
             cwd=data,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,
         )
     try:
         wait_until_healthy(stack, process)

@@ -8,11 +8,14 @@ X-Forwarded-For, where API Gateway takes it from the connection. Whatever else a
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import http.server
 import sys
 import threading
 from collections.abc import Iterator
+
+from peers import is_own_user
 
 # RFC 9110 section 7.6.1: these are about one connection, not about the message.
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -28,7 +31,20 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
         protocol_version = "HTTP/1.1"
         timeout = 60
 
+        @functools.cached_property
+        def is_own_user(self) -> bool:
+            return is_own_user(self.client_address, port)
+
         def forward(self) -> None:
+            if not self.is_own_user:
+                return self.send_error(403, "This local stack is another user's: start one of your own, on other ports")
+            # Another name may be a web page's, which has its own name lead here to be of one origin with this.
+            if self.headers.get_all("host", []) not in ([f"localhost:{port}"], [f"127.0.0.1:{port}"]):
+                return self.send_error(403, f"The local stack's address is http://localhost:{port}")
+            # `self.path` has lost a second slash at its start by now.
+            target = self.requestline.split()[1]
+            if not target.startswith("/"):
+                return self.send_error(400, "Name a path")
             if "transfer-encoding" in self.headers:
                 return self.send_error(411, "Send a Content-Length")
             lengths = self.headers.get_all("content-length", ["0"])
@@ -39,7 +55,7 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
             body = self.rfile.read(int(lengths[0]))
             upstream = http.client.HTTPConnection("127.0.0.1", to_port, timeout=30)
             try:
-                upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                upstream.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
                 upstream.putheader("Host", f"{domain}:{to_port}")
                 for name, value in self.headers.items():
                     if name.lower() not in HOP_BY_HOP | {"host", "x-forwarded-for"}:

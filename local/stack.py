@@ -27,13 +27,11 @@ from pathlib import Path
 
 import architecture
 import build
-from emulator import REGION, ROOT, STACK_NAME, USERS, Stack, emulator, make_up_for_the_emulator, settings
+from emulator import DOMAIN, REGION, ROOT, STACK_NAME, USERS, Stack, emulator, keep_private, make_up_for_the_emulator, settings
 from forward import forwarding
 from progress import Failure, run
 
 STATE = ROOT / "local" / ".state"
-# The custom domain that the emulator maps to the API, so that no stage prefix shows. local/forward.py asks for it.
-DOMAIN = "api.vega.localhost"
 MAIL_FROM = "vega@example.com"
 
 
@@ -99,9 +97,7 @@ def deploy(stack: Stack) -> None:
             stack.state / "deploy.log",
             count_resources(),
             cwd=ROOT,
-            env=build.environment(
-                AWS_ENDPOINT_URL=stack.aws, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION=REGION
-            ),
+            env=build.environment(**stack.environment()),
         )
     if is_new:
         served(stack).write_text(json.dumps(build.built()))
@@ -325,10 +321,7 @@ def test_environment(stack: Stack) -> dict[str, str]:
         "VEGA_NOTICE_SOURCE": outputs["NoticeSource"],
         "VEGA_LOCAL_GITHUB_PORT": str(stack.port + 2),
         "VEGA_AUTH_SECRET": settings(stack)["auth_secret"],
-        "AWS_ENDPOINT_URL": stack.aws,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        **stack.environment(),
     }
 
 
@@ -380,6 +373,7 @@ def main() -> int:
     folder = "test-" + arguments.provider if arguments.action == "test" else arguments.provider
     provider = "cognito" if arguments.action == "token" else arguments.provider
     stack = Stack(provider, arguments.port, STATE / ("cognito" if arguments.action == "token" else folder))
+    keep_private(STATE)
     try:
         match arguments.action:
             case "dev":

@@ -10,6 +10,8 @@ import boto3
 import httpx
 import jsonschema
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from conftest import bearer, eventually
 
 SCHEMA = json.loads((Path(__file__).resolve().parent.parent / "docs" / "notices.schema.json").read_text())
@@ -103,16 +105,18 @@ def test_an_expired_key_is_told_by_the_schedule_and_only_once(api, user, subscri
     api.delete(f"/v1/api-keys/{made['id']}", headers=user)
 
 
+def sent_mail() -> dict:
+    """What the emulator keeps of each mail, by account."""
+    request = AWSRequest("GET", f"{os.environ['AWS_ENDPOINT_URL']}/_ministack/ses/messages")
+    SigV4Auth(boto3.Session().get_credentials(), "ses", os.environ["AWS_DEFAULT_REGION"]).add_auth(request)
+    return httpx.get(request.url, headers=dict(request.headers)).json()["messages"]
+
+
 @pytest.mark.provider("cognito")
 def test_the_owner_is_mailed(api, user):
     name = f"mail {uuid.uuid4()}"
     made = api.post("/v1/api-keys", headers=user, json={"name": name}).json()
-
-    def mails() -> list[dict]:
-        messages = httpx.get(f"{os.environ['AWS_ENDPOINT_URL']}/_ministack/ses/messages").json()
-        return [it for account in messages["messages"].values() for it in account if name in it["Subject"]]
-
-    mine = eventually(mails)
+    mine = eventually(lambda: [it for account in sent_mail().values() for it in account if name in it["Subject"]])
     assert [(it["Source"], it["To"], it["Subject"]) for it in mine] == [
         ("vega@example.com", ["user@example.com"], f'API key "{name}" was made'),
     ]

@@ -18,7 +18,7 @@ const executablePath = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chr
   (path) => path && existsSync(path),
 );
 
-export async function launch() {
+export async function launch(...more) {
   assert.ok(executablePath, "no Chromium: apt-get install chromium, or set CHROMIUM to where it is");
   return chromium.launch({
     executablePath,
@@ -30,6 +30,7 @@ export async function launch() {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      ...more,
     ],
   });
 }

@@ -1,22 +1,22 @@
 /** The user pool of a local stack, for what only its administrator can do: make people, and end their sessions. */
 import { createHmac, randomUUID } from "node:crypto";
+import { signRequest } from "@aws-amplify/core/internals/aws-client-utils";
 
 const endpoint = process.env.AWS_ENDPOINT_URL;
 const UserPoolId = process.env.VEGA_COGNITO_USER_POOL_ID;
 const ClientId = process.env.VEGA_COGNITO_APP_CLIENT_ID;
+const credentials = { accessKeyId: process.env.AWS_ACCESS_KEY_ID, secretAccessKey: process.env.AWS_SECRET_ACCESS_KEY };
 const region = process.env.VEGA_COGNITO_REGION ?? "us-west-1";
 
 export async function call(action, body) {
-  const answer = await fetch(endpoint, {
+  const request = {
     method: "POST",
-    headers: {
-      "content-type": "application/x-amz-json-1.1",
-      "x-amz-target": `AWSCognitoIdentityProviderService.${action}`,
-      // The emulator reads the region and the service of it, and no more.
-      authorization: `AWS4-HMAC-SHA256 Credential=test/20260101/${region}/cognito-idp/aws4_request, SignedHeaders=host, Signature=0`,
-    },
+    url: new URL(endpoint),
+    headers: { "content-type": "application/x-amz-json-1.1", "x-amz-target": `AWSCognitoIdentityProviderService.${action}` },
     body: JSON.stringify(body),
-  });
+  };
+  const { url, ...signed } = signRequest(request, { credentials, signingRegion: region, signingService: "cognito-idp" });
+  const answer = await fetch(url, signed);
   const json = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(`${action}: ${JSON.stringify(json)}`), { name: json.__type });
   return json;

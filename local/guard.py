@@ -1,0 +1,234 @@
+"""MiniStack, behind checks of who is calling.
+
+An emulator of AWS runs the code that it is sent, as the developer, and MiniStack does so for anybody: it checks no
+signature, and lets every web page read its answers. So this stands in front of it, in the same process:
+
+- what calls AWS must have signed with this stack's own secret key: its functions, its deployment, its owner's tools;
+- unsigned, as on AWS, are calls of the API itself, the pool's key set, and the steps of signing in to the pool;
+- a page of another origin, another name for this machine and another of its users are refused, whatever they ask for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from peers import is_own_user
+
+Messages = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# What Amplify calls for the dashboard, and pycognito for a person at a terminal: Cognito takes these from everybody.
+SIGN_IN = {
+    "AWSCognitoIdentityProviderService." + operation
+    for operation in (
+        "InitiateAuth",
+        "RespondToAuthChallenge",
+        "GetTokensFromRefreshToken",
+        "RevokeToken",
+        "ForgotPassword",
+        "ConfirmForgotPassword",
+        "AssociateSoftwareToken",
+        "VerifySoftwareToken",
+    )
+}
+KEY_SET = re.compile(r"/[\w-]+/\.well-known/jwks\.json")
+STAGE = re.compile(r"/restapis/[^/]+/[^/]+/_user_request_(/.*)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """An ASGI application around another."""
+
+    app: Callable[[dict, Messages, Send], Awaitable[None]]
+    port: int
+    page_port: int
+    domain: str
+    # Whether this stack's key signed a request: method, path, query, headers, body.
+    is_signed: Callable[[str, str, str, dict[str, str], bytes], bool]
+    # The stage and path that a path of the custom domain stands for, or nothing before it is deployed.
+    stage_path: Callable[[str, str], str | None]
+    is_own_user: Callable[[tuple[str, int], int], bool] = is_own_user
+
+    async def __call__(self, scope: dict, receive: Messages, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close"})  # nothing here is a WebSocket; unaccepted, that is a 403
+        headers = joined(scope["headers"])
+        host, origin, path = headers.get("host", "").lower(), headers.get("origin"), scope["path"]
+        if origin is not None and origin not in self.origins():
+            return await refuse(send, f"pages of {origin} may not call this stack")
+        if host not in self.hosts():
+            return await refuse(send, f"this stack isn't called {host}: use http://127.0.0.1:{self.port}")
+        if host == f"{self.domain}:{self.port}":
+            # Under this name MiniStack's own paths, such as /_ministack/reset, would come before the API's.
+            stage = self.stage_path(host, path)
+            if stage is None:
+                return await refuse(send, "nothing is deployed yet")
+            raw = stage.encode() + (scope.get("raw_path") or quote(path).encode())
+            scope, path = {**scope, "path": stage + path, "raw_path": raw}, stage + path
+        if STAGE.fullmatch(path):
+            if not self.is_own_user(scope["client"], self.port):
+                return await refuse(send, "it is another user's")
+            return await self.app(scope, receive, send)
+        if headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
+            body = await whole(receive)
+            raw = (scope.get("raw_path") or quote(path).encode()).decode("latin-1")
+            if body is None or not self.is_signed(scope["method"], raw, scope["query_string"].decode("latin-1"), headers, body):
+                return await refuse(send, "the signature isn't of this stack's key: see local/README.md")
+            receive = again(body, receive)
+        elif not is_open(scope, headers):
+            return await refuse(send, "sign the request with this stack's key: see local/README.md")
+        elif not self.is_own_user(scope["client"], self.port):
+            return await refuse(send, "it is another user's")
+        await self.app(scope, receive, with_origin(origin, send))
+
+    def origins(self) -> set[str]:
+        """Where the page is served: by the front end, and under the API's own stage."""
+        return {f"http://localhost:{self.page_port}", f"http://127.0.0.1:{self.page_port}", f"http://127.0.0.1:{self.port}"}
+
+    def hosts(self) -> set[str]:
+        """What clients call this machine. The last is what it is to a container, for `sam local invoke`."""
+        return {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", self.domain, "host.docker.internal")}
+
+
+def is_open(scope: dict, headers: dict[str, str]) -> bool:
+    """What needs no signature. Nothing but method, path and target may steer MiniStack elsewhere."""
+    method, path = scope["method"], scope["path"]
+    if scope["query_string"] or "authorization" in headers:
+        return False
+    if method == "GET":
+        return path == "/_ministack/health" or KEY_SET.fullmatch(path) is not None
+    if method == "OPTIONS":
+        return path == "/" and "origin" in headers
+    return method == "POST" and path == "/" and headers.get("x-amz-target") in SIGN_IN
+
+
+def joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """As MiniStack reads them: a header that stands twice is one, so two hosts or origins are none that is known."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+async def whole(receive: Messages) -> bytes | None:
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def again(body: bytes, receive: Messages) -> Messages:
+    unread = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> dict[str, Any]:
+        return unread.pop() if unread else await receive()
+
+    return receive_again
+
+
+def with_origin(origin: str | None, send: Send) -> Send:
+    """MiniStack lets pages of every origin read its answers: of those that come here, it is the page's own."""
+
+    async def send_with_origin(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            kept = [(name, value) for name, value in message["headers"] if name.lower() != b"access-control-allow-origin"]
+            own = [] if origin is None else [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin")]
+            message = {**message, "headers": kept + own}
+        await send(message)
+
+    return send_with_origin
+
+
+async def refuse(send: Send, why: str) -> None:
+    body = json.dumps({"__type": "AccessDeniedException", "message": f"The local stack refused this: {why}."}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+# --- MiniStack, whose version local/ministack.txt pins by its hash -------------------------------------------------------
+
+
+def is_signed_with(secret: str) -> Callable[[str, str, str, dict[str, str], bytes], bool]:
+    from ministack.core import sigv4
+
+    def is_signed(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> bool:
+        signature = sigv4.parse_header_signature(headers)
+        if isinstance(signature, tuple):  # what is missing of it
+            return False
+        parameters = parse_qs(query, keep_blank_values=True)
+        return sigv4.header_signature_failure(signature, secret, method, path, parameters, headers, body) is None
+
+    return is_signed
+
+
+def hide_runtime_apis() -> None:
+    """Each function has its events from a port of its own, which would hand them to whoever asks, and take their answers.
+
+    A secret path, as long as a key, keeps everybody else out; the Rust runtime takes an address that has one.
+    """
+    from ministack.core.lambda_runtime import ProvidedWorker
+    from ministack.services import lambda_svc
+
+    path = f"/{secrets.token_urlsafe(32)}"
+    environment, build = lambda_svc._provided_worker_env, ProvidedWorker._build_handler_class
+
+    def environment_with_path(*arguments: Any) -> dict[str, str]:
+        variables = environment(*arguments)
+        return {**variables, "AWS_LAMBDA_RUNTIME_API": f"http://{variables['AWS_LAMBDA_RUNTIME_API']}{path}"}
+
+    def build_with_path(worker: ProvidedWorker, *arguments: Any) -> type:
+        class Handler(build(worker, *arguments)):
+            def parse_request(self) -> bool:
+                if not super().parse_request():
+                    return False
+                if secrets.compare_digest(self.path[: len(path) + 1].encode(), f"{path}/".encode()):
+                    return True
+                self.send_error(403)
+                return False
+
+        return Handler
+
+    lambda_svc._provided_worker_env, ProvidedWorker._build_handler_class = environment_with_path, build_with_path
+
+
+def main() -> None:
+    import os
+
+    from ministack import app as ministack
+
+    _, page_port, domain = sys.argv
+    del sys.argv[1:]  # MiniStack reads them too
+
+    def stage_path(host: str, path: str) -> str | None:
+        found = ministack._resolve_custom_domain_request(host, path)
+        return None if found is None else f"/restapis/{found[0]}/{found[1]}/_user_request_"
+
+    hide_runtime_apis()
+    ministack.app = Guard(
+        ministack.app,
+        port=int(os.environ["GATEWAY_PORT"]),
+        page_port=int(page_port),
+        domain=domain,
+        is_signed=is_signed_with(os.environ["AWS_SECRET_ACCESS_KEY"]),
+        stage_path=stage_path,
+    )
+    ministack.main()
+
+
+if __name__ == "__main__":
+    main()
