@@ -4,6 +4,7 @@ saw is made up here, since the emulator has no CloudTrail, but what was done to 
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 
 import boto3
@@ -32,10 +33,25 @@ class Person:
         cognito.admin_set_user_password(UserPoolId=self.pool, Username=self.email, Password=password, Permanent=True)
         for group in ("operator", "user"):
             cognito.admin_add_user_to_group(UserPoolId=self.pool, Username=self.email, GroupName=group)
-        self.headers = bearer(srp_tokens(cognito, self.email, password)["AccessToken"])
+        self.password = password
+        self.headers = self.sign_in()
         made = api.post("/v1/api-keys", headers=self.headers, json={"name": "e2e owners"})
         assert made.status_code == 201, made.text
         self.id, self.key = made.json()["id"], made.json()["key"]
+
+    def sign_in(self) -> dict[str, str]:
+        return bearer(srp_tokens(self.cognito, self.email, self.password)["AccessToken"])
+
+    def new_token(self) -> dict[str, str]:
+        """Of another second than what happened before: tokens say when they were issued in whole ones."""
+        happened = int(time.time())
+        while int(time.time()) == happened:
+            time.sleep(0.05)
+        return self.sign_in()
+
+    def patch(self, headers: dict[str, str], change: dict) -> tuple[int, str | None]:
+        answer = self.api.patch(f"/v1/api-keys/{self.id}", headers=headers, json=change)
+        return answer.status_code, answer.json().get("error")
 
     def status(self, route: str) -> int:
         """What the key gets there."""
@@ -73,6 +89,7 @@ def run(event: dict) -> dict:
     return report
 
 
+OUTDATED = (403, "token_outdated")
 SCHEDULE = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
 
 
@@ -102,8 +119,28 @@ def test_the_keys_of_a_disabled_person_fail_until_they_are_back_and_switch_them_
     person.cognito.admin_enable_user(**person.named)
     run(SCHEDULE)
     assert person.status("/v1/projects") == 401
-    enabled = person.api.patch(f"/v1/api-keys/{person.id}", headers=person.headers, json={"status": "active"})
-    assert (enabled.status_code, person.status("/v1/projects")) == (200, 200)
+    assert person.patch(person.new_token(), {"status": "active"}) == (200, None)
+    assert person.status("/v1/projects") == 200
+
+
+def test_an_older_token_enables_no_key_of_somebody_who_was_disabled(person):
+    person.cognito.admin_disable_user(**person.named)
+    run(SCHEDULE)
+    assert person.patch(person.headers, {"status": "active"}) == OUTDATED
+    made = person.api.post("/v1/api-keys", headers=person.headers, json={"name": "e2e late"})
+    assert (made.status_code, made.json()["error"]) == OUTDATED
+    assert (person.patch(person.headers, {"name": "e2e renamed"}), person.status("/v1/projects")) == ((200, None), 401)
+
+
+def test_an_older_token_gives_no_key_a_group_that_its_owner_left(person):
+    assert person.patch(person.headers, {"groups": ["user"]}) == (200, None)
+    person.cognito.admin_remove_user_from_group(**person.named, GroupName="operator")
+    run(SCHEDULE)
+    assert person.patch(person.headers, {"groups": ["operator", "user"]}) == OUTDATED
+    assert person.status("/v1/admin/projects") == 403
+    person.cognito.admin_add_user_to_group(**person.named, GroupName="operator")
+    assert person.patch(person.new_token(), {"groups": ["operator", "user"]}) == (200, None)
+    assert person.status("/v1/admin/projects") == 200
 
 
 def test_a_key_leaves_the_group_that_its_owner_left_on_the_schedule(person):

@@ -116,7 +116,7 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
         "AuthorizerFunction": ["Query", "UpdateItem"],
         "ApiKeysFunction": ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "Query", "UpdateItem"],
         "LeakedKeysFunction": ["PutItem", "Query", "UpdateItem"],
-        "OwnersFunction": ["BatchGetItem", "GetItem", "PutItem", "UpdateItem"],
+        "OwnersFunction": ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "UpdateItem"],
         "NoticesFunction": ["GetItem", "PutItem", "Query"],
         "MailFunction": [],
         "MeFunction": [],

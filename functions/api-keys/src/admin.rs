@@ -66,20 +66,36 @@ impl ApiKeys {
 
     /// All keys of an owner that have not ended, those that are made meanwhile among them.
     pub(crate) async fn revoke_all(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
-        let parameters = Parameters::read(request, &["owner", "reason"])?;
+        let parameters = Parameters::read(request, &["owner", "reason", "block_older_tokens"])?;
         let (owner, reason) = (owner(&parameters)?, parameters.reason()?);
+        if parameters.flag("block_older_tokens")? {
+            // Who may not revoke blocks nothing either
+            self.revocable(owner, &admin, now).await?;
+            self.store.bar(owner, now).await?;
+        }
         let mut revoked = 0;
         for _ in 0..CHANGE_TRIES {
-            let mut records = self.store.list(owner).await?;
-            records.retain(|record| matches!(record.state(now), KeyState::Active | KeyState::Disabled));
+            let records = self.revocable(owner, &admin, now).await?;
             if records.is_empty() {
                 return json(200, &Revoked { revoked });
             }
-            records.iter().try_for_each(|record| admin.may_revoke(record))?;
             let done = self.store.revoke_all(owner, &records, reason.as_deref(), &actor(request, admin.0), now).await;
             revoked += done?;
         }
         Err(contended())
+    }
+
+    /// The keys of an owner that have not ended, if the administrator may revoke each of them.
+    async fn revocable(
+        &self,
+        owner: &str,
+        admin: &Administrator<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<KeyRecord>, Problem> {
+        let mut records = self.store.list(owner).await?;
+        records.retain(|record| matches!(record.state(now), KeyState::Active | KeyState::Disabled));
+        records.iter().try_for_each(|record| admin.may_revoke(record))?;
+        Ok(records)
     }
 }
 

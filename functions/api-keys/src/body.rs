@@ -280,6 +280,7 @@ mod tests {
             username: "ada".into(),
             groups: Groups::known(["operator", "user"]),
             authentication: Authentication::Jwt,
+            issued_at: None,
             expires_at: None,
         }
     }

@@ -28,6 +28,7 @@ impl ApiKeys {
         }
         match self.store.change(&record, change, reason.as_deref(), &actor(request, owner), now).await {
             Ok(changed) => shown(changed, now),
+            Err(ChangeError::TokenOutdated) => Err(token_outdated()),
             Err(ChangeError::Conflict) => Err(version_mismatch()),
             Err(ChangeError::Fault(fault)) => Err(fault.into()),
         }
@@ -55,7 +56,7 @@ impl ApiKeys {
             match self.store.revoke(&record, EventKind::Revoked, reason.as_deref(), actor, now).await {
                 Ok(_) => return Ok(no_content()),
                 // Without If-Match it is meant for whatever version there is: no change may outrun it
-                Err(ChangeError::Conflict) => {}
+                Err(ChangeError::Conflict | ChangeError::TokenOutdated) => {}
                 Err(ChangeError::Fault(fault)) => return Err(fault.into()),
             }
         }
@@ -75,6 +76,7 @@ pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), Proble
 
 // What clients are told, and what docs/openapi.json says that they are told.
 pub const VERSION_MISMATCH: &str = "The key changed since you read it. Read it again, then repeat the request.";
+pub const TOKEN_OUTDATED: &str = "Your account, your groups or your keys changed after this access token was issued. Sign in again, then repeat the request.";
 pub const REVOKED: &str = "The key is revoked, which can't be undone. Make a new one.";
 pub const EXPIRED: &str = "The key is expired, which can't be undone. Make a new one.";
 
@@ -88,6 +90,10 @@ pub fn revoked() -> Problem {
 
 pub fn expired() -> Problem {
     Problem::new(409, "key_expired", EXPIRED)
+}
+
+pub fn token_outdated() -> Problem {
+    Problem::new(403, "token_outdated", TOKEN_OUTDATED)
 }
 
 pub fn contended() -> Problem {

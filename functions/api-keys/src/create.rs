@@ -10,7 +10,7 @@ use vega_http::{Answer, Problem, read_json};
 use vega_store::CreateError;
 
 use crate::body::NewKey;
-use crate::change::contended;
+use crate::change::{contended, token_outdated};
 use crate::idempotency::{Repeatable, in_progress};
 use crate::view::KeyView;
 use crate::{ApiKeys, actor};
@@ -74,6 +74,7 @@ impl ApiKeys {
     pub(crate) fn refusal(&self, error: CreateError) -> Result<(), Problem> {
         match error {
             CreateError::IdTaken | CreateError::Conflict => Ok(()),
+            CreateError::TokenOutdated => Err(token_outdated()),
             CreateError::LimitReached => Err(Problem::new(409, "key_limit_reached", limit_reached(self.limit))),
             CreateError::InProgress => Err(in_progress()),
             CreateError::Fault(fault) => Err(fault.into()),

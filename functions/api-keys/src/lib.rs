@@ -197,5 +197,7 @@ fn actor(request: &Request, user: &CurrentUser) -> Actor {
         username: user.username.clone(),
         address: source_address(request),
         request_id: request_id(request),
+        token_issued_at: user.issued_at,
+        token_groups: user.groups,
     }
 }

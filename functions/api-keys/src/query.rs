@@ -36,6 +36,13 @@ impl Parameters {
             .ok_or_else(|| invalid(&format!("limit: 1 to {max}")))
     }
 
+    /// Whether something is asked for; not, where it is left out.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        self.one(name)
+            .map_or(Some(false), |text| text.parse().ok())
+            .ok_or_else(|| invalid(&format!("{name}: true or false")))
+    }
+
     /// Why somebody does what they do, for those who read the audit trail.
     pub fn reason(&self) -> Result<Option<String>, Problem> {
         let Some(reason) = self.one("reason") else { return Ok(None) };

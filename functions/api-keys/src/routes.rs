@@ -6,7 +6,7 @@ use vega_openapi::{Route, schema_of};
 
 use crate::admin::{MAX_OWNER, NO_KEY, Revoked};
 use crate::body::{KeyPatch, NewKey, Rotation};
-use crate::change::{EXPIRED, REVOKED, VERSION_MISMATCH};
+use crate::change::{EXPIRED, REVOKED, TOKEN_OUTDATED, VERSION_MISMATCH};
 use crate::create::{Created, limit_reached};
 use crate::idempotency::{IN_PROGRESS, MAX_LEN, MIN_LEN, REUSED, not_one};
 use crate::list::{self, Page};
@@ -48,6 +48,7 @@ fn for_owners() -> Vec<Route> {
             .answers::<KeyView>(200, "The key as it is now.", shown())
             .with_headers(&["ETag"])
             .refuses(400, "invalid_query", BAD_QUERY)
+            .refuses(403, "token_outdated", TOKEN_OUTDATED)
             .refuses(409, "key_expired", EXPIRED)
             .refuses(409, "key_revoked", REVOKED)
             .refuses(412, "version_mismatch", VERSION_MISMATCH)
@@ -128,6 +129,7 @@ fn for_administrators() -> Vec<Route> {
         of_administrators("DELETE /v1/admin/api-keys", "revokeApiKeysOf", "Revoke all keys of an owner")
             .query("owner", OWNER, &owner())
             .required("owner")
+            .query("block_older_tokens", BLOCK, &json!({ "type": "boolean", "default": false }))
             .query("reason", REASON, &reason())
             .answers::<Revoked>(200, "They are revoked.", json!({ "revoked": 3 }))
             .refuses(400, "invalid_query", BAD_QUERY),
@@ -144,6 +146,8 @@ fn for_administrators() -> Vec<Route> {
 
 const BAD_VALUE: &str = "A member has a value that it can't have.";
 const OWNER: &str = "The id (`sub`) of whose keys it is about.";
+const BLOCK: &str = "Access tokens of the owner's that were issued up to now give their keys nothing any more: they can't make, rotate, \
+                     enable or widen one. Disable the owner in the user pool before, or they sign in again.";
 const SORT: &str = "By what; `-` before it for descending.";
 const TEXT: &str = "Only keys whose name holds this text, in any case, or whose id begins with it.";
 const BAD_QUERY: &str = "A parameter is unknown, or has a value that it can't have.";
@@ -180,6 +184,7 @@ fn makes_a_key(route: Route) -> Route {
         .with_headers(&["ETag", "Location"])
         .leads_to(&["getApiKey", "changeApiKey", "rotateApiKey", "listApiKeyEvents", "revokeApiKey"])
         .refuses(400, "invalid_idempotency_key", not_one())
+        .refuses(403, "token_outdated", TOKEN_OUTDATED)
         .refuses(409, "idempotency_in_progress", IN_PROGRESS)
         .refuses(409, "key_limit_reached", limit_reached(DEFAULT_LIMIT))
         .refuses(422, "idempotency_key_reused", REUSED)

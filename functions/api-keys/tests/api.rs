@@ -14,6 +14,8 @@ struct Api {
     keys: ApiKeys,
     http: vega_http::Settings,
     database: TestDatabase,
+    /// When the token was issued that people come with.
+    issued_at: Option<Timestamp>,
 }
 
 /// An answer, or a problem, as far as a client tells them apart.
@@ -32,7 +34,7 @@ impl Api {
     async fn start_with(entropy: Entropy) -> Self {
         let database = TestDatabase::start().await;
         let Config { http, rules, .. } = config(&[]).unwrap();
-        Self { keys: ApiKeys { store: database.store(), limit: 5, rules, entropy }, http, database }
+        Self { keys: ApiKeys { store: database.store(), limit: 5, rules, entropy }, http, database, issued_at: None }
     }
 
     /// `user` is a person of group `user`, `root as ada` one of group `root`, and `key of ada` a key of hers.
@@ -79,7 +81,11 @@ impl Api {
                 let (user, key_id) = user.split_once(' ').unwrap_or((user, "000000000000"));
                 json!({ "id": user, "username": user, "groups": groups, "authenticated_by": "api_key", "key_id": key_id })
             }
-            None => json!({ "id": user, "username": user, "groups": groups, "authenticated_by": "jwt" }),
+            None => json!({
+                "id": user, "username": user, "groups": groups, "authenticated_by": "jwt",
+                // a token that was issued just now, as far as nobody says otherwise
+                "issued_at": self.issued_at.unwrap_or(now).to_string(),
+            }),
         };
         let event = json!({
             "httpMethod": method, "path": path, "resource": resource, "headers": all, "multiValueHeaders": {},
@@ -962,6 +968,57 @@ async fn nobody_but_root_revokes_a_key_of_group_root() {
     assert_eq!(api.call(OPERATOR, "DELETE", &one(&plain), None).await.status, 204);
     let seen = api.call(ROOT, "DELETE", "/v1/admin/api-keys?owner=rita", None).await;
     assert_eq!((seen.status, seen.body), (200, json!({ "revoked": 1 })));
+}
+
+#[tokio::test]
+async fn an_administrator_can_block_what_older_tokens_do_with_keys() {
+    let mut api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let off = api.create("ada", "off").await;
+    api.call("ada", "PATCH", &path(&off), Some(json!({ "status": "disabled" }))).await;
+    let all = |query: &str| format!("/v1/admin/api-keys?owner=ada{query}");
+    for query in ["&block_older_tokens=yes", "&block_older_tokens=true&block_older_tokens=true"] {
+        assert_eq!(api.call(OPERATOR, "DELETE", &all(query), None).await.body["error"], "invalid_query");
+    }
+    for query in ["", "&block_older_tokens=false", "&block_older_tokens="] {
+        assert_eq!(api.call(OPERATOR, "DELETE", &all(query), None).await.status, 200);
+        api.create("ada", "one more").await;
+    }
+    let narrowed = json!({ "name": "narrow", "scopes": ["read"], "groups": [] });
+    let narrow = api.call("ada", "POST", "/v1/api-keys", Some(narrowed)).await.body;
+    api.keys.store.bar("ada", NOW).await.unwrap();
+    // each way to more is refused by its code, and a way to less is not
+    let create = Some(json!({ "name": "new" }));
+    for (method, target, body) in [
+        ("POST", "/v1/api-keys".to_owned(), create.clone()),
+        ("POST", format!("{}/rotate", path(&narrow)), None),
+        ("PATCH", path(&narrow), Some(json!({ "scopes": [] }))),
+        ("PATCH", path(&narrow), Some(json!({ "groups": ["user"] }))),
+    ] {
+        let seen = api.call("ada", method, &target, body).await;
+        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("token_outdated")), "{method} {target}");
+    }
+    let off = api.call("ada", "PATCH", &path(&narrow), Some(json!({ "status": "disabled" }))).await;
+    assert_eq!((off.status, &off.body["status"]), (200, &json!("disabled")));
+    let on = api.call("ada", "PATCH", &path(&narrow), Some(json!({ "status": "active" }))).await;
+    assert_eq!((on.status, &on.body["error"]), (403, &json!("token_outdated")));
+    // at once with revoking all, also of somebody who has no key
+    let blocking = "&block_older_tokens=true";
+    assert_eq!(api.call(OPERATOR, "DELETE", &all(blocking), None).await.body, json!({ "revoked": 2 }));
+    let of_bob = format!("/v1/admin/api-keys?owner=bob{blocking}");
+    assert_eq!(api.call(OPERATOR, "DELETE", &of_bob, None).await.body, json!({ "revoked": 0 }));
+    for owner in ["ada", "bob"] {
+        assert_eq!(api.call(owner, "POST", "/v1/api-keys", create.clone()).await.body["error"], "token_outdated");
+    }
+    assert!(!is_good(&api, &key, NOW).await);
+    // who may not revoke blocks nothing
+    api.create(ROOT, "deploys it all").await;
+    let of_rita = format!("/v1/admin/api-keys?owner=rita{blocking}");
+    assert_eq!(api.call(OPERATOR, "DELETE", &of_rita, None).await.status, 403);
+    api.create(ROOT, "deploys more").await;
+    // signing in again is the way back
+    api.issued_at = Some(NOW.plus(1));
+    api.create("ada", "back").await;
 }
 
 #[tokio::test]

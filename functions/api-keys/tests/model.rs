@@ -79,9 +79,13 @@ enum Step {
     Use {
         key: usize,
     },
+    /// The pool has them in these groups from now on. Their token says what it said.
     Join {
         person: usize,
         groups: Groups,
+    },
+    SignIn {
+        person: usize,
     },
     /// The look at who is still there, and in which groups.
     Reconcile {
@@ -147,6 +151,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         1 => key.clone().prop_map(|key| Step::RevokeItself { key }),
         2 => key.prop_map(|key| Step::Use { key }),
         2 => (0..PEOPLE, groups()).prop_map(|(person, groups)| Step::Join { person, groups }),
+        3 => (0..PEOPLE).prop_map(|person| Step::SignIn { person }),
         2 => (0..PEOPLE, prop::sample::select(vec![Is::Member, Is::Member, Is::Member, Is::Disabled, Is::Gone]))
             .prop_map(|(person, is)| Step::Reconcile { person, is }),
     ];
@@ -185,7 +190,12 @@ struct Key {
 struct Model {
     now: Timestamp,
     people: [String; PEOPLE],
+    /// As the pool has them.
     groups: [Groups; PEOPLE],
+    /// The groups that their tokens say, and when these were issued.
+    tokens: [(Groups, Timestamp); PEOPLE],
+    /// Up to when tokens were issued that give a key nothing more.
+    barred: [Option<Timestamp>; PEOPLE],
     keys: Vec<Key>,
 }
 
@@ -223,18 +233,37 @@ impl Key {
     }
 }
 
+impl Key {
+    fn can_do_more_than(&self, before: &Self) -> bool {
+        let is_wider = |after: &[&str], before: &[&str]| {
+            !before.is_empty() && (after.is_empty() || after.iter().any(|one| !before.contains(one)))
+        };
+        (self.status == Status::Active && before.status == Status::Disabled)
+            || !self.groups.is_subset(before.groups)
+            || is_wider(&self.scopes, &before.scopes)
+            || is_wider(&self.cidrs, &before.cidrs)
+    }
+}
+
 impl Model {
     fn new(number: usize) -> Self {
+        let groups = [Groups::known(["operator", "user"]), Groups::known(["user"])];
         Self {
             now: START,
             people: ["ada", "bob"].map(|name| format!("{name}-{number}")),
-            groups: [Groups::known(["operator", "user"]), Groups::known(["user"])],
+            groups,
+            tokens: groups.map(|groups| (groups, START)),
+            barred: [None; PEOPLE],
             keys: Vec::new(),
         }
     }
 
     fn live(&self, person: usize) -> usize {
         self.keys.iter().filter(|key| key.person == person && key.is_live(self.now)).count()
+    }
+
+    fn is_barred(&self, person: usize) -> bool {
+        self.barred[person].is_some_and(|until| self.tokens[person].1 <= until)
     }
 
     fn has_room(&self, person: usize) -> bool {
@@ -247,9 +276,13 @@ impl Model {
         let refused = |status| (status, self.clone());
         match step {
             Step::Create { person, groups, lives, scopes, cidrs } => {
-                let groups = groups.unwrap_or(self.groups[*person]);
-                if !groups.is_subset(self.groups[*person]) {
+                let (theirs, _) = self.tokens[*person];
+                let groups = groups.unwrap_or(theirs);
+                if !groups.is_subset(theirs) {
                     return refused(422);
+                }
+                if self.is_barred(*person) {
+                    return refused(403);
                 }
                 if !self.has_room(*person) {
                     return refused(409);
@@ -269,7 +302,7 @@ impl Model {
             }
             Step::Change { key, by, patch, if_match } => {
                 let changed = &mut after.keys[*key];
-                if matches!(patch, Patch::Groups(groups) if !groups.is_subset(self.groups[*by])) {
+                if matches!(patch, Patch::Groups(groups) if !groups.is_subset(self.tokens[*by].0)) {
                     return refused(422);
                 }
                 if changed.person != *by {
@@ -288,37 +321,12 @@ impl Model {
                     Patch::Scopes(scopes) => changed.scopes.clone_from(scopes),
                     Patch::Cidrs(cidrs) => changed.cidrs.clone_from(cidrs),
                 }
+                if changed.can_do_more_than(&self.keys[*key]) && self.is_barred(*by) {
+                    return refused(403);
+                }
                 (200, after)
             }
-            Step::Rotate { key, by, overlap, if_match } => {
-                let old = &mut after.keys[*key];
-                if !(0..=7 * DAY).contains(overlap) {
-                    return refused(422);
-                }
-                if old.person != *by {
-                    return refused(404);
-                }
-                if matches!(if_match, IfMatch::Stale) {
-                    return refused(412);
-                }
-                if old.has_successor || old.state(self.now) != "active" {
-                    return refused(409);
-                }
-                if *overlap > 0 && !self.has_room(*by) {
-                    return refused(409);
-                }
-                let successor = Key {
-                    id: String::new(),
-                    secret: None,
-                    groups: old.groups.iter().filter(|group| self.groups[*by].contains(*group)).collect(),
-                    ..old.clone()
-                };
-                let deadline = self.now.plus(*overlap);
-                old.expires_at = Some(old.expires_at.map_or(deadline, |end| end.min(deadline)));
-                old.has_successor = true;
-                after.keys.push(successor);
-                (201, after)
-            }
+            Step::Rotate { key, by, overlap, if_match } => self.expect_rotation(*key, *by, *overlap, *if_match),
             Step::Revoke { key, by, if_match } => {
                 let key = &mut after.keys[*key];
                 if key.person != *by {
@@ -334,15 +342,51 @@ impl Model {
                 after.keys[*key].status = Status::Revoked;
                 (204, after)
             }
-            Step::Wait(_) | Step::Join { .. } | Step::Reconcile { .. } | Step::Use { .. } => {
+            Step::Wait(_) | Step::Join { .. } | Step::SignIn { .. } | Step::Reconcile { .. } | Step::Use { .. } => {
                 unreachable!("no request of a person")
             }
         }
     }
 
+    fn expect_rotation(&self, key: usize, by: usize, overlap: i64, if_match: IfMatch) -> (u16, Self) {
+        let mut after = self.clone();
+        let refused = |status| (status, self.clone());
+        let old = &mut after.keys[key];
+        if !(0..=7 * DAY).contains(&overlap) {
+            return refused(422);
+        }
+        if old.person != by {
+            return refused(404);
+        }
+        if matches!(if_match, IfMatch::Stale) {
+            return refused(412);
+        }
+        if old.has_successor || old.state(self.now) != "active" {
+            return refused(409);
+        }
+        if self.is_barred(by) {
+            return refused(403);
+        }
+        if overlap > 0 && !self.has_room(by) {
+            return refused(409);
+        }
+        let successor = Key {
+            id: String::new(),
+            secret: None,
+            groups: old.groups.iter().filter(|group| self.tokens[by].0.contains(*group)).collect(),
+            ..old.clone()
+        };
+        let deadline = self.now.plus(overlap);
+        old.expires_at = Some(old.expires_at.map_or(deadline, |end| end.min(deadline)));
+        old.has_successor = true;
+        after.keys.push(successor);
+        (201, after)
+    }
+
     /// What becomes of the keys of somebody of whom the pool says this.
     fn reconcile(&mut self, person: usize, is: Is) {
         let (now, groups) = (self.now, self.groups[person]);
+        self.barred[person] = Some(now);
         for key in self.keys.iter_mut().filter(|key| key.person == person && key.is_live(now)) {
             match is {
                 Is::Member => key.groups = key.groups.iter().filter(|group| groups.contains(*group)).collect(),
@@ -453,8 +497,13 @@ impl World {
 }
 
 /// A request as API Gateway hands it on, of a person, or of a key of theirs.
-fn request(person: &str, groups: Groups, key: Option<&str>, call: &Call) -> lambda_http::Request {
-    let mut authorizer = json!({ "id": person, "username": person, "authenticated_by": "jwt" });
+fn request(
+    person: &str,
+    (groups, issued_at): (Groups, Timestamp),
+    key: Option<&str>,
+    call: &Call,
+) -> lambda_http::Request {
+    let mut authorizer = json!({ "id": person, "username": person, "authenticated_by": "jwt", "issued_at": issued_at });
     if !groups.is_empty() {
         authorizer["groups"] = json!(groups.to_string());
     }
@@ -508,7 +557,8 @@ impl World {
         let mut views = Vec::new();
         for (person, name) in model.people.iter().enumerate() {
             let list = Call { method: "GET", resource: "/v1/api-keys", ..Call::default() };
-            let (status, body) = answer(&self.calm_api, &request(name, Groups::NONE, None, &list), model.now).await;
+            let (status, body) =
+                answer(&self.calm_api, &request(name, (Groups::NONE, START), None, &list), model.now).await;
             assert_eq!(status, 200, "{body}");
             views.extend(body["items"].as_array().unwrap().iter().map(|view| (person, view.clone())));
         }
@@ -586,12 +636,12 @@ impl World {
                 let call = Call { method: "DELETE", resource: "/v1/api-keys/self", ..Call::default() };
                 (model.keys[*key].person, Some(model.keys[*key].id.as_str()), call)
             }
-            Step::Wait(_) | Step::Join { .. } | Step::Reconcile { .. } | Step::Use { .. } => {
+            Step::Wait(_) | Step::Join { .. } | Step::SignIn { .. } | Step::Reconcile { .. } | Step::Use { .. } => {
                 unreachable!("no request of a person")
             }
         };
         call.repetition = repetition.map(str::to_owned);
-        answer(api, &request(&model.people[person], model.groups[person], as_key, &call), model.now).await
+        answer(api, &request(&model.people[person], model.tokens[person], as_key, &call), model.now).await
     }
 
     /// Uses a key: whether it gets through, or why not.
@@ -622,6 +672,7 @@ impl World {
         match &step {
             Step::Wait(seconds) => model.now = model.now.plus(*seconds),
             Step::Join { person, groups } => model.groups[*person] = *groups,
+            Step::SignIn { person } => model.tokens[*person] = (model.groups[*person], model.now),
             Step::Reconcile { person, is } => {
                 *self.pool.0.lock().unwrap() = match is {
                     Is::Member => Standing::Member(model.groups[*person]),
@@ -630,12 +681,12 @@ impl World {
                 };
                 let task = Task::One(model.people[*person].clone());
                 self.make(trouble);
-                let report = self.owners.run(&task, "r-3", model.now, || true).await;
+                let report = self.owners.run(&task, "r-3", || model.now, || true).await;
                 self.make(None);
                 prop_assert!(!report.is_fault() || trouble.is_some(), "a fault without trouble: {:?}", report);
                 if report.is_fault() {
                     // It may have reached some of the keys; the next run reaches the others.
-                    let report = self.calm_owners.run(&task, "r-3", model.now, || true).await;
+                    let report = self.calm_owners.run(&task, "r-3", || model.now, || true).await;
                     prop_assert!(!report.is_fault(), "{:?}", report);
                 }
                 model.reconcile(*person, *is);
@@ -789,7 +840,7 @@ fn resolve(model: &Model, step: &Step) -> Option<Step> {
             // another doesn't get as far
             model.keys[*key].is_good_from(HERE, model.now).then_some(())?;
         }
-        Step::Wait(_) | Step::Create { .. } | Step::Join { .. } | Step::Reconcile { .. } => {}
+        Step::Wait(_) | Step::Create { .. } | Step::Join { .. } | Step::SignIn { .. } | Step::Reconcile { .. } => {}
     }
     Some(step)
 }

@@ -274,6 +274,7 @@ fn largest_callers(rules: &AccessRules) -> [(&'static str, CurrentUser, usize); 
         username: String::new(),
         groups: Group::ALL.into_iter().collect(),
         authentication,
+        issued_at: None,
         expires_at: None,
     };
     let key = |scopes| caller(Authentication::ApiKey { key_id: KeyId::from_entropy([0; 16]), scopes });
@@ -392,6 +393,7 @@ mod tests {
             username: "ada".into(),
             groups,
             authentication: Authentication::Jwt,
+            issued_at: None,
             expires_at: None,
         };
         Authenticated { user, key: None }

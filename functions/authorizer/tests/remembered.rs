@@ -177,7 +177,13 @@ async fn keys(seconds: u16) -> (TestDatabase, ApiKey, Authenticator<Issuer, Reme
 }
 
 fn actor() -> Actor {
-    Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() }
+    Actor {
+        id: "ada".into(),
+        username: "ada".into(),
+        address: String::new(),
+        request_id: String::new(),
+        ..Actor::default()
+    }
 }
 
 async fn code(

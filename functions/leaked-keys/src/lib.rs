@@ -203,6 +203,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             username: FUNCTION.to_owned(),
             address: source_address(request),
             request_id: request_id(request),
+            ..Actor::default()
         };
         let reason = if found_at.is_empty() { "leaked".to_owned() } else { format!("leaked: {found_at}") };
         for _ in 0..TRIES {
@@ -218,7 +219,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             match self.store.revoke(&record, EventKind::Leaked, Some(&reason), &actor, now).await {
                 Ok(_) => return Ok(true),
                 // No change of the key may outrun its end
-                Err(ChangeError::Conflict) => {}
+                Err(ChangeError::Conflict | ChangeError::TokenOutdated) => {}
                 Err(ChangeError::Fault(fault)) => return Err(fault.into()),
             }
         }

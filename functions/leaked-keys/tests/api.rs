@@ -129,6 +129,7 @@ async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) 
         username: "ada".into(),
         address: "192.0.2.1".into(),
         request_id: "request-0".into(),
+        ..Actor::default()
     };
     store.create(&record, 5, None, &actor).await.unwrap();
 }

@@ -41,7 +41,13 @@ fn key() -> ApiKey {
 }
 
 fn actor() -> Actor {
-    Actor { id: "user-1".into(), username: "ada".into(), address: "192.0.2.1".into(), request_id: "request-0".into() }
+    Actor {
+        id: "user-1".into(),
+        username: "ada".into(),
+        address: "192.0.2.1".into(),
+        request_id: "request-0".into(),
+        ..Actor::default()
+    }
 }
 
 impl Test {

@@ -137,11 +137,23 @@ impl Report {
 }
 
 impl<P: FindOwner> Owners<P> {
-    /// Does `task`, as long as there is time left. A fault about one owner doesn't stop it from looking at the others.
-    pub async fn run(&self, task: &Task, request_id: &str, now: Timestamp, has_time: impl Fn() -> bool) -> Report {
-        let actor =
-            Actor { id: ACTOR.into(), username: ACTOR.into(), address: String::new(), request_id: request_id.into() };
-        let run = Run { owners: self, actor, now };
+    /// Does `task` by this clock, as long as there is time left. A fault about one owner doesn't stop it from looking at the
+    /// others.
+    pub async fn run(
+        &self,
+        task: &Task,
+        request_id: &str,
+        clock: impl Fn() -> Timestamp,
+        has_time: impl Fn() -> bool,
+    ) -> Report {
+        let actor = Actor {
+            id: ACTOR.into(),
+            username: ACTOR.into(),
+            address: String::new(),
+            request_id: request_id.into(),
+            ..Actor::default()
+        };
+        let run = Run { owners: self, actor, now: clock(), clock };
         let mut report = Report::default();
         let outcome = match task {
             Task::Nothing => Ok(()),
@@ -153,19 +165,27 @@ impl<P: FindOwner> Owners<P> {
     }
 }
 
-struct Run<'a, P> {
+struct Run<'a, P, C> {
     owners: &'a Owners<P>,
     actor: Actor,
+    /// When the run began.
     now: Timestamp,
+    clock: C,
 }
 
-impl<P: FindOwner> Run<'_, P> {
+impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
     async fn one(&self, owner: &str, report: &mut Report) -> Result<(), Fault> {
+        let store = &self.owners.store;
+        // Something happened to them that their tokens don't say, whatever it was, and whether or not they have a key yet
+        self.bar(owner).await?;
         let Some(record) = self.live(owner).await?.pop() else { return Ok(()) };
         report.checked = 1;
         match self.owners.pool.find(owner, &record.owner_username).await {
             Ok(standing) => {
                 report.gone = usize::from(standing == Standing::Gone);
+                if let Standing::Member(groups) = standing {
+                    store.note_seen_in(owner, &record.owner_username, groups).await?;
+                }
                 self.apply(owner, standing, report).await
             }
             Err(fault) => {
@@ -194,7 +214,10 @@ impl<P: FindOwner> Run<'_, P> {
                 }
             }
             // Nothing is left to take from the others: whether they are gone doesn't matter, and counts for nothing
-            holders.retain(|holder| holder.is_live);
+            for holder in holders.extract_if(.., |holder| !holder.is_live) {
+                let outcome = store.retire(&holder.owner, self.now).await;
+                report.faults.extend(outcome.err().map(|fault| fault.chain()));
+            }
             for some in holders.chunks(AT_ONCE) {
                 self.look_at(some, &mut gone, report).await;
             }
@@ -232,9 +255,10 @@ impl<P: FindOwner> Run<'_, P> {
                     }
                     Ok(())
                 }
-                Ok(Standing::Member(groups)) if holder.groups.is_subset(groups) => Ok(()),
-                Ok(Standing::Disabled) if !holder.is_active => Ok(()),
-                Ok(standing) => self.apply(&holder.owner, standing, report).await,
+                Ok(Standing::Member(groups)) => self.look_at_member(holder, groups, report).await,
+                // Their tokens are barred at each look: they may have been enabled since the last one, and signed in
+                Ok(Standing::Disabled) if !holder.is_active => self.bar(&holder.owner).await,
+                Ok(Standing::Disabled) => self.apply(&holder.owner, Standing::Disabled, report).await,
                 Err(fault) => {
                     report.faults.push(fault.to_string());
                     Ok(())
@@ -244,9 +268,39 @@ impl<P: FindOwner> Run<'_, P> {
         }
     }
 
-    /// Brings the keys of an owner in line with what the pool says of them.
+    /// Brings the keys of an owner in line with the groups that the pool says they are in. If they were in others before,
+    /// by what we saw of them or by their keys, there may be tokens that say so still.
+    async fn look_at_member(&self, holder: &Holder, groups: Groups, report: &mut Report) -> Result<(), Fault> {
+        let store = &self.owners.store;
+        let seen_in = match holder.seen_in {
+            None => store.seen_in(&holder.owner).await?,
+            seen_in => seen_in,
+        };
+        let before = seen_in.unwrap_or(Groups::NONE);
+        if !(before.is_subset(groups) && holder.groups.is_subset(groups)) {
+            self.bar(&holder.owner).await?;
+        }
+        if seen_in != Some(groups) {
+            store.note_seen_in(&holder.owner, &holder.username, groups).await?;
+        }
+        if holder.groups.is_subset(groups) {
+            return Ok(());
+        }
+        self.apply(&holder.owner, Standing::Member(groups), report).await
+    }
+
+    /// Bars the tokens that an owner has by now: what the pool said of them was said before.
+    async fn bar(&self, owner: &str) -> Result<(), Fault> {
+        self.owners.store.bar(owner, (self.clock)()).await
+    }
+
+    /// Brings the keys of an owner in line with what the pool says of them. Before their keys are read, tokens are barred: no
+    /// key that these make or switch on can be missed.
     async fn apply(&self, owner: &str, standing: Standing, report: &mut Report) -> Result<(), Fault> {
         let store = &self.owners.store;
+        if !matches!(standing, Standing::Member(_)) {
+            self.bar(owner).await?;
+        }
         for _ in 0..TRIES {
             let mut met_a_change = false;
             for record in self.live(owner).await? {
@@ -271,12 +325,12 @@ impl<P: FindOwner> Run<'_, P> {
                 };
                 match outcome {
                     Ok(()) => {}
-                    Err(ChangeError::Conflict) => met_a_change = true,
+                    Err(ChangeError::Conflict | ChangeError::TokenOutdated) => met_a_change = true,
                     Err(ChangeError::Fault(fault)) => return Err(fault),
                 }
             }
             if !met_a_change {
-                return Ok(());
+                return if standing == Standing::Gone { store.retire(owner, self.now).await } else { Ok(()) };
             }
         }
         Err(Fault::Store("a key changed at every try".into()))

@@ -25,8 +25,8 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();
         let task = Task::read(&event.payload, &owners.pool.pool_id)?;
-        let now = SystemTime::now().into();
-        let report = owners.run(&task, &event.context.request_id, now, || started.elapsed() < BUDGET).await;
+        let (clock, has_time) = (|| SystemTime::now().into(), || started.elapsed() < BUDGET);
+        let report = owners.run(&task, &event.context.request_id, clock, has_time).await;
         let mut line = report.line();
         line["request_id"] = event.context.request_id.into();
         line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use owners::{FindOwner, Owners, PoolFault, Report, Standing, Task};
 use vega_auth::{ApiKey, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
 use vega_store::testing::TestDatabase;
-use vega_store::{Actor, EventKind};
+use vega_store::{Actor, Change, ChangeError, CreateError, EventKind};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const ALL: Task = Task::All { may_revoke: None };
@@ -42,6 +43,18 @@ impl Test {
 
     /// Makes a key whose id ends in `number`.
     async fn make(&self, owner: &str, number: usize, groups: &[&str], change: impl FnOnce(&mut KeyRecord)) -> KeyId {
+        self.make_by(&token(owner, groups, NOW.plus(-100)), number, groups, change).await.unwrap()
+    }
+
+    /// The same by this token.
+    async fn make_by(
+        &self,
+        actor: &Actor,
+        number: usize,
+        groups: &[&str],
+        change: impl FnOnce(&mut KeyRecord),
+    ) -> Result<KeyId, CreateError> {
+        let owner = actor.id.as_str();
         let key = ApiKey::new(format!("{number:012}").parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
         let mut record = KeyRecord {
             owner_username: format!("{owner}@example.com"),
@@ -50,14 +63,11 @@ impl Test {
             ..KeyRecord::new(&key, owner, NOW.plus(-100))
         };
         change(&mut record);
-        let actor = Actor {
-            id: owner.into(),
-            username: record.owner_username.clone(),
-            address: "192.0.2.1".into(),
-            request_id: "request-0".into(),
-        };
-        self.owners.store.create(&record, 100, None, &actor).await.unwrap();
-        key.id()
+        self.owners.store.create(&record, 100, None, actor).await.map(|()| key.id())
+    }
+
+    async fn change_by(&self, actor: &Actor, id: KeyId, change: Change) -> Result<KeyRecord, ChangeError> {
+        self.owners.store.change(&self.key(id).await, change, None, actor, NOW).await
     }
 
     fn say(&self, owner: &str, standing: Option<Standing>) {
@@ -69,7 +79,11 @@ impl Test {
     }
 
     async fn run(&self, task: &Task) -> Report {
-        self.owners.run(task, "run-1", NOW, || true).await
+        self.run_at(task, NOW).await
+    }
+
+    async fn run_at(&self, task: &Task, now: Timestamp) -> Report {
+        self.owners.run(task, "run-1", || now, || true).await
     }
 
     async fn key(&self, id: KeyId) -> KeyRecord {
@@ -83,6 +97,26 @@ impl Test {
         assert_eq!(event.request_id.as_deref(), Some("run-1"));
         (event.event, event.actor.unwrap(), event.reason.unwrap())
     }
+}
+
+/// Somebody whose token was issued then and says these groups.
+fn token(owner: &str, groups: &[&str], issued_at: Timestamp) -> Actor {
+    Actor {
+        id: owner.into(),
+        username: format!("{owner}@example.com"),
+        address: "192.0.2.1".into(),
+        request_id: "request-0".into(),
+        token_issued_at: Some(issued_at),
+        token_groups: Groups::known(groups.iter().copied()),
+    }
+}
+
+fn enable() -> Change {
+    Change { status: Some(KeyStatus::Active), ..Change::default() }
+}
+
+fn give(groups: &[&str]) -> Change {
+    Change { groups: Some(Groups::known(groups.iter().copied())), ..Change::default() }
 }
 
 fn event(kind: EventKind, reason: &str) -> (EventKind, String, String) {
@@ -114,14 +148,112 @@ async fn the_keys_of_a_disabled_owner_are_switched_off_again_and_again_and_not_r
     assert_eq!(test.key(key).await.status, KeyStatus::Disabled);
     assert_eq!(test.event("ada", key).await, event(EventKind::Disabled, "owner_disabled"));
     assert_eq!(test.run(&ALL).await, Report { checked: 1, ..Report::default() });
-    // made or switched on with a token that was still good
-    let late = test.make("ada", 2, &["user"], |_| {}).await;
+    // enabled for a moment, in which nobody looked
+    let late = token("ada", &["user"], NOW.plus(1));
+    let late = test.make_by(&late, 2, &["user"], |_| {}).await.unwrap();
     assert_eq!(test.run(&ALL).await.disabled, 1);
     assert_eq!(test.key(late).await.status, KeyStatus::Disabled);
     // they come back: their keys are theirs to switch on
     test.member("ada", &["user"]);
     assert_eq!(test.run(&ALL).await, Report { checked: 1, ..Report::default() });
     assert_eq!(test.key(key).await.status, KeyStatus::Disabled);
+}
+
+#[tokio::test]
+async fn no_older_token_makes_or_enables_a_key_of_who_is_disabled_or_gone() {
+    for standing in [Standing::Disabled, Standing::Gone] {
+        for task in [ALL, Task::One("ada".into())] {
+            let test = Test::start().await;
+            let key = test.make("ada", 1, &["user"], |_| {}).await;
+            let off = test.make("ada", 2, &["user"], |record| record.status = KeyStatus::Disabled).await;
+            let old = token("ada", &["user"], NOW);
+            test.say("ada", Some(standing));
+            test.run(&task).await;
+            let made = test.make_by(&old, 3, &["user"], |_| {}).await;
+            assert!(matches!(made, Err(CreateError::TokenOutdated)), "{standing:?} {task:?}: {made:?}");
+            if standing == Standing::Disabled {
+                for id in [key, off] {
+                    let enabled = test.change_by(&old, id, enable()).await;
+                    assert!(matches!(enabled, Err(ChangeError::TokenOutdated)), "{task:?}: {enabled:?}");
+                }
+            }
+            // they come back: a new token is good, and the old one no more than before
+            test.member("ada", &["user"]);
+            test.run_at(&ALL, NOW.plus(1)).await;
+            assert!(test.make_by(&old, 3, &["user"], |_| {}).await.is_err());
+            let new = token("ada", &["user"], NOW.plus(2));
+            test.make_by(&new, 3, &["user"], |_| {}).await.unwrap();
+            if standing == Standing::Disabled {
+                test.change_by(&new, key, enable()).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_older_token_gives_a_key_a_group_that_its_owner_left() {
+    for task in [ALL, Task::One("ada".into())] {
+        let test = Test::start().await;
+        let both = ["operator", "user"];
+        let old = token("ada", &both, NOW);
+        let narrow = test.make_by(&old, 1, &["user"], |_| {}).await.unwrap();
+        test.member("ada", &both);
+        test.run(&ALL).await;
+        test.change_by(&old, narrow, give(&both)).await.expect("nothing happened to them");
+        test.change_by(&old, narrow, give(&["user"])).await.unwrap();
+        // no key has the group that is lost
+        test.member("ada", &["user"]);
+        assert_eq!(test.run(&task).await.reduced, 0);
+        let given = test.change_by(&old, narrow, give(&both)).await;
+        assert!(matches!(given, Err(ChangeError::TokenOutdated)), "{task:?}: {given:?}");
+        let made = test.make_by(&old, 2, &both, |_| {}).await;
+        assert!(matches!(made, Err(CreateError::TokenOutdated)), "{task:?}: {made:?}");
+        test.change_by(&old, narrow, give(&[])).await.expect("less is no matter of tokens");
+        // the look that follows takes nothing from a newer one, and the group can be regained, and lost again
+        let new = token("ada", &["user"], NOW.plus(1));
+        test.run_at(&ALL, NOW.plus(2)).await;
+        test.change_by(&new, narrow, give(&["user"])).await.unwrap();
+        test.member("ada", &both);
+        test.run_at(&ALL, NOW.plus(3)).await;
+        let regained = token("ada", &both, NOW.plus(4));
+        test.change_by(&regained, narrow, give(&both)).await.unwrap();
+        test.change_by(&regained, narrow, give(&["user"])).await.unwrap();
+        test.member("ada", &["user"]);
+        test.run_at(&ALL, NOW.plus(5)).await;
+        assert!(matches!(test.change_by(&regained, narrow, give(&both)).await, Err(ChangeError::TokenOutdated)));
+    }
+}
+
+#[tokio::test]
+async fn who_was_in_no_group_that_counts_needs_no_new_token() {
+    let test = Test::start().await;
+    let old = token("ada", &[], NOW);
+    for number in 1..4 {
+        test.make_by(&old, number, &[], |_| {}).await.unwrap();
+        test.member("ada", if number == 1 { &[] } else { &["user"] });
+        assert_eq!(test.run(&ALL).await, Report { checked: 1, ..Report::default() });
+    }
+}
+
+#[tokio::test]
+async fn the_event_about_somebody_without_a_key_bars_their_tokens() {
+    let test = Test::start().await;
+    assert_eq!(test.run(&Task::One("ada".into())).await, Report::default());
+    let made = test.make_by(&token("ada", &["user"], NOW), 1, &["user"], |_| {}).await;
+    assert!(matches!(made, Err(CreateError::TokenOutdated)), "{made:?}");
+    test.make_by(&token("ada", &["user"], NOW.plus(1)), 1, &["user"], |_| {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_is_barred_that_was_issued_while_the_run_went_on() {
+    let test = Test::start().await;
+    test.make("ada", 1, &["user"], |_| {}).await;
+    test.say("ada", Some(Standing::Disabled));
+    let asked = AtomicI64::new(0);
+    let clock = || NOW.plus(100 * asked.fetch_add(1, Ordering::SeqCst));
+    test.owners.run(&ALL, "run-1", clock, || true).await;
+    let made = test.make_by(&token("ada", &["user"], NOW.plus(50)), 2, &["user"], |_| {}).await;
+    assert!(matches!(made, Err(CreateError::TokenOutdated)), "it began at NOW, and the pool was asked later: {made:?}");
 }
 
 #[tokio::test]
@@ -256,11 +388,31 @@ async fn a_run_that_is_out_of_time_is_gone_on_with_by_the_next_one() {
     }
     let mut checked = Vec::new();
     for _ in 0..4 {
-        let report = test.owners.run(&ALL, "run-1", NOW, || false).await;
+        let report = test.owners.run(&ALL, "run-1", || NOW, || false).await;
         assert!(!report.is_fault());
         checked.push((report.checked, report.goes_on));
     }
     assert_eq!(checked, [(250, true), (250, true), (100, false), (250, true)]);
+}
+
+#[tokio::test]
+async fn an_owner_on_two_pages_is_looked_at_as_any_other() {
+    let test = Test::start().await;
+    let owners = 200; // of three items each, and pages have 500
+    for number in 0..owners {
+        let owner = format!("user-{number}");
+        for key in [number, owners + number] {
+            test.make_by(&token(&owner, &["operator", "user"], NOW), key, &["user"], |_| {}).await.unwrap();
+        }
+        test.member(&owner, &["user"]);
+    }
+    for _ in 0..2 {
+        assert!(!test.run(&ALL).await.is_fault());
+    }
+    let dump = test.database.dump().await;
+    assert_eq!(dump.matches("barred_until").count(), owners, "each may have a token of group operator");
+    let noted = dump.lines().filter(|item| item.contains(r#""live": "#) && item.contains(r#""holder": "#));
+    assert_eq!(noted.count(), owners, "each is in the index still");
 }
 
 #[tokio::test]

@@ -536,6 +536,7 @@ mod tests {
             username: "ada".into(),
             groups: Groups::known(groups.iter().copied()),
             authentication,
+            issued_at: None,
             expires_at: None,
         }
     }

@@ -17,6 +17,10 @@ pub struct CurrentUser {
     /// How they proved it.
     #[serde(flatten)]
     pub authentication: Authentication,
+    /// When the access token was issued. It is for functions that must not rest on a token from before something happened to
+    /// its owner, and is shown to nobody.
+    #[serde(skip)]
+    pub issued_at: Option<Timestamp>,
     /// When the credential stops being good; never, where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Timestamp"))]
@@ -50,6 +54,7 @@ const GROUPS: &str = "groups";
 const AUTHENTICATED_BY: &str = "authenticated_by";
 const KEY_ID: &str = "key_id";
 const SCOPES: &str = "scopes";
+const ISSUED_AT: &str = "issued_at";
 const EXPIRES_AT: &str = "expires_at";
 
 impl CurrentUser {
@@ -74,8 +79,10 @@ impl CurrentUser {
                 }
             }
         }
-        if let Some(instant) = self.expires_at {
-            context.insert(EXPIRES_AT, instant.to_string());
+        for (name, instant) in [(ISSUED_AT, self.issued_at), (EXPIRES_AT, self.expires_at)] {
+            if let Some(instant) = instant {
+                context.insert(name, instant.to_string());
+            }
         }
         context
     }
@@ -86,6 +93,7 @@ impl CurrentUser {
     /// When a member is missing or malformed. The request is then unauthenticated, whatever let it through: fail closed.
     pub fn from_context<'a>(member: impl Fn(&str) -> Option<&'a str>) -> Result<Self, ContextError> {
         let required = |name| member(name).filter(|text| !text.is_empty()).ok_or(ContextError(name));
+        let instant = |name| member(name).map(|text| text.parse().map_err(|_| ContextError(name))).transpose();
         Ok(Self {
             id: required(ID)?.to_owned(),
             username: required(USERNAME)?.to_owned(),
@@ -102,9 +110,8 @@ impl CurrentUser {
                 },
                 _ => return Err(ContextError(AUTHENTICATED_BY)),
             },
-            expires_at: member(EXPIRES_AT)
-                .map(|text| text.parse().map_err(|_| ContextError(EXPIRES_AT)))
-                .transpose()?,
+            issued_at: instant(ISSUED_AT)?,
+            expires_at: instant(EXPIRES_AT)?,
         })
     }
 }
@@ -122,6 +129,7 @@ mod tests {
                 key_id: "7Gh2kQ9XbT4m".parse().unwrap(),
                 scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
             },
+            issued_at: None,
             expires_at: Some(Timestamp(1_800_000_000)),
         }
     }
@@ -130,7 +138,7 @@ mod tests {
     fn what_the_authorizer_writes_the_function_reads() {
         let mut jwt_user = key_user();
         jwt_user.authentication = Authentication::Jwt;
-        jwt_user.expires_at = None;
+        (jwt_user.issued_at, jwt_user.expires_at) = (Some(Timestamp(1_799_999_000)), None);
         jwt_user.groups = Groups::NONE;
         let mut wide_key = key_user();
         wide_key.authentication = Authentication::ApiKey { key_id: "7Gh2kQ9XbT4m".parse().unwrap(), scopes: vec![] };
@@ -155,6 +163,7 @@ mod tests {
             (AUTHENTICATED_BY, "trust me"),
             (KEY_ID, "short"),
             (EXPIRES_AT, "soon"),
+            (ISSUED_AT, ""),
             (SCOPES, "read,"),
             (SCOPES, ""),
         ] {

@@ -172,6 +172,8 @@ impl Claims {
             id: self.sub,
             username: self.username,
             authentication: Authentication::Jwt,
+            // Within what can be written: nobody checked that of a time that has passed
+            issued_at: Some(Timestamp(self.iat).plus(0)),
             expires_at: Some(Timestamp(self.exp)),
         }
     }

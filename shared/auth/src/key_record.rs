@@ -151,6 +151,15 @@ impl KeyRecord {
         }
     }
 
+    /// Whether the key could do something as it is here that it couldn't as it was `before`, or will for longer.
+    pub fn gives_more_than(&self, before: &Self) -> bool {
+        (self.status == KeyStatus::Active && before.status != KeyStatus::Active)
+            || !self.groups.is_subset(before.groups)
+            || is_wider(&self.scopes, &before.scopes, |one, other| one == other)
+            || is_wider(&self.cidrs, &before.cidrs, Network::holds)
+            || before.expires_at.is_some_and(|end| self.expires_at.is_none_or(|later| later > end))
+    }
+
     /// A use at `now`, if it is worth a write.
     ///
     /// One is, a minute after the last one that was noted. One from another network is at once, or a thief who uses a busy
@@ -204,9 +213,17 @@ impl KeyRecord {
             username: self.owner_username.clone(),
             groups: self.groups,
             authentication: Authentication::ApiKey { key_id: self.id, scopes: self.scopes.clone() },
+            issued_at: None,
             expires_at: self.expires_at,
         })
     }
+}
+
+/// Whether restrictions leave something open that those `before` didn't; no restriction is the widest. `holds` says whether
+/// its first leaves open all that its second does.
+fn is_wider<T>(restrictions: &[T], before: &[T], holds: impl Fn(&T, &T) -> bool) -> bool {
+    let was_open = |one: &T| before.iter().any(|other| holds(other, one));
+    !before.is_empty() && (restrictions.is_empty() || !restrictions.iter().all(was_open))
 }
 
 #[cfg(test)]
@@ -235,6 +252,37 @@ pub(crate) mod tests {
         change(&mut record);
         let user = record.principal(&key(secret), None, NOW);
         assert_eq!(user.as_ref().map(|user| user.id.as_str()).map_err(|reason| *reason), expected);
+    }
+
+    #[test]
+    fn what_opens_something_gives_a_key_more() {
+        let narrow = KeyRecord {
+            groups: Groups::known(["user"]),
+            scopes: vec!["read".parse().unwrap()],
+            cidrs: vec!["203.0.113.0/24".parse().unwrap()],
+            expires_at: Some(NOW),
+            ..record()
+        };
+        let more = |change: &dyn Fn(&mut KeyRecord)| {
+            let mut changed = narrow.clone();
+            change(&mut changed);
+            // and the other way round it is less
+            (changed.gives_more_than(&narrow), narrow.gives_more_than(&changed))
+        };
+        let (more_only, less_only, both, same) = ((true, false), (false, true), (true, true), (false, false));
+        assert_eq!(more(&|key| key.groups = Groups::known(["operator", "user"])), more_only);
+        assert_eq!(more(&|key| key.groups = Groups::known(["operator"])), both);
+        assert_eq!(more(&|key| key.scopes.clear()), more_only);
+        assert_eq!(more(&|key| key.scopes.push("deploy".parse().unwrap())), more_only);
+        assert_eq!(more(&|key| key.scopes = vec!["deploy".parse().unwrap()]), both);
+        assert_eq!(more(&|key| key.cidrs.clear()), more_only);
+        assert_eq!(more(&|key| key.cidrs.push("2001:db8::/32".parse().unwrap())), more_only);
+        assert_eq!(more(&|key| key.cidrs = vec!["203.0.112.0/23".parse().unwrap()]), more_only);
+        assert_eq!(more(&|key| key.cidrs = vec!["203.0.113.7/32".parse().unwrap()]), less_only);
+        assert_eq!(more(&|key| key.expires_at = Some(NOW.plus(1))), more_only);
+        assert_eq!(more(&|key| key.expires_at = None), more_only);
+        assert_eq!(more(&|key| key.status = KeyStatus::Disabled), less_only);
+        assert_eq!(more(&|key| key.name = "renamed".into()), same);
     }
 
     #[test]

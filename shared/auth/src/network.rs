@@ -22,6 +22,11 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
+
+    /// Whether every address of `other` lies in the network.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
+    }
 }
 
 /// A text that names no network, or one that could be written in another way. It doesn't repeat the text.

@@ -71,6 +71,7 @@ mod tests {
             username: "ada lovelace".into(),
             groups: Groups::known(groups.iter().copied()),
             authentication: Authentication::Jwt,
+            issued_at: None,
             expires_at: None,
         }
     }

@@ -55,6 +55,7 @@ mod tests {
             username: id.into(),
             groups: Groups::NONE,
             authentication: Authentication::Jwt,
+            issued_at: None,
             expires_at: None,
         }
     }

@@ -4,14 +4,14 @@ use aws_sdk_dynamodb::types::Put;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use serde::Serialize;
 use serde_json::{Value, json};
-use vega_auth::{Fault, KeyId, KeyRecord, Timestamp};
+use vega_auth::{Fault, Groups, KeyId, KeyRecord, Timestamp};
 
 use crate::Store;
 use crate::item::{Item, number, owner_pk, string};
 use crate::transact::fault;
 
 /// Who makes a change, and by which request: what its audit events say of that.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Actor {
     /// The caller's stable id: a person's `sub`, or what the program that acts calls itself.
     pub id: String,
@@ -21,6 +21,10 @@ pub struct Actor {
     pub address: String,
     /// API Gateway's id of the request: the same on all events of it.
     pub request_id: String,
+    /// When the access token was issued that a person acts by. It stands in no event.
+    pub token_issued_at: Option<Timestamp>,
+    /// The groups that token says they are in. These stand in no event either.
+    pub token_groups: Groups,
 }
 
 /// What can happen to a key.

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use vega_auth::{Fault, Group, Groups, KeyId, KeyRecord, Timestamp};
 
 use crate::item::{self, Item, string};
-use crate::transact::fault;
+use crate::transact::{Refused, fault, update_write};
 use crate::{Actor, ChangeError, EventKind, Store};
 
 /// The sparse index of the keys that aren't revoked, nor expired and swept, by their owner.
@@ -13,8 +15,8 @@ pub const INDEX: &str = "holders";
 /// What it has of a key: template.yaml says the same.
 #[cfg(feature = "testing")]
 pub const PROJECTED: [&str; 6] = ["owner_username", "groups", "status", "created_at", "expires_at", "rotated_to"];
-/// How many keys a page has. An owner may be on two.
-const KEYS_A_PAGE: i32 = 250;
+/// How many items a page has: keys, and one for each owner. An owner may be on two.
+const ITEMS_A_PAGE: i32 = 500;
 
 /// Both parts of the key of the item that says where the last look stopped.
 const PLACE: &str = "P#holders";
@@ -32,6 +34,9 @@ pub struct Holder {
     pub is_live: bool,
     /// Whether one of these is switched on.
     pub is_active: bool,
+    /// The groups that they were last seen in, by us in the pool or in a token of theirs. `None` where this part of the index
+    /// doesn't tell.
+    pub seen_in: Option<Groups>,
     /// Their keys that expired and are in the index still, each with the second at which it did.
     pub expired: Vec<(KeyId, Timestamp)>,
 }
@@ -55,7 +60,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<(Vec<Holder>, Option<HolderPlace>), Fault> {
         let start = after.map(|place| {
-            let members = [("holder", place.owner), ("pk", place.key_pk), ("sk", "A".to_owned())];
+            let sk = if place.key_pk.starts_with("K#") { "A" } else { "M" };
+            let members = [("holder", place.owner), ("pk", place.key_pk), ("sk", sk.to_owned())];
             members.into_iter().map(|(name, value)| (name.to_owned(), string(value))).collect::<Item>()
         });
         let page = self
@@ -63,7 +69,7 @@ impl Store {
             .scan()
             .table_name(&self.table)
             .index_name(INDEX)
-            .limit(KEYS_A_PAGE)
+            .limit(ITEMS_A_PAGE)
             .set_exclusive_start_key(start)
             .send()
             .await
@@ -77,6 +83,7 @@ impl Store {
                 known.groups = known.groups.iter().chain(key.groups.iter()).collect();
                 known.is_live |= key.is_live;
                 known.is_active |= key.is_active;
+                known.seen_in = known.seen_in.or(key.seen_in);
                 known.expired.extend(key.expired);
             } else {
                 places.insert(key.owner.clone(), holders.len());
@@ -106,6 +113,61 @@ impl Store {
         self.replace(record, reduced, &[EventKind::GroupsReduced], Some(reason), actor, now).await
     }
 
+    /// The groups that an owner of keys was last seen in. `None` where nobody noted any.
+    ///
+    /// # Errors
+    /// When the store could not answer, or with nonsense.
+    pub async fn seen_in(&self, owner: &str) -> Result<Option<Groups>, Fault> {
+        let item = self.owner_item(owner).await?;
+        item.contains_key("holder").then(|| seen(&item)).transpose().map_err(unreadable)
+    }
+
+    /// Notes the groups that an owner of live keys was seen in.
+    ///
+    /// # Errors
+    /// When we could not find out.
+    pub async fn note_seen_in(&self, owner: &str, username: &str, groups: Groups) -> Result<(), Fault> {
+        // No set is empty
+        let rest = if groups.is_empty() { " REMOVE #groups" } else { ", #groups = :groups" };
+        let noted = self.holder_update(owner, username, rest, groups).condition_expression("attribute_exists(live)");
+        match self.transact(vec![update_write(noted)?]).await {
+            Ok(()) | Err(Refused::Condition(_)) => Ok(()),
+            Err(Refused::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// Takes an owner without live keys out of the index.
+    ///
+    /// # Errors
+    /// When we could not find out.
+    pub async fn retire(&self, owner: &str, now: Timestamp) -> Result<(), Fault> {
+        self.sweep(owner, now).await?;
+        let retired = self
+            .owner_update(owner, "REMOVE holder, owner_username, #groups")
+            .expression_attribute_names("#groups", "groups")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(live)");
+        match self.transact(vec![update_write(retired)?]).await {
+            Ok(()) | Err(Refused::Condition(_)) => Ok(()),
+            Err(Refused::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// An update of an owner's item that puts it into the index, followed by the `rest` of its expression.
+    pub(crate) fn holder_update(&self, owner: &str, username: &str, rest: &str, groups: Groups) -> UpdateBuilder {
+        let update = self
+            .owner_update(owner, &format!("SET holder = :owner, owner_username = :username{rest}"))
+            .expression_attribute_values(":owner", string(owner))
+            .expression_attribute_values(":username", string(username))
+            .set_expression_attribute_names(
+                rest.contains("#groups").then(|| [("#groups".into(), "groups".into())].into()),
+            );
+        if groups.is_empty() {
+            return update;
+        }
+        let names = groups.iter().map(|group| group.name().to_owned()).collect();
+        update.expression_attribute_values(":groups", AttributeValue::Ss(names))
+    }
+
     /// Where the last look through the holders stopped, if it didn't come to an end.
     ///
     /// # Errors
@@ -132,19 +194,38 @@ impl Store {
     }
 }
 
-/// The owner of one key in the index.
+/// The owner of one item in the index: of a key, or their own.
 fn read(item: &Item, now: Timestamp) -> Result<Holder, &'static str> {
     let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
-    let id = text("pk")?.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?;
-    let groups: Groups = item::list::<Group>(item, "groups")?.into_iter().collect();
-    let expired = item::integer(item, "expires_at")?.map(Timestamp).filter(|end| now >= *end);
-    let is_live = expired.is_none();
-    Ok(Holder {
+    let holder = Holder {
         owner: text("holder")?.clone(),
         username: text("owner_username")?.clone(),
-        groups: if is_live { groups } else { Groups::NONE },
-        is_live,
-        is_active: is_live && text("status")? == item::status_name(vega_auth::KeyStatus::Active),
-        expired: expired.map(|end| (id, end)).into_iter().collect(),
-    })
+        groups: Groups::NONE,
+        is_live: false,
+        is_active: false,
+        seen_in: None,
+        expired: Vec::new(),
+    };
+    let pk = text("pk")?;
+    if pk.starts_with("U#") {
+        return Ok(Holder { seen_in: Some(seen(item)?), ..holder });
+    }
+    let id = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?;
+    if let Some(end) = item::integer(item, "expires_at")?.map(Timestamp).filter(|end| now >= *end) {
+        return Ok(Holder { expired: vec![(id, end)], ..holder });
+    }
+    let is_active = text("status")? == item::status_name(vega_auth::KeyStatus::Active);
+    let groups = item::list::<Group>(item, "groups")?.into_iter().collect();
+    Ok(Holder { groups, is_live: true, is_active, ..holder })
+}
+
+/// The groups that an owner was seen in, of their own item: a set, where there are any.
+fn seen(item: &Item) -> Result<Groups, &'static str> {
+    let Some(groups) = item.get("groups") else { return Ok(Groups::NONE) };
+    let names = groups.as_ss().map_err(|_| "groups")?;
+    names.iter().map(|name| name.parse::<Group>().ok()).collect::<Option<_>>().ok_or("groups")
+}
+
+fn unreadable(name: &'static str) -> Fault {
+    Fault::Record(format!("attribute {name} missing or malformed").into())
 }

@@ -10,7 +10,7 @@ use crate::audit::{Actor, Entry, EventKind, audited};
 use crate::client::{NOTE_TIMEOUT, Settings};
 use crate::item::{self, Item, key_pk, number, string};
 use crate::replay::Replay;
-use crate::transact::{Refused, fault, put_write, update_write};
+use crate::transact::{Refused, check, fault, put_write, update_write};
 
 /// A third of what a transaction takes, less one: each key is three writes, beside its owner's one.
 const KEYS_A_REVOCATION: usize = 33;
@@ -41,6 +41,8 @@ pub struct Change {
 /// Why a key was not made.
 #[derive(Debug)]
 pub enum CreateError {
+    /// The owner's standing changed after the access token was issued: see [`Store::bar`].
+    TokenOutdated,
     /// The owner has as many live keys as they may.
     LimitReached,
     /// The id is taken: try another.
@@ -56,6 +58,8 @@ pub enum CreateError {
 /// Why a key was not changed.
 #[derive(Debug)]
 pub enum ChangeError {
+    /// It would give the key more, and the owner's standing changed after the access token was issued: see [`Store::bar`].
+    TokenOutdated,
     /// It changed since it was read.
     Conflict,
     /// We could not find out. Where the answer was lost, the change may have been made.
@@ -63,6 +67,12 @@ pub enum ChangeError {
 }
 
 impl From<Fault> for CreateError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Fault> for ChangeError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -82,7 +92,8 @@ impl Store {
     /// Makes a key, if the owner has fewer than `limit` live ones: one transaction, so that the limit is exact.
     ///
     /// # Errors
-    /// When the limit is reached, the id is taken, the request was answered already, or we could not find out.
+    /// When the token is barred, the limit is reached, the id is taken, the request was answered already, or we could not find
+    /// out.
     pub async fn create(
         &self,
         record: &KeyRecord,
@@ -142,8 +153,10 @@ impl Store {
             .table_name(&self.table)
             .set_item(Some(item::write(record)))
             .condition_expression("attribute_not_exists(pk)");
+        let groups = actor.token_groups;
+        let add = if groups.is_empty() { " ADD live :id" } else { " ADD live :id, #groups :groups" };
         let mut count = self
-            .owner_update(&record.owner, "ADD live :id")
+            .holder_update(&record.owner, &record.owner_username, add, groups)
             .expression_attribute_values(":id", AttributeValue::Ss(vec![record.id.to_string()]));
         if let Some(most) = most {
             count = count
@@ -156,6 +169,8 @@ impl Store {
         if let Some(replay) = replay {
             writes.push((put_write(self.keep(replay))?, CreateError::InProgress));
         }
+        let not_barred = self.not_barred(&record.owner, actor.token_issued_at);
+        writes.push((check(not_barred)?, CreateError::TokenOutdated));
         writes.push((put_write(put)?, CreateError::IdTaken));
         writes.push((update_write(count)?, CreateError::LimitReached));
         writes.push((put_write(self.audit(created, 0, actor, now))?, CreateError::IdTaken));
@@ -181,7 +196,7 @@ impl Store {
     /// Changes a key of the version that was read; the audit events are part of it. Gives the record as it is now.
     ///
     /// # Errors
-    /// When the key changed meanwhile, or we could not find out.
+    /// When the key changed meanwhile, the token is barred from giving it more, or we could not find out.
     pub async fn change(
         &self,
         record: &KeyRecord,
@@ -266,7 +281,8 @@ impl Store {
                     for record in some {
                         match self.revoke(record, EventKind::Revoked, reason, actor, now).await {
                             Ok(_) => revoked += 1,
-                            Err(ChangeError::Conflict) => {}
+                            // Of no token is asked that takes something away
+                            Err(ChangeError::Conflict | ChangeError::TokenOutdated) => {}
                             Err(ChangeError::Fault(fault)) => return Err(fault),
                         }
                     }
@@ -285,13 +301,20 @@ impl Store {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<KeyRecord, ChangeError> {
-        let items = self.replacement(before, &after, events, reason, actor, now).map_err(ChangeError::Fault)?;
+        let mut items = self.replacement(before, &after, events, reason, actor, now)?;
+        let not_barred = items.len();
+        if after.gives_more_than(before) {
+            items.push(check(self.not_barred(&before.owner, actor.token_issued_at))?);
+        }
         let outcome = match after.state(now) {
             KeyState::Active | KeyState::Disabled => self.transact(items).await,
             KeyState::Expired | KeyState::Revoked => self.end(&after.owner, &[after.id], items).await,
         };
         match outcome {
             Ok(()) => Ok(after),
+            Err(Refused::Condition(index)) if index == not_barred && after.gives_more_than(before) => {
+                Err(ChangeError::TokenOutdated)
+            }
             Err(Refused::Condition(_)) => Err(ChangeError::Conflict),
             Err(Refused::Fault(fault)) => Err(ChangeError::Fault(fault)),
         }

@@ -35,6 +35,12 @@ impl Store {
 
     /// The owner's live and ended key ids.
     async fn owner_keys(&self, owner: &str) -> Result<(Vec<KeyId>, Vec<KeyId>), Fault> {
+        let item = self.owner_item(owner).await?;
+        Ok((item::read_ids(&item, "live")?, item::read_ids(&item, "ended")?))
+    }
+
+    /// What is known of the owner; empty, where nothing is.
+    pub(crate) async fn owner_item(&self, owner: &str) -> Result<Item, Fault> {
         let found = self
             .client
             .get_item()
@@ -45,8 +51,7 @@ impl Store {
             .send()
             .await
             .map_err(fault)?;
-        let item = found.item.unwrap_or_default();
-        Ok((item::read_ids(&item, "live")?, item::read_ids(&item, "ended")?))
+        Ok(found.item.unwrap_or_default())
     }
 
     /// The records of these keys with their last use. A key that is gone is left out.

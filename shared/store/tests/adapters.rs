@@ -52,7 +52,13 @@ async fn key(database: &TestDatabase) -> KeyId {
         expires_at: Some(NOW.plus(60)),
         ..KeyRecord::new(&key, "ada", NOW)
     };
-    let actor = Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+    let actor = Actor {
+        id: "ada".into(),
+        username: "ada".into(),
+        address: String::new(),
+        request_id: String::new(),
+        ..Actor::default()
+    };
     database.store().create(&record, 10, None, &actor).await.unwrap();
     key.id()
 }
@@ -81,8 +87,13 @@ async fn both_read_a_change_that_was_made_before() {
     let id = key(&database).await;
     for adapter in Adapter::both(&database) {
         let read = adapter.find(id).await.unwrap().unwrap();
-        let actor =
-            Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+        let actor = Actor {
+            id: "ada".into(),
+            username: "ada".into(),
+            address: String::new(),
+            request_id: String::new(),
+            ..Actor::default()
+        };
         database.store().revoke(&read, EventKind::Revoked, None, &actor, NOW).await.unwrap();
         assert_eq!(adapter.find(id).await.unwrap().unwrap().status, KeyStatus::Revoked);
     }

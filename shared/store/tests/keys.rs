@@ -31,7 +31,13 @@ fn used(at: Timestamp, address: &str) -> LastUse {
 }
 
 fn actor() -> Actor {
-    Actor { id: "ada".into(), username: "Ada".into(), address: "192.0.2.1".into(), request_id: "r-1".into() }
+    Actor {
+        id: "ada".into(),
+        username: "Ada".into(),
+        address: "192.0.2.1".into(),
+        request_id: "r-1".into(),
+        ..Actor::default()
+    }
 }
 
 async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), CreateError> {
@@ -283,6 +289,92 @@ async fn an_expired_key_that_was_purged_before_a_sweep_counts_no_more() {
         create(&store, &record(number, "ada"), 3).await.unwrap();
     }
     assert!(matches!(create(&store, &record(12, "ada"), 3).await, Err(CreateError::LimitReached)));
+}
+
+/// Somebody with a token of group `user` that was issued then.
+fn with_token(issued_at: Timestamp) -> Actor {
+    Actor { token_issued_at: Some(issued_at), token_groups: Groups::known(["user"]), ..actor() }
+}
+
+#[tokio::test]
+async fn a_token_from_before_the_bar_gives_a_key_nothing_more() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (old, new) = (with_token(NOW), with_token(NOW.plus(1)));
+    let key = KeyRecord { scopes: vec!["read".parse().unwrap()], ..record(1, "ada") };
+    store.create(&key, 10, None, &old).await.unwrap();
+    store.create(&record(2, "bob"), 10, None, &old).await.unwrap();
+    store.bar("ada", NOW).await.unwrap();
+    // an earlier one doesn't take its place
+    store.bar("ada", NOW.plus(-9)).await.unwrap();
+    let items = database.dump().await.lines().count();
+    let successor = record(3, "ada");
+    let disabled = KeyRecord { status: KeyStatus::Disabled, ..key.clone() };
+    for actor in [&old, &with_token(NOW.plus(-1)), &actor()] {
+        let made = store.create(&record(4, "ada"), 10, None, actor).await;
+        assert!(matches!(made, Err(CreateError::TokenOutdated)), "{made:?}");
+        let rotated = store.rotate(&key, &successor, 60, 10, None, actor).await;
+        assert!(matches!(rotated, Err(CreateError::TokenOutdated)), "{rotated:?}");
+        let wider = Change { scopes: Some(vec![]), ..Change::default() };
+        let groups = Change { groups: Some(Groups::known(["operator", "user"])), ..Change::default() };
+        let enabled = Change { status: Some(KeyStatus::Active), ..Change::default() };
+        for (record, change) in [(&key, wider), (&key, groups), (&disabled, enabled)] {
+            let changed = store.change(record, change, None, actor, NOW).await;
+            assert!(matches!(changed, Err(ChangeError::TokenOutdated)), "{changed:?}");
+        }
+    }
+    let version = store.find(key.id).await.unwrap().unwrap().version;
+    assert_eq!((database.dump().await.lines().count(), version), (items, 1), "nothing was written");
+    // what takes something away is not held up, nor is anybody else, nor a token from after the bar
+    let narrower = Change { groups: Some(Groups::NONE), name: Some("less".into()), ..Change::default() };
+    let key = store.change(&key, narrower, None, &old, NOW).await.unwrap();
+    store.create(&record(5, "bob"), 10, None, &old).await.unwrap();
+    store.create(&record(6, "ada"), 10, None, &new).await.unwrap();
+    let wider = Change { scopes: Some(vec![]), ..Change::default() };
+    let key = store.change(&key, wider, None, &new, NOW).await.unwrap();
+    store.revoke(&key, EventKind::Revoked, None, &old, NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bar_is_kept_for_longer_than_a_token_lives() {
+    let database = TestDatabase::start().await;
+    // nobody has heard of her yet
+    database.store().bar("ada", NOW).await.unwrap();
+    let bar = database.item("U#ada", "B").await;
+    assert!(bar.contains(&format!(r#""purge_at": N("{}")"#, NOW.plus(25 * 60 * 60).0)), "{bar}");
+    let made = database.store().create(&record(1, "ada"), 10, None, &with_token(NOW)).await;
+    assert!(matches!(made, Err(CreateError::TokenOutdated)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_key_is_made_by_an_older_token_once_the_bar_is_set() {
+    let database = TestDatabase::start().await;
+    let store = Arc::new(database.store());
+    let (made_one, mut one_is_made) = tokio::sync::mpsc::channel(1);
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (store, made_one) = (Arc::clone(&store), made_one.clone());
+            tokio::spawn(async move {
+                for number in (writer..).step_by(4) {
+                    match store.create(&record(number, "ada"), 1000, None, &with_token(NOW)).await {
+                        Ok(()) => drop(made_one.try_send(())),
+                        Err(CreateError::TokenOutdated) => return,
+                        // a busy machine: the next one is tried
+                        Err(CreateError::Fault(fault)) => assert_eq!(fault.code(), "store_unavailable"),
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    one_is_made.recv().await.unwrap();
+    store.bar("ada", NOW).await.unwrap();
+    let listed = ids(&store, "ada").await;
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert!(!listed.is_empty());
+    assert_eq!(ids(&store, "ada").await, listed, "what was read after the bar is all there is");
 }
 
 #[tokio::test]

@@ -107,8 +107,13 @@ impl Gateway {
             ..KeyRecord::new(&key, "ada", NOW)
         };
         change(&mut record);
-        let actor =
-            Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+        let actor = Actor {
+            id: "ada".into(),
+            username: "ada".into(),
+            address: String::new(),
+            request_id: String::new(),
+            ..Actor::default()
+        };
         self.database.store().create(&record, 10, None, &actor).await.unwrap();
         key
     }
@@ -311,7 +316,13 @@ async fn a_revoked_key_fails_on_the_next_request() {
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     let store = gateway.database.store();
     let record = vega_auth::FindKey::find(&store, key.id()).await.unwrap().unwrap();
-    let actor = Actor { id: "ada".into(), username: "ada".into(), address: String::new(), request_id: String::new() };
+    let actor = Actor {
+        id: "ada".into(),
+        username: "ada".into(),
+        address: String::new(),
+        request_id: String::new(),
+        ..Actor::default()
+    };
     store.revoke(&record, EventKind::Revoked, None, &actor, NOW).await.unwrap();
     check(gateway.decide(key.expose()).await, UNAUTHORIZED, "key_revoked");
 }
