@@ -48,7 +48,8 @@ class Step:
     def _show(self, text: str, last: bool = False) -> None:
         line = f"  {self._name}: {text}"
         if self._live:
-            width = os.get_terminal_size(self._out.fileno()).columns
+            # A terminal that was never told its width has none.
+            width = os.get_terminal_size(self._out.fileno()).columns or 80
             print(f"\r\x1b[K{line[: width - 1]}", end="\n" if last else "", file=self._out, flush=True)
         else:
             print(line, file=self._out, flush=True)

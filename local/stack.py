@@ -374,6 +374,8 @@ def main() -> int:
     provider = "cognito" if arguments.action == "token" else arguments.provider
     stack = Stack(provider, arguments.port, STATE / ("cognito" if arguments.action == "token" else folder))
     keep_private(STATE)
+    # Ended in whatever way, it leaves no emulator behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         match arguments.action:
             case "dev":
