@@ -9,7 +9,8 @@ ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 export ARCH
 # As it is deployed: cargo-lambda chooses the processor and the linker.
 AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
-WITH_TOOLS := PATH=$(PWD)/$(VENV)/tools/bin:$(PWD)/$(VENV)/cargo-lambda/bin:$$PATH
+# cargo-lambda asks the first python3 for its compiler.
+WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
 .PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
