@@ -53,6 +53,21 @@ def test_every_make_target_that_a_page_names_is_listed_by_make_help():
         assert set(named) <= listed, f"{page.name}: {set(named) - listed}"
 
 
+def test_the_index_of_the_documents_lists_every_page():
+    listed = re.findall(r"^\| \[([^\]]+)\]\(\1\) \|", (ROOT / "docs" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted({path.name for path in (ROOT / "docs").iterdir()} - {"README.md"})
+    assert "(docs/README.md)" in (ROOT / "README.md").read_text()
+
+
+def test_the_page_of_errors_lists_exactly_the_documented_ones():
+    from test_errors import OPERATIONS, errors
+
+    rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
+    listed = {(int(status), code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    documented = {(status, code) for _, _, operation in OPERATIONS.values() for code, status in errors(operation).items()}
+    assert listed == documented
+
+
 def claims() -> list[str]:
     """The rows of the tables, and the sentences outside of them."""
     found = []
