@@ -6,6 +6,7 @@ in .aws-sam/build; for AWS the same `sam build` compiles them with every optimis
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -52,6 +53,7 @@ def build_page() -> None:
         "build the dashboard",
         ["make", "--no-print-directory", "dashboard"],
         LOGS / "dashboard.log",
+        quiet=True,
         cwd=ROOT,
         env=environment(),
     )
@@ -88,9 +90,11 @@ def sources() -> dict[str, tuple[int, int]]:
     seen = {}
     for folder in WATCHED:
         for path in (ROOT / folder).rglob("*"):
-            if path != WRITTEN and not path.name.startswith(".") and path.is_file():
-                stat = path.stat()
-                seen[str(path.relative_to(ROOT))] = (stat.st_mtime_ns, stat.st_size)
+            # An editor's temporary file may be gone between the two looks.
+            with contextlib.suppress(FileNotFoundError):
+                if path != WRITTEN and not path.name.startswith(".") and path.is_file():
+                    stat = path.stat()
+                    seen[str(path.relative_to(ROOT))] = (stat.st_mtime_ns, stat.st_size)
     return seen
 
 

@@ -362,7 +362,7 @@ def main() -> int:
     parser.add_argument("--provider", choices=["custom", "cognito"], default=os.environ.get("VEGA_AUTH_PROVIDER") or "custom")
     parser.add_argument("--port", type=int, default=8000)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("dev", "build", "logs", "reset"):
+    for name in ("dev", "logs", "reset"):
         actions.add_parser(name)
     actions.add_parser("token").add_argument("email", choices=USERS)
     tests = actions.add_parser("test")
@@ -382,10 +382,6 @@ def main() -> int:
                 return dev(stack)
             case "test":
                 return test(stack, arguments.authorizer, arguments.command)
-            case "build":
-                build.compile_functions()
-                build.lay_out()
-                return 0
             case "token":
                 return token(stack, arguments.email)
             case "logs":
