@@ -317,7 +317,7 @@ def test_environment(stack: Stack) -> dict[str, str]:
         "VEGA_STAGE_URL": f"{stack.aws}/restapis/{outputs['ApiId']}/live/_user_request_",
         "VEGA_LOCAL_STATE": str(stack.state),
         "VEGA_OWNERS_FUNCTION": outputs.get("OwnersFunctionName", ""),
-        "VEGA_NOTICES_FUNCTION": outputs["NoticesFunctionName"],
+        "VEGA_NOTIFICATIONS_FUNCTION": outputs["NotificationsFunctionName"],
         "VEGA_NOTICE_SOURCE": outputs["NoticeSource"],
         "VEGA_LOCAL_GITHUB_PORT": str(stack.port + 2),
         "VEGA_AUTH_SECRET": settings(stack)["auth_secret"],

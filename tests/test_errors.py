@@ -48,12 +48,12 @@ ELSEWHERE = {
     "token_outdated": "an_administrator_can_block_what_older_tokens_do_with_keys",
     # the local stack takes GitHub's reports; its signature is needed to get this far
     (
-        "reportLeakedKeysOfGithub",
+        "reportGithubSecrets",
         "not_found",
     ): "without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off_there_is_no_such_route",
-    ("reportLeakedKeysOfGithub", "invalid_body"): "a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing",
+    ("reportGithubSecrets", "invalid_body"): "a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing",
 }
-ADMINISTRATORS = {"listApiKeysOf", "revokeApiKeysOf", "revokeApiKeyOfAnyone"}
+ADMINISTRATORS = {"adminListApiKeys", "revokeApiKeysOf", "adminRevokeApiKey"}
 # A good body of each operation that has one.
 BODIES = {
     "createApiKey": {"name": "e2e errors"},
@@ -62,7 +62,7 @@ BODIES = {
     "login": DEBUG,
     "refresh": {"refresh_token": "x"},
     "reportLeakedKey": {"key": "x"},
-    "reportLeakedKeysOfGithub": [],
+    "reportGithubSecrets": [],
 }
 BAD_VALUES = {
     "createApiKey": {"name": " "},

@@ -27,7 +27,7 @@ FUNCTIONS = {
     "api-keys": "ApiKeysFunction",
     "leaked-keys": "LeakedKeysFunction",
     "owners": "OwnersFunction",
-    "notices": "NoticesFunction",
+    "notifications": "NotificationsFunction",
     "mail": "MailFunction",
     "dashboard": "DashboardFunction",
     "openapi": "OpenApiFunction",
@@ -128,7 +128,7 @@ def test_a_function_that_is_told_nonsense_names_every_problem_and_does_not_start
         ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "VEGA_ACCESS_RULES", "AWS_REGION"]),
         ("leaked-keys", ["VEGA_KEYS_TABLE", "VEGA_GITHUB_KEYS_URL", "AWS_REGION"]),
         ("owners", ["VEGA_KEYS_TABLE", "VEGA_COGNITO_USER_POOL_ID", "AWS_REGION"]),
-        ("notices", ["VEGA_KEYS_TABLE", "VEGA_NOTICE_SOURCE", "AWS_REGION"]),
+        ("notifications", ["VEGA_KEYS_TABLE", "VEGA_NOTICE_SOURCE", "AWS_REGION"]),
         ("mail", ["VEGA_COGNITO_USER_POOL_ID", "VEGA_MAIL_FROM", "AWS_REGION"]),
     ):
         binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"

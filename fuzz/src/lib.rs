@@ -7,7 +7,7 @@
 use std::cell::OnceCell;
 
 use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpAnswer, NoteUse};
+use authorizer::{Authorizer, HttpApiResponse, RecordUse};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use vega_auth::{
@@ -92,9 +92,17 @@ pub fn event(data: &[u8]) {
             let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
             let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]}]}"#;
             let policies = Policies::new(rules.parse().unwrap());
-            let callers = Authenticator { tokens, keys: NoKeys };
+            let authenticator = Authenticator { tokens, keys: NoKeys };
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            (runtime, Authorizer { callers, policies, http_answer: HttpAnswer::Policy, is_cached: false })
+            (
+                runtime,
+                Authorizer {
+                    authenticator,
+                    policies,
+                    http_api_response: HttpApiResponse::Policy,
+                    gateway_caches: false,
+                },
+            )
         });
         let (decision, line) = runtime.block_on(authorizer.decide(event, Timestamp(NOW)));
         let line = line.to_string();
@@ -212,8 +220,8 @@ impl FindKey for NoKeys {
     }
 }
 
-impl NoteUse for NoKeys {
-    async fn note_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
+impl RecordUse for NoKeys {
+    async fn record_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
         Ok(())
     }
 }

@@ -108,7 +108,7 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
             match names(one["Resource"]):
                 case "KeysTable.Arn":
                     table[name] += [action.removeprefix("dynamodb:") for action in actions]
-                case "${KeysTable.Arn}/index/holders":
+                case "${KeysTable.Arn}/index/key-owners":
                     index[name] += actions
                 case other:
                     elsewhere[name][other] = sorted(actions)
@@ -117,7 +117,7 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
         "ApiKeysFunction": ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "Query", "UpdateItem"],
         "LeakedKeysFunction": ["PutItem", "Query", "UpdateItem"],
         "OwnersFunction": ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "UpdateItem"],
-        "NoticesFunction": ["GetItem", "PutItem", "Query"],
+        "NotificationsFunction": ["GetItem", "PutItem", "Query"],
         "MailFunction": [],
         "MeFunction": [],
         "ProjectsFunction": [],
@@ -126,16 +126,16 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
         "LoginDebugFunction": [],
     }
     # nothing that lets a caller in reads the index
-    assert {name for name, actions in index.items() if actions} == {"OwnersFunction", "NoticesFunction"}
+    assert {name for name, actions in index.items() if actions} == {"OwnersFunction", "NotificationsFunction"}
     assert all(actions in ([], ["dynamodb:Scan"]) for actions in index.values())
     pool = str(["MakesUserPool", {"GetAtt": "UserPool.Arn"}, {"Sub": POOL_ARN}])
     assert {name: others for name, others in elsewhere.items() if others} == {
         "OwnersFunction": {pool: ["cognito-idp:AdminGetUser", "cognito-idp:AdminListGroupsForUser"]},
-        "NoticesFunction": {
+        "NotificationsFunction": {
             "KeysTable.StreamArn": ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
             "*": ["dynamodb:ListStreams"],
             "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default": ["events:PutEvents"],
-            "NoticesDeadLetters.Arn": ["sqs:SendMessage"],
+            "NotificationsDeadLetters.Arn": ["sqs:SendMessage"],
         },
         "MailFunction": {
             pool: ["cognito-idp:AdminGetUser"],

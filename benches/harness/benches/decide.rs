@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpAnswer, NoteUse};
+use authorizer::{Authorizer, HttpApiResponse, RecordUse};
 use divan::Bencher;
 use harness::bench::RULES;
 use harness::cases::Case;
@@ -43,10 +43,10 @@ fn authorizer() -> Authorizer<Published, Keys> {
     let pool = UserPool::new("us-west-1", POOL, CLIENT).expect("a pool");
     let tokens = TokenVerifier::Cognito(pool, SigningKeys::new(Published(ISSUER.key_set())));
     Authorizer {
-        callers: Authenticator { tokens, keys: Keys },
+        authenticator: Authenticator { tokens, keys: Keys },
         policies: Policies::new(RULES.parse().expect("rules")),
-        http_answer: HttpAnswer::Policy,
-        is_cached: false,
+        http_api_response: HttpApiResponse::Policy,
+        gateway_caches: false,
     }
 }
 
@@ -77,8 +77,8 @@ impl FindKey for Keys {
     }
 }
 
-impl NoteUse for Keys {
-    async fn note_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
+impl RecordUse for Keys {
+    async fn record_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
         Ok(())
     }
 }

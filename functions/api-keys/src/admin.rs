@@ -48,12 +48,12 @@ impl<'a> Administrator<'a> {
 pub const NO_KEY: &str = "There is no such API key.";
 
 impl ApiKeys {
-    pub(crate) async fn list_of_anyone(&self, request: &Request, _: Administrator<'_>, now: Timestamp) -> Answer {
+    pub(crate) async fn admin_list(&self, request: &Request, _: Administrator<'_>, now: Timestamp) -> Answer {
         let parameters = Parameters::read(request, &[&["owner"], &list::PARAMETERS[..]].concat())?;
         self.page(&parameters, owner(&parameters)?, now).await
     }
 
-    pub(crate) async fn revoke_anyones(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
+    pub(crate) async fn admin_revoke(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
         let none = || Problem::new(404, "not_found", NO_KEY);
         let id = path_id(request).map_err(|_| none())?;
         let find = || async {

@@ -11,7 +11,7 @@ use vega_store::CreateError;
 
 use crate::body::NewKey;
 use crate::change::{contended, token_outdated};
-use crate::idempotency::{Repeatable, in_progress};
+use crate::idempotency::{IdempotentRequest, in_progress};
 use crate::view::KeyView;
 use crate::{ApiKeys, actor};
 
@@ -33,7 +33,7 @@ pub struct Created<'a> {
 
 impl ApiKeys {
     pub(crate) async fn create(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
-        let repeatable = Repeatable::read(request)?;
+        let repeatable = IdempotentRequest::read(request)?;
         if let Some(repeatable) = &repeatable
             && let Some(answer) = self.repeated(repeatable, owner, now).await?
         {

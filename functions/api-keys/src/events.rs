@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::{CurrentUser, Timestamp};
 use vega_http::{Answer, json};
-use vega_store::{AuditEvent, EventPlace};
+use vega_store::{AuditEvent, EventCursor};
 
 use crate::query::{Parameters, invalid};
 use crate::{ApiKeys, cursor, no_such_key, path_id};
@@ -48,11 +48,11 @@ impl ApiKeys {
     }
 }
 
-fn to_text(place: EventPlace) -> String {
+fn to_text(place: EventCursor) -> String {
     format!("{}.{}", place.version, place.index)
 }
 
-fn from_text(text: &str) -> Option<EventPlace> {
+fn from_text(text: &str) -> Option<EventCursor> {
     let (version, index) = text.split_once('.')?;
-    Some(EventPlace { version: version.parse().ok()?, index: index.parse().ok()? })
+    Some(EventCursor { version: version.parse().ok()?, index: index.parse().ok()? })
 }

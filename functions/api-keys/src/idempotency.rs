@@ -13,7 +13,7 @@ use ring::digest::{Context, SHA256};
 use ring::hkdf::{HKDF_SHA256, Salt};
 use vega_auth::{CurrentUser, KeyId, Timestamp};
 use vega_http::{Problem, body_bytes, path_parameter, route};
-use vega_store::Replay;
+use vega_store::IdempotencyRecord;
 use zeroize::Zeroizing;
 
 use crate::ApiKeys;
@@ -32,7 +32,7 @@ pub fn not_one() -> String {
 }
 
 /// A request that can be repeated.
-pub struct Repeatable {
+pub struct IdempotentRequest {
     /// A secret for as long as the answer is kept: it isn't printed, and not stored.
     key: Zeroizing<String>,
     /// Which request: a digest of the key, the method and the path.
@@ -40,7 +40,7 @@ pub struct Repeatable {
     fingerprint: [u8; 32],
 }
 
-impl Repeatable {
+impl IdempotentRequest {
     /// The request, if it names itself by an `Idempotency-Key`.
     ///
     /// # Errors
@@ -62,12 +62,19 @@ impl Repeatable {
     }
 
     /// Seals the answer for `owner`, who made the key of this id.
-    fn seal(&self, owner: &str, key_id: KeyId, answer: &str, nonce: [u8; NONCE_LEN], at: Timestamp) -> Option<Replay> {
+    fn seal(
+        &self,
+        owner: &str,
+        key_id: KeyId,
+        answer: &str,
+        nonce: [u8; NONCE_LEN],
+        at: Timestamp,
+    ) -> Option<IdempotencyRecord> {
         let mut sealed = Zeroizing::new(answer.as_bytes().to_vec());
         self.cipher(owner, key_id)?
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(self.fingerprint), &mut *sealed)
             .ok()?;
-        Some(Replay {
+        Some(IdempotencyRecord {
             owner: owner.to_owned(),
             request: self.request.clone(),
             fingerprint: self.fingerprint,
@@ -78,7 +85,7 @@ impl Repeatable {
         })
     }
 
-    fn open(&self, replay: &Replay) -> Option<String> {
+    fn open(&self, replay: &IdempotencyRecord) -> Option<String> {
         let mut sealed = replay.sealed.clone();
         let nonce = Nonce::assume_unique_for_key(replay.nonce);
         let cipher = self.cipher(&replay.owner, replay.key_id)?;
@@ -101,7 +108,7 @@ impl ApiKeys {
     /// 422 when it was another request that had this `Idempotency-Key`.
     pub(crate) async fn repeated(
         &self,
-        request: &Repeatable,
+        request: &IdempotentRequest,
         owner: &CurrentUser,
         now: Timestamp,
     ) -> Result<Option<Response<Body>>, Problem> {
@@ -117,12 +124,12 @@ impl ApiKeys {
     /// What is to be kept of a request that makes a key, if it can be repeated.
     pub(crate) fn kept(
         &self,
-        request: Option<&Repeatable>,
+        request: Option<&IdempotentRequest>,
         owner: &CurrentUser,
         key_id: KeyId,
         answer: &str,
         now: Timestamp,
-    ) -> Result<Option<Replay>, Problem> {
+    ) -> Result<Option<IdempotencyRecord>, Problem> {
         let Some(request) = request else { return Ok(None) };
         let mut nonce = [0; NONCE_LEN];
         (self.entropy)(&mut nonce).map_err(|error| Problem::fault("entropy_unavailable", &error))?;
@@ -153,8 +160,8 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000);
     const KEY: &str = "0f1c8d52-6a7e-4b57-9d4e-2f6d3c1b9a80";
 
-    fn repeatable(key: &str) -> Repeatable {
-        Repeatable { key: Zeroizing::new(key.into()), request: "00".into(), fingerprint: [1; 32] }
+    fn repeatable(key: &str) -> IdempotentRequest {
+        IdempotentRequest { key: Zeroizing::new(key.into()), request: "00".into(), fingerprint: [1; 32] }
     }
 
     #[test]
@@ -164,14 +171,14 @@ mod tests {
         assert_eq!(repeatable(KEY).open(&sealed).as_deref(), Some("the answer"));
         assert!(!sealed.sealed.windows(3).any(|part| part == b"the"));
         assert_eq!(repeatable("0f1c8d52-6a7e-4b57-9d4e-2f6d3c1b9a81").open(&sealed), None);
-        assert_eq!(Repeatable { request: "01".into(), ..repeatable(KEY) }.open(&sealed), None, "another route");
+        assert_eq!(IdempotentRequest { request: "01".into(), ..repeatable(KEY) }.open(&sealed), None, "another route");
         for change in [
-            |replay: &mut Replay| replay.owner = "bob".into(),
-            |replay: &mut Replay| replay.key_id = "000000000001".parse().unwrap(),
-            |replay: &mut Replay| replay.fingerprint[0] ^= 1,
-            |replay: &mut Replay| replay.nonce[0] ^= 1,
-            |replay: &mut Replay| replay.sealed[0] ^= 1,
-            |replay: &mut Replay| replay.sealed.truncate(3),
+            |replay: &mut IdempotencyRecord| replay.owner = "bob".into(),
+            |replay: &mut IdempotencyRecord| replay.key_id = "000000000001".parse().unwrap(),
+            |replay: &mut IdempotencyRecord| replay.fingerprint[0] ^= 1,
+            |replay: &mut IdempotencyRecord| replay.nonce[0] ^= 1,
+            |replay: &mut IdempotencyRecord| replay.sealed[0] ^= 1,
+            |replay: &mut IdempotencyRecord| replay.sealed.truncate(3),
         ] {
             let mut changed = sealed.clone();
             change(&mut changed);

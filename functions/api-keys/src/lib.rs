@@ -148,9 +148,9 @@ impl ApiKeys {
             }
             "POST /v1/api-keys/{id}/rotate" => self.rotate(request, &user, now).await,
             "GET /v1/api-keys/{id}/events" => self.events(request, &user, now).await,
-            "GET /v1/admin/api-keys" => self.list_of_anyone(request, Administrator::check(&user)?, now).await,
+            "GET /v1/admin/api-keys" => self.admin_list(request, Administrator::check(&user)?, now).await,
             "DELETE /v1/admin/api-keys" => self.revoke_all(request, Administrator::check(&user)?, now).await,
-            "DELETE /v1/admin/api-keys/{id}" => self.revoke_anyones(request, Administrator::check(&user)?, now).await,
+            "DELETE /v1/admin/api-keys/{id}" => self.admin_revoke(request, Administrator::check(&user)?, now).await,
             "GET /v1/api-keys/self" | "DELETE /v1/api-keys/self" => {
                 Err(Problem::new(403, "forbidden", "This is for an API key to ask about itself. You are a person."))
             }

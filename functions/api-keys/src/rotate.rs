@@ -7,12 +7,12 @@ use vega_http::{Answer, Problem, body_bytes, read_json};
 use crate::body::Rotation;
 use crate::change::{check_version, contended, expired, revoked};
 use crate::create::{MAKE_TRIES, created, to_json};
-use crate::idempotency::Repeatable;
+use crate::idempotency::IdempotentRequest;
 use crate::{ApiKeys, actor, path_id};
 
 impl ApiKeys {
     pub(crate) async fn rotate(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
-        let repeatable = Repeatable::read(request)?;
+        let repeatable = IdempotentRequest::read(request)?;
         if let Some(repeatable) = &repeatable
             && let Some(answer) = self.repeated(repeatable, owner, now).await?
         {

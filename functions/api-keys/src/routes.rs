@@ -115,7 +115,7 @@ fn for_keys_themselves() -> Vec<Route> {
 
 fn for_administrators() -> Vec<Route> {
     vec![
-        of_administrators("GET /v1/admin/api-keys", "listApiKeysOf", "List an owner's keys")
+        of_administrators("GET /v1/admin/api-keys", "adminListApiKeys", "List an owner's keys")
             .says("As the list of one's own keys.")
             .query("owner", OWNER, &owner())
             .required("owner")
@@ -133,7 +133,7 @@ fn for_administrators() -> Vec<Route> {
             .query("reason", REASON, &reason())
             .answers::<Revoked>(200, "They are revoked.", json!({ "revoked": 3 }))
             .refuses(400, "invalid_query", BAD_QUERY),
-        of_administrators("DELETE /v1/admin/api-keys/{id}", "revokeApiKeyOfAnyone", "Revoke anybody's key")
+        of_administrators("DELETE /v1/admin/api-keys/{id}", "adminRevokeApiKey", "Revoke anybody's key")
             .path("id", "The key's public id.", &schema_of::<KeyId>())
             .header("If-Match", IF_MATCH, &json!({ "type": "string" }))
             .query("reason", REASON, &reason())

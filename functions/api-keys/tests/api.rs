@@ -279,7 +279,7 @@ async fn the_last_use_is_shown_once_there_is_one() {
     let key = api.create("ada", "ci").await;
     assert_eq!(key["last_used_at"], Value::Null);
     let last = LastUse { at: NOW, address: "192.0.2.7".into(), user_agent: "curl/8".into(), moved_at: None };
-    api.keys.store.note_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
+    api.keys.store.record_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
     let one = api.call("ada", "GET", &path(&key), None).await.body;
     assert_eq!(one["last_used_at"], "2027-01-15T08:00:00Z");
     assert_eq!((&one["last_used_address"], &one["last_used_user_agent"]), (&json!("192.0.2.7"), &json!("curl/8")));
@@ -455,7 +455,7 @@ async fn the_list_is_sorted_as_asked_and_its_pages_hold_every_key_once() {
                 user_agent: String::new(),
                 moved_at: None,
             };
-            api.keys.store.note_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
+            api.keys.store.record_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
         }
     }
     for (sort, expected) in [

@@ -13,16 +13,14 @@ use std::time::{Duration, Instant};
 
 use api_keys::ApiKeys;
 use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpAnswer};
-use owners::{FindOwner, Owners, PoolFault, Standing, Task};
+use authorizer::{Authorizer, HttpApiResponse};
+use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Task};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
-use vega_auth::{
-    AccessRules, Authenticator, FetchKeySet, Groups, HmacSecret, RememberedKeys, Timestamp, TokenVerifier,
-};
+use vega_auth::{AccessRules, Authenticator, CachedKeys, FetchKeySet, Groups, HmacSecret, Timestamp, TokenVerifier};
 use vega_store::KeyReader;
-use vega_store::testing::{TestDatabase, Trouble};
+use vega_store::testing::{InjectedFault, TestDatabase};
 
 const START: Timestamp = Timestamp(1_800_000_000);
 const DAY: i64 = 24 * 60 * 60;
@@ -118,10 +116,10 @@ enum IfMatch {
 }
 
 /// How many requests to the database go well, and what how many of the next ones meet.
-type Weather = Option<(usize, Trouble, usize)>;
+type FaultPlan = Option<(usize, InjectedFault, usize)>;
 
 /// A step, in which weather, and whether it is sent once more with the same `Idempotency-Key`, if it makes a key.
-type Turn = (Step, Weather, bool);
+type Turn = (Step, FaultPlan, bool);
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let key = 0..8_usize;
@@ -155,7 +153,13 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         2 => (0..PEOPLE, prop::sample::select(vec![Is::Member, Is::Member, Is::Member, Is::Disabled, Is::Gone]))
             .prop_map(|(person, is)| Step::Reconcile { person, is }),
     ];
-    let kinds = vec![Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Babbles, Trouble::Truncates];
+    let kinds = vec![
+        InjectedFault::Drops,
+        InjectedFault::Throttles,
+        InjectedFault::Fails,
+        InjectedFault::Babbles,
+        InjectedFault::Truncates,
+    ];
     // from the first request to the database on, or from a later one, once or for good
     let trouble = (0..4_usize, prop::sample::select(kinds), prop::sample::select(vec![1, 99]));
     let trouble = prop_oneof![4 => Just(None), 1 => trouble.prop_map(Some)];
@@ -423,10 +427,10 @@ impl FetchKeySet for NoIssuer {
 
 /// A user pool that says the same of everybody.
 #[derive(Clone)]
-struct Pool(Arc<Mutex<Standing>>);
+struct Pool(Arc<Mutex<OwnerStatus>>);
 
 impl FindOwner for Pool {
-    async fn find(&self, _: &str, _: &str) -> Result<Standing, PoolFault> {
+    async fn find(&self, _: &str, _: &str) -> Result<OwnerStatus, PoolFault> {
         Ok(*self.0.lock().unwrap())
     }
 }
@@ -435,12 +439,12 @@ struct World {
     database: TestDatabase,
     /// What people call, by way of whatever trouble there is.
     api: ApiKeys,
-    gate: Authorizer<NoIssuer, RememberedKeys<KeyReader>>,
+    gate: Authorizer<NoIssuer, CachedKeys<KeyReader>>,
     owners: Owners<Pool>,
     pool: Pool,
     /// The same without trouble: to see what is.
     calm_api: ApiKeys,
-    calm_gate: Authorizer<NoIssuer, RememberedKeys<KeyReader>>,
+    calm_gate: Authorizer<NoIssuer, CachedKeys<KeyReader>>,
     calm_owners: Owners<Pool>,
     log: Vec<String>,
     secrets: Vec<String>,
@@ -474,10 +478,15 @@ impl World {
         let gate = |keys| {
             let tokens = TokenVerifier::Custom(HmacSecret::new_from_text("0123456789abcdef0123456789abcdef").unwrap());
             // as it is deployed: nothing is remembered
-            let callers = Authenticator { tokens, keys: RememberedKeys::new(keys, 0) };
-            Authorizer { callers, policies: Policies::new(rules()), http_answer: HttpAnswer::Policy, is_cached: false }
+            let authenticator = Authenticator { tokens, keys: CachedKeys::new(keys, 0) };
+            Authorizer {
+                authenticator,
+                policies: Policies::new(rules()),
+                http_api_response: HttpApiResponse::Policy,
+                gateway_caches: false,
+            }
         };
-        let pool = Pool(Arc::new(Mutex::new(Standing::Gone)));
+        let pool = Pool(Arc::new(Mutex::new(OwnerStatus::Gone)));
         let owners = |store| Owners { store, pool: pool.clone(), pace: Duration::ZERO };
         Self {
             api: api(database.troubled_store()),
@@ -675,11 +684,11 @@ impl World {
             Step::SignIn { person } => model.tokens[*person] = (model.groups[*person], model.now),
             Step::Reconcile { person, is } => {
                 *self.pool.0.lock().unwrap() = match is {
-                    Is::Member => Standing::Member(model.groups[*person]),
-                    Is::Disabled => Standing::Disabled,
-                    Is::Gone => Standing::Gone,
+                    Is::Member => OwnerStatus::Member(model.groups[*person]),
+                    Is::Disabled => OwnerStatus::Disabled,
+                    Is::Gone => OwnerStatus::Gone,
                 };
-                let task = Task::One(model.people[*person].clone());
+                let task = Task::SyncOwner(model.people[*person].clone());
                 self.make(trouble);
                 let report = self.owners.run(&task, "r-3", || model.now, || true).await;
                 self.make(None);
@@ -739,7 +748,7 @@ impl World {
         self.check(model).await
     }
 
-    fn make(&self, trouble: Weather) {
+    fn make(&self, trouble: FaultPlan) {
         match trouble {
             Some((good, kind, times)) => self.database.trouble_after(good, Some((kind, times))),
             None => self.database.trouble(None),

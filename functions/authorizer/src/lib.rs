@@ -14,8 +14,8 @@ use std::net::IpAddr;
 use serde::{Deserialize as _, Deserializer};
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{
-    Access, AccessRules, AuthError, Authenticator, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse, Object,
-    RememberedKeys, Timestamp,
+    Access, AccessRules, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse,
+    Object, Timestamp,
 };
 
 use crate::event::{Event, Form};
@@ -23,9 +23,9 @@ pub use crate::log_line::LogLine;
 use crate::policy::{Answer, MethodArn, Policies};
 
 /// Notes that a key was used.
-pub trait NoteUse {
+pub trait RecordUse {
     /// Writes the last use of the key. Its failure changes nothing but the log.
-    fn note_use(&self, id: KeyId, last: &LastUse) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn record_use(&self, id: KeyId, last: &LastUse) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// All that the environment says.
@@ -37,11 +37,11 @@ pub struct Config {
     /// Which routes want which groups.
     pub rules: AccessRules,
     /// How an HTTP API is answered: `VEGA_HTTP_API_RESPONSE`.
-    pub http_answer: HttpAnswer,
+    pub http_api_response: HttpApiResponse,
     /// How long a key that was read needn't be read again: `VEGA_KEY_CACHE_SECONDS`.
     pub key_cache_seconds: u16,
     /// Whether API Gateway reuses an answer: `VEGA_AUTHORIZER_CACHE_SECONDS` is more than 0.
-    pub is_cached: bool,
+    pub gateway_caches: bool,
 }
 
 impl Config {
@@ -53,20 +53,20 @@ impl Config {
             let rules: AccessRules = json.parse().map_err(|error: vega_auth::RulesError| error.to_string())?;
             policy::check_size(&rules).map(|()| rules)
         });
-        let http_answer = environment.optional("VEGA_HTTP_API_RESPONSE", HttpAnswer::Policy, str::parse);
+        let http_api_response = environment.optional("VEGA_HTTP_API_RESPONSE", HttpApiResponse::Policy, str::parse);
         let key_cache_seconds = environment.optional("VEGA_KEY_CACHE_SECONDS", 0, |text| {
             text.parse().ok().filter(|seconds| *seconds <= 3600).ok_or("expected a number of seconds, at most 3600")
         });
-        let is_cached = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", false, |text| {
+        let gateway_caches = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", false, |text| {
             text.parse().map(|seconds: u16| seconds > 0).map_err(|_| "expected a number of seconds")
         });
         Some(Self {
             provider: provider?,
             keys_table: keys_table?,
             rules: rules?,
-            http_answer: http_answer?,
+            http_api_response: http_api_response?,
             key_cache_seconds: key_cache_seconds?,
-            is_cached: is_cached?,
+            gateway_caches: gateway_caches?,
         })
     }
 }
@@ -94,18 +94,18 @@ impl std::error::Error for Refusal {}
 /// The authorizer: who calls, and the rules.
 pub struct Authorizer<F, K> {
     /// Finds out who calls.
-    pub callers: Authenticator<F, K>,
+    pub authenticator: Authenticator<F, K>,
     /// What they may call.
     pub policies: Policies,
     /// How an HTTP API is answered.
-    pub http_answer: HttpAnswer,
+    pub http_api_response: HttpApiResponse,
     /// Whether API Gateway may hold the answer against another route.
-    pub is_cached: bool,
+    pub gateway_caches: bool,
 }
 
 /// The two answers that an HTTP API can be set to expect; its events don't say which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpAnswer {
+pub enum HttpApiResponse {
     /// A policy for every route: right under any identity source, so it is what we give unless told otherwise.
     Policy,
     /// `isAuthorized`, for this route alone. An API that caches it must have `$context.routeKey` among its identity
@@ -113,7 +113,7 @@ pub enum HttpAnswer {
     Simple,
 }
 
-impl std::str::FromStr for HttpAnswer {
+impl std::str::FromStr for HttpApiResponse {
     type Err = &'static str;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
@@ -125,7 +125,7 @@ impl std::str::FromStr for HttpAnswer {
     }
 }
 
-impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
+impl<F: FetchKeySet, K: FindKey + RecordUse> Authorizer<F, K> {
     /// Decides about one event, and gives the line for the log beside the decision.
     pub async fn decide<'de>(
         &self,
@@ -179,10 +179,10 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
     ) -> Result<Answer, AuthError> {
         event.refuse_credential_in_query()?;
         let credential = Credential::from_headers([event.authorization()?])?;
-        let is_simple = form == Form::Http && self.http_answer == HttpAnswer::Simple;
+        let is_simple = form == Form::Http && self.http_api_response == HttpApiResponse::Simple;
         // A simple answer can't say for which addresses it holds: of a key with networks, none could be reused rightly.
         let address = event.source_address().filter(|_| !is_simple).and_then(|text| text.parse::<IpAddr>().ok());
-        let caller = self.callers.authenticate(credential, address, now).await?;
+        let caller = self.authenticator.authenticate(credential, address, now).await?;
         let access = self.policies.rules().access(&caller.user, &arn.method, &arn.path);
         match access {
             Access::Allowed => line.says("allow", "ok"),
@@ -191,37 +191,37 @@ impl<F: FetchKeySet, K: FindKey + NoteUse> Authorizer<F, K> {
         }
         line.names(&caller.user);
         let (address, agent) = (event.source_address().unwrap_or_default(), event.user_agent().unwrap_or_default());
-        let due = caller.key.as_ref().and_then(|record| Some((record.id, record.use_to_note(address, agent, now)?)));
+        let due = caller.key.as_ref().and_then(|record| Some((record.id, record.use_to_record(address, agent, now)?)));
         if let Some((id, last)) = due {
-            let noted = self.callers.keys.note_use(id, &last).await;
+            let noted = self.authenticator.keys.record_use(id, &last).await;
             line.last_use_not_noted = noted.err().map(|fault| fault.chain());
         }
         Ok(if is_simple {
             Answer::simple(&caller.user, access == Access::Allowed)
         } else {
             // Of a reused answer nobody knows which route it will deny: that names the reason that is always true.
-            let reason = if self.is_cached { Access::Forbidden } else { access };
+            let reason = if self.gateway_caches { Access::Forbidden } else { access };
             self.policies.answer(&caller, arn, reason)
         })
     }
 }
 
-impl<K: NoteUse + Sync> NoteUse for RememberedKeys<K> {
-    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        self.store().note_use(id, last).await?;
+impl<K: RecordUse + Sync> RecordUse for CachedKeys<K> {
+    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        self.store().record_use(id, last).await?;
         self.noted(id, last);
         Ok(())
     }
 }
 
-impl NoteUse for vega_store::Store {
-    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        self.note_use(id, last).await
+impl RecordUse for vega_store::Store {
+    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        self.record_use(id, last).await
     }
 }
 
-impl NoteUse for vega_store::KeyReader {
-    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        self.note_use(id, last).await
+impl RecordUse for vega_store::KeyReader {
+    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        self.record_use(id, last).await
     }
 }

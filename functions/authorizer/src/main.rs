@@ -9,7 +9,7 @@ use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::json;
 use serde_json::value::RawValue;
 use vega_auth::config::{Environment, Provider};
-use vega_auth::{Authenticator, RememberedKeys, SigningKeys, TokenVerifier};
+use vega_auth::{Authenticator, CachedKeys, SigningKeys, TokenVerifier};
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
 use vega_store::{KeyReader, Settings};
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Error> {
             TokenVerifier::Cognito(pool, SigningKeys::new(source))
         }
     };
-    let keys = RememberedKeys::new(KeyReader::new(client, settings, config.keys_table)?, config.key_cache_seconds);
+    let keys = CachedKeys::new(KeyReader::new(client, settings, config.keys_table)?, config.key_cache_seconds);
     // Lambda gives init more CPU than it bills for: connect now, so that the first caller doesn't wait. A failure is no
     // harm: the first request tries again.
     tokio::join!(keys.store().warm_up(), async {
@@ -46,10 +46,10 @@ async fn main() -> Result<(), Error> {
         }
     });
     let authorizer = Authorizer {
-        callers: Authenticator { tokens, keys },
+        authenticator: Authenticator { tokens, keys },
         policies: Policies::new(config.rules),
-        http_answer: config.http_answer,
-        is_cached: config.is_cached,
+        http_api_response: config.http_api_response,
+        gateway_caches: config.gateway_caches,
     };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {

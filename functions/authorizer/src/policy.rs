@@ -10,7 +10,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use vega_auth::{
-    Access, AccessRules, Authenticated, Authentication, CurrentUser, Generations, Group, Groups, KeyId, KeyRecord,
+    Access, AccessRules, Authenticated, Authentication, BoundedCache, CurrentUser, Group, Groups, KeyId, KeyRecord,
     MethodPattern, Network, PathPattern, Route, ScopeName,
 };
 
@@ -144,12 +144,12 @@ const DENIED_AS: &str = "denied_as";
 /// The rules, and the policies that were made of them: callers with the same groups, scopes and networks share one.
 pub struct Policies {
     rules: AccessRules,
-    made: Mutex<Generations<Reach, SharedPolicy>>,
+    made: Mutex<BoundedCache<PolicyKey, SharedPolicy>>,
 }
 
 /// All that a policy depends on beside the rules.
 #[derive(PartialEq, Eq, Hash)]
-struct Reach {
+struct PolicyKey {
     stage: String,
     groups: Groups,
     /// Of a key, which some rules keep out and scopes narrow; `None` for a person who signed in.
@@ -181,7 +181,7 @@ impl Policies {
     }
 
     fn policy(&self, caller: &Authenticated, arn: &MethodArn) -> SharedPolicy {
-        let reach = Reach::of(caller, arn);
+        let reach = PolicyKey::of(caller, arn);
         // A panic can't leave it half-written: the one change is the last thing done.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(policy) = made.get(&reach) {
@@ -193,7 +193,7 @@ impl Policies {
     }
 }
 
-impl Reach {
+impl PolicyKey {
     fn of(caller: &Authenticated, arn: &MethodArn) -> Self {
         Self {
             stage: arn.stage.clone(),
@@ -208,7 +208,7 @@ impl Reach {
 }
 
 impl PolicyDocument {
-    /// What is read of `caller` is in [`Reach`], all of it.
+    /// What is read of `caller` is in [`PolicyKey`], all of it.
     fn new(caller: &Authenticated, rules: &AccessRules, arn: &MethodArn) -> Self {
         let routes = rules.granted(&caller.user);
         let granted: Vec<String> = routes.iter().flat_map(|route| resources(&arn.stage, route)).collect();
@@ -304,9 +304,9 @@ fn has_wildcard(routes: &[Cow<'_, Route>]) -> bool {
     routes.iter().any(|route| matches!(route.path, PathPattern::Below(_)))
 }
 
-/// The paths that [`Route::is_unclear`] of, which a wildcard would take in.
+/// The paths that [`Route::is_ambiguous`] of, which a wildcard would take in.
 fn unclear(stage: &str) -> Vec<String> {
-    let anywhere = Route::UNCLEAR.iter().map(|part| format!("{stage}/*{part}*"));
+    let anywhere = Route::AMBIGUOUS.iter().map(|part| format!("{stage}/*{part}*"));
     // The root ends in a slash as well: `GET/`. With one more before it, it is another path.
     anywhere.chain([format!("{stage}/*/*/")]).collect()
 }

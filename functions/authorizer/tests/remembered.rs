@@ -4,14 +4,14 @@
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 
-use authorizer::NoteUse as _;
+use authorizer::RecordUse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
-    ApiKey, AuthError, Authenticator, Credential, Fault, FetchKeySet, FindKey, Groups, HmacSecret, KeyId, KeyRecord,
-    KeySecret, Rejection, RememberedKeys, SigningKeys, Timestamp, TokenVerifier, UserPool,
+    ApiKey, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, FindKey, Groups, HmacSecret, KeyId,
+    KeyRecord, KeySecret, Rejection, SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, EventKind, KeyReader};
@@ -42,7 +42,7 @@ impl FindKey for NoKeys {
 
 struct Pool {
     issuer: Issuer,
-    callers: Authenticator<Issuer, NoKeys>,
+    authenticator: Authenticator<Issuer, NoKeys>,
 }
 
 impl Pool {
@@ -50,7 +50,7 @@ impl Pool {
         let issuer = Issuer(Arc::new(Mutex::new(Some(JWKS.into()))));
         let pool = UserPool::new("us-west-1", "us-west-1_Test", "client1").unwrap();
         let tokens = TokenVerifier::Cognito(pool, SigningKeys::new(issuer.clone()));
-        Self { issuer, callers: Authenticator { tokens, keys: NoKeys } }
+        Self { issuer, authenticator: Authenticator { tokens, keys: NoKeys } }
     }
 
     fn answers(&self, key_set: Option<String>) {
@@ -62,7 +62,7 @@ impl Pool {
         let header = format!("Bearer {token}");
         let credential = Credential::from_headers([header.as_str()]).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let outcome = match runtime.block_on(self.callers.authenticate(credential, None, NOW.plus(seconds))) {
+        let outcome = match runtime.block_on(self.authenticator.authenticate(credential, None, NOW.plus(seconds))) {
             Ok(caller) => {
                 assert_eq!(caller.user.id, "ada");
                 Ok(())
@@ -111,7 +111,7 @@ fn a_token_that_was_seen_differs_from_every_other() {
         let credential = format!("Bearer {altered}");
         let Ok(credential) = Credential::from_headers([credential.as_str()]) else { continue };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert!(runtime.block_on(pool.callers.authenticate(credential, None, NOW)).is_err(), "changed at {at}");
+        assert!(runtime.block_on(pool.authenticator.authenticate(credential, None, NOW)).is_err(), "changed at {at}");
     }
 }
 
@@ -159,7 +159,7 @@ fn a_token_that_was_refused_is_refused_again() {
 }
 
 /// A key of a table, of which the process may remember what it read for so many seconds.
-async fn keys(seconds: u16) -> (TestDatabase, ApiKey, Authenticator<Issuer, RememberedKeys<KeyReader>>) {
+async fn keys(seconds: u16) -> (TestDatabase, ApiKey, Authenticator<Issuer, CachedKeys<KeyReader>>) {
     let database = TestDatabase::start().await;
     let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
     let record = KeyRecord {
@@ -172,7 +172,7 @@ async fn keys(seconds: u16) -> (TestDatabase, ApiKey, Authenticator<Issuer, Reme
     };
     database.store().create(&record, 10, None, &actor()).await.unwrap();
     let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(&"x".repeat(32)).unwrap());
-    let keys = RememberedKeys::new(database.troubled_reader(), seconds);
+    let keys = CachedKeys::new(database.troubled_reader(), seconds);
     (database, key, Authenticator { tokens, keys })
 }
 
@@ -187,14 +187,14 @@ fn actor() -> Actor {
 }
 
 async fn code(
-    callers: &Authenticator<Issuer, RememberedKeys<KeyReader>>,
+    authenticator: &Authenticator<Issuer, CachedKeys<KeyReader>>,
     key: &str,
     address: &str,
     seconds: i64,
 ) -> &'static str {
     let header = format!("Bearer {key}");
     let credential = Credential::from_headers([header.as_str()]).unwrap();
-    match callers.authenticate(credential, address.parse().ok(), NOW.plus(seconds)).await {
+    match authenticator.authenticate(credential, address.parse().ok(), NOW.plus(seconds)).await {
         Ok(_) => "ok",
         Err(AuthError::Rejected(reason)) => reason.code(),
         Err(AuthError::Unavailable(fault)) => fault.code(),
@@ -251,9 +251,11 @@ async fn the_use_of_a_remembered_key_is_noted_once_a_minute_too() {
     let (_database, key, callers) = keys(3600).await;
     let mut noted = Vec::new();
     for second in [0, 1, 59, 60, 61] {
-        let Some(record) = callers.keys.find_at(key.id(), NOW.plus(second)).await.unwrap() else { panic!("no key") };
-        if let Some(last) = record.use_to_note(HOME, "", NOW.plus(second)) {
-            callers.keys.note_use(key.id(), &last).await.unwrap();
+        let Some(record) = authenticator.keys.find_at(key.id(), NOW.plus(second)).await.unwrap() else {
+            panic!("no key")
+        };
+        if let Some(last) = record.use_to_record(HOME, "", NOW.plus(second)) {
+            authenticator.keys.record_use(key.id(), &last).await.unwrap();
             noted.push(second);
         }
     }

@@ -108,7 +108,7 @@ pub fn routes() -> Vec<Route> {
             }))
             .answers_nothing(202, "Taken: if it was a key, it is over.")
             .refuses(422, "invalid_value", "A member has a value that it can't have."),
-        Route::open("POST /v1/leaked-keys/github", "reportLeakedKeysOfGithub", "GitHub's secret scanning")
+        Route::open("POST /v1/leaked-keys/github", "reportGithubSecrets", "GitHub's secret scanning")
             .says(
                 "The secret scanning partner protocol of GitHub: a list of matches, under its signature (ECDSA P-256 over the \
                  raw body).",

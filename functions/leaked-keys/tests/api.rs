@@ -12,7 +12,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use vega_auth::{ApiKey, FetchKeySet, FindKey as _, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp};
-use vega_store::testing::{TestDatabase, Trouble};
+use vega_store::testing::{InjectedFault, TestDatabase};
 use vega_store::{Actor, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -312,7 +312,7 @@ async fn a_report_of_many_matches_is_through_before_the_deadline() {
     api.keys.store = api.database.troubled_store();
     let mut matches = vec![json!({ "token": key(2).expose(), "type": "vega_api_key", "url": PLACE }); 99];
     matches.push(json!({ "token": key(1).expose(), "type": "vega_api_key", "url": PLACE }));
-    api.database.trouble(Some((Trouble::Lags, usize::MAX)));
+    api.database.trouble(Some((InjectedFault::Lags, usize::MAX)));
     let (status, feedback) = api.report_of_github(&json!(matches).to_string()).await;
     let labels: Vec<_> = feedback.as_array().unwrap().iter().map(|one| one["label"].as_str().unwrap()).collect();
     assert_eq!((status, labels.len(), labels[0], labels[99]), (200, 100, "false_positive", "true_positive"));

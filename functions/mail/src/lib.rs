@@ -1,4 +1,4 @@
-//! Mails a notice (docs/notices.md) to the owner of the key, at the address that the user pool has verified.
+//! Mails a notification (docs/notifications.md) to the owner of the key, at the address that the user pool has verified.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -9,13 +9,13 @@ use vega_aws::{Api, CallError, Service, UserPool};
 /// An event of `EventBridge`, as far as it matters.
 #[derive(Deserialize)]
 pub struct Event {
-    /// The notice.
-    pub detail: Object<Notice>,
+    /// The notification.
+    pub detail: Object<Notification>,
 }
 
-/// A notice, as docs/notices.schema.json has it; what a mail doesn't say isn't read.
+/// A notification, as docs/notifications.schema.json has it; what a mail doesn't say isn't read.
 #[derive(Debug, Deserialize)]
-pub struct Notice {
+pub struct Notification {
     #[serde(rename = "notice")]
     kind: Kind,
     at: Timestamp,
@@ -70,7 +70,7 @@ impl Config {
     }
 }
 
-/// Mails notices.
+/// Mails notifications.
 pub struct Mail {
     /// Who knows the owners' addresses.
     pub pool: UserPool,
@@ -81,14 +81,14 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// Sends a mail about `notice`. Whether the owner has an address to send it to.
+    /// Sends a mail about `notification`. Whether the owner has an address to send it to.
     ///
     /// # Errors
     /// When it may not have been sent.
-    pub async fn send(&self, notice: &Notice) -> Result<bool, CallError> {
-        let user = self.pool.find(&notice.owner, &notice.owner_username).await?;
+    pub async fn send(&self, notification: &Notification) -> Result<bool, CallError> {
+        let user = self.pool.find(&notification.owner, &notification.owner_username).await?;
         let Some(email) = user.and_then(|user| user.email) else { return Ok(false) };
-        let (subject, body) = notice.text();
+        let (subject, body) = notification.text();
         let part = |text: String| json!({ "Data": text, "Charset": "UTF-8" });
         let mail = json!({
             "FromEmailAddress": self.from,
@@ -100,7 +100,7 @@ impl Mail {
     }
 }
 
-impl Notice {
+impl Notification {
     /// Subject and body, as plain text: what people wrote in it can't be more than text.
     fn text(&self) -> (String, String) {
         let name: String = self.key_name.chars().filter(|letter| !is_hidden(*letter)).collect();
@@ -135,7 +135,7 @@ impl Notice {
 mod tests {
     use super::*;
 
-    fn notice(kind: &str) -> Notice {
+    fn notification(kind: &str) -> Notification {
         let event = json!({
             "version": "0", "source": "vega-auth", "detail-type": "API Key Notice",
             "detail": {
@@ -150,15 +150,15 @@ mod tests {
     #[test]
     fn every_notice_of_the_schema_has_a_mail_and_what_people_wrote_stays_on_its_line() {
         let schema: serde_json::Value =
-            serde_json::from_str(include_str!("../../../docs/notices.schema.json")).unwrap();
+            serde_json::from_str(include_str!("../../../docs/notifications.schema.json")).unwrap();
         let kinds = schema["properties"]["notice"]["enum"].as_array().unwrap();
         assert_eq!(kinds.len(), 8);
         for kind in kinds {
-            let (subject, body) = notice(kind.as_str().unwrap()).text();
+            let (subject, body) = notification(kind.as_str().unwrap()).text();
             assert!(subject.starts_with(r#"API key "ciBcc: all" "#) && !subject.contains('\n'), "{subject}");
             assert!(body.contains("(7Gh2kQ9XbT4m)") && body.contains("Reason: leaked: apaste\n"), "{body}");
         }
-        assert!(notice("new_network").text().0.ends_with("was used from a new network, 192.0.2.0/24"));
+        assert!(notification("new_network").text().0.ends_with("was used from a new network, 192.0.2.0/24"));
     }
 
     #[test]

@@ -6,12 +6,12 @@ use vega_auth::Object;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// To look at all who hold keys, and to revoke the keys of at most so many who are gone; left out, of one in five.
-    All {
+    SyncAll {
         /// How many, as a person said.
         may_revoke: Option<usize>,
     },
     /// To look at one person.
-    One(String),
+    SyncOwner(String),
     /// It is about another pool, or did not happen.
     Nothing,
 }
@@ -41,13 +41,13 @@ impl Task {
     /// When it is none of these.
     pub fn read(event: &Value, pool_id: &str) -> Result<Self, &'static str> {
         if let Ok(Object(Confirmation { may_revoke })) = serde_json::from_value(event.clone()) {
-            return Ok(Self::All { may_revoke: Some(may_revoke) });
+            return Ok(Self::SyncAll { may_revoke: Some(may_revoke) });
         }
         let Ok(Object(Event { detail_type: Some(detail_type), detail })) = serde_json::from_value(event.clone()) else {
             return Err("an event that is none of the three we know");
         };
         match detail_type.as_str() {
-            "Scheduled Event" => Ok(Self::All { may_revoke: None }),
+            "Scheduled Event" => Ok(Self::SyncAll { may_revoke: None }),
             "AWS API Call via CloudTrail" => {
                 // Somebody tried, and it was refused
                 if detail["errorCode"].as_str().is_some_and(|code| !code.is_empty()) {
@@ -58,8 +58,8 @@ impl Task {
                 Ok(match (pool, subject) {
                     (Some(pool), _) if pool != pool_id => Self::Nothing,
                     // DeleteUser names no pool. Of somebody in another one we know nothing, and so do nothing.
-                    (_, Some(subject)) => Self::One(subject.to_owned()),
-                    (Some(_), None) => Self::All { may_revoke: None },
+                    (_, Some(subject)) => Self::SyncOwner(subject.to_owned()),
+                    (Some(_), None) => Self::SyncAll { may_revoke: None },
                     (None, None) => Self::Nothing,
                 })
             }
@@ -89,13 +89,13 @@ mod tests {
 
     #[test]
     fn an_event_is_about_all_or_one_or_nothing() {
-        let all = Task::All { may_revoke: None };
+        let all = Task::SyncAll { may_revoke: None };
         for (event, task) in [
             (json!({ "detail-type": "Scheduled Event", "source": "aws.events", "detail": {} }), all.clone()),
-            (json!({ "may_revoke": 7 }), Task::All { may_revoke: Some(7) }),
-            (call("AdminDisableUser", |_| {}), Task::One("user-1".into())),
-            (call("AdminDeleteUser", |detail| detail["errorCode"] = "".into()), Task::One("user-1".into())),
-            (call("DeleteUser", |detail| detail["requestParameters"] = Value::Null), Task::One("user-1".into())),
+            (json!({ "may_revoke": 7 }), Task::SyncAll { may_revoke: Some(7) }),
+            (call("AdminDisableUser", |_| {}), Task::SyncOwner("user-1".into())),
+            (call("AdminDeleteUser", |detail| detail["errorCode"] = "".into()), Task::SyncOwner("user-1".into())),
+            (call("DeleteUser", |detail| detail["requestParameters"] = Value::Null), Task::SyncOwner("user-1".into())),
             (call("DeleteGroup", |detail| detail["additionalEventData"] = Value::Null), all),
             (call("AdminDeleteUser", |detail| detail["errorCode"] = "AccessDenied".into()), Task::Nothing),
             (

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use owners::{FindOwner, PoolFault, Standing};
+use owners::{FindOwner, OwnerStatus, PoolFault};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use vega_auth::config::Environment;
 use vega_aws::{Api, Service, Settings, UserPool};
 
 /// Looks `user-1`, also known as `ada`, up in a pool that gives these answers in turn; and what the pool was asked.
-async fn find(username: &str, answers: &[(u16, Value)]) -> (Result<Standing, PoolFault>, Vec<String>) {
+async fn find(username: &str, answers: &[(u16, Value)]) -> (Result<OwnerStatus, PoolFault>, Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let lookup = |name: &str| Some(if name.starts_with("AWS_ENDPOINT") { endpoint.clone() } else { "text".into() });
@@ -68,28 +68,28 @@ fn refused(code: &str) -> (u16, Value) {
 async fn a_member_has_the_groups_of_all_pages_and_only_those_that_count() {
     let answers = [user("user-1", true), groups(&["user", "Root", "beta"], Some("more")), groups(&["operator"], None)];
     let (standing, asked) = find("ada", &answers).await;
-    assert_eq!(standing.unwrap(), Standing::Member(Groups::known(["operator", "user"])));
+    assert_eq!(standing.unwrap(), OwnerStatus::Member(Groups::known(["operator", "user"])));
     assert_eq!(asked.len(), 3);
     assert!(asked[0].starts_with("AdminGetUser") && asked[0].contains(r#""Username":"ada""#), "{asked:?}");
     assert!(asked[2].starts_with("AdminListGroupsForUser") && asked[2].contains(r#""NextToken":"more""#), "{asked:?}");
     let (standing, _) = find("ada", &[user("user-1", true), groups(&[], None)]).await;
-    assert_eq!(standing.unwrap(), Standing::Member(Groups::NONE));
+    assert_eq!(standing.unwrap(), OwnerStatus::Member(Groups::NONE));
 }
 
 #[tokio::test]
 async fn a_disabled_user_is_disabled() {
-    assert_eq!(find("ada", &[user("user-1", false)]).await.0.unwrap(), Standing::Disabled);
+    assert_eq!(find("ada", &[user("user-1", false)]).await.0.unwrap(), OwnerStatus::Disabled);
 }
 
 #[tokio::test]
 async fn only_who_is_known_by_neither_name_is_gone() {
     let unknown = || refused("UserNotFoundException");
-    assert_eq!(find("ada", &[unknown(), unknown()]).await.0.unwrap(), Standing::Gone);
-    assert_eq!(find("user-1", &[unknown()]).await.0.unwrap(), Standing::Gone, "both names are one");
+    assert_eq!(find("ada", &[unknown(), unknown()]).await.0.unwrap(), OwnerStatus::Gone);
+    assert_eq!(find("user-1", &[unknown()]).await.0.unwrap(), OwnerStatus::Gone, "both names are one");
     // somebody else has the name now
-    assert_eq!(find("ada", &[user("user-2", true), unknown()]).await.0.unwrap(), Standing::Gone);
+    assert_eq!(find("ada", &[user("user-2", true), unknown()]).await.0.unwrap(), OwnerStatus::Gone);
     let found = find("ada", &[unknown(), user("user-1", false)]).await.0.unwrap();
-    assert_eq!(found, Standing::Disabled, "known by the sub alone");
+    assert_eq!(found, OwnerStatus::Disabled, "known by the sub alone");
 }
 
 #[tokio::test]

@@ -6,24 +6,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use owners::{FindOwner, Owners, PoolFault, Report, Standing, Task};
+use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Report, Task};
 use vega_auth::{ApiKey, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, Change, ChangeError, CreateError, EventKind};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
-const ALL: Task = Task::All { may_revoke: None };
+const ALL: Task = Task::SyncAll { may_revoke: None };
 
 /// People by their `sub`; who isn't there is gone, `None` is a fault.
 #[derive(Default)]
-struct Pool(Mutex<HashMap<String, Option<Standing>>>);
+struct Pool(Mutex<HashMap<String, Option<OwnerStatus>>>);
 
 impl FindOwner for Pool {
-    async fn find(&self, owner: &str, username: &str) -> Result<Standing, PoolFault> {
+    async fn find(&self, owner: &str, username: &str) -> Result<OwnerStatus, PoolFault> {
         assert_eq!(username, format!("{owner}@example.com"));
         match self.0.lock().unwrap().get(owner) {
-            None => Ok(Standing::Gone),
-            Some(Some(standing)) => Ok(*standing),
+            None => Ok(OwnerStatus::Gone),
+            Some(Some(status)) => Ok(*status),
             Some(None) => Err("the pool is down".into()),
         }
     }
@@ -70,12 +70,12 @@ impl Test {
         self.owners.store.change(&self.key(id).await, change, None, actor, NOW).await
     }
 
-    fn say(&self, owner: &str, standing: Option<Standing>) {
-        self.owners.pool.0.lock().unwrap().insert(owner.into(), standing);
+    fn say(&self, owner: &str, status: Option<OwnerStatus>) {
+        self.owners.pool.0.lock().unwrap().insert(owner.into(), status);
     }
 
     fn member(&self, owner: &str, groups: &[&str]) {
-        self.say(owner, Some(Standing::Member(Groups::known(groups.iter().copied()))));
+        self.say(owner, Some(OwnerStatus::Member(Groups::known(groups.iter().copied()))));
     }
 
     async fn run(&self, task: &Task) -> Report {
@@ -143,7 +143,7 @@ async fn the_keys_of_an_owner_who_is_gone_are_revoked_and_those_of_others_are_no
 async fn the_keys_of_a_disabled_owner_are_switched_off_again_and_again_and_not_revoked() {
     let test = Test::start().await;
     let key = test.make("ada", 1, &["user"], |_| {}).await;
-    test.say("ada", Some(Standing::Disabled));
+    test.say("ada", Some(OwnerStatus::Disabled));
     assert_eq!(test.run(&ALL).await, Report { checked: 1, disabled: 1, ..Report::default() });
     assert_eq!(test.key(key).await.status, KeyStatus::Disabled);
     assert_eq!(test.event("ada", key).await, event(EventKind::Disabled, "owner_disabled"));
@@ -161,17 +161,17 @@ async fn the_keys_of_a_disabled_owner_are_switched_off_again_and_again_and_not_r
 
 #[tokio::test]
 async fn no_older_token_makes_or_enables_a_key_of_who_is_disabled_or_gone() {
-    for standing in [Standing::Disabled, Standing::Gone] {
-        for task in [ALL, Task::One("ada".into())] {
+    for status in [OwnerStatus::Disabled, OwnerStatus::Gone] {
+        for task in [ALL, Task::SyncOwner("ada".into())] {
             let test = Test::start().await;
             let key = test.make("ada", 1, &["user"], |_| {}).await;
             let off = test.make("ada", 2, &["user"], |record| record.status = KeyStatus::Disabled).await;
             let old = token("ada", &["user"], NOW);
-            test.say("ada", Some(standing));
+            test.say("ada", Some(status));
             test.run(&task).await;
             let made = test.make_by(&old, 3, &["user"], |_| {}).await;
-            assert!(matches!(made, Err(CreateError::TokenOutdated)), "{standing:?} {task:?}: {made:?}");
-            if standing == Standing::Disabled {
+            assert!(matches!(made, Err(CreateError::TokenOutdated)), "{status:?} {task:?}: {made:?}");
+            if status == OwnerStatus::Disabled {
                 for id in [key, off] {
                     let enabled = test.change_by(&old, id, enable()).await;
                     assert!(matches!(enabled, Err(ChangeError::TokenOutdated)), "{task:?}: {enabled:?}");
@@ -183,7 +183,7 @@ async fn no_older_token_makes_or_enables_a_key_of_who_is_disabled_or_gone() {
             assert!(test.make_by(&old, 3, &["user"], |_| {}).await.is_err());
             let new = token("ada", &["user"], NOW.plus(2));
             test.make_by(&new, 3, &["user"], |_| {}).await.unwrap();
-            if standing == Standing::Disabled {
+            if status == OwnerStatus::Disabled {
                 test.change_by(&new, key, enable()).await.unwrap();
             }
         }
@@ -192,7 +192,7 @@ async fn no_older_token_makes_or_enables_a_key_of_who_is_disabled_or_gone() {
 
 #[tokio::test]
 async fn no_older_token_gives_a_key_a_group_that_its_owner_left() {
-    for task in [ALL, Task::One("ada".into())] {
+    for task in [ALL, Task::SyncOwner("ada".into())] {
         let test = Test::start().await;
         let both = ["operator", "user"];
         let old = token("ada", &both, NOW);
@@ -238,7 +238,7 @@ async fn who_was_in_no_group_that_counts_needs_no_new_token() {
 #[tokio::test]
 async fn the_event_about_somebody_without_a_key_bars_their_tokens() {
     let test = Test::start().await;
-    assert_eq!(test.run(&Task::One("ada".into())).await, Report::default());
+    assert_eq!(test.run(&Task::SyncOwner("ada".into())).await, Report::default());
     let made = test.make_by(&token("ada", &["user"], NOW), 1, &["user"], |_| {}).await;
     assert!(matches!(made, Err(CreateError::TokenOutdated)), "{made:?}");
     test.make_by(&token("ada", &["user"], NOW.plus(1)), 1, &["user"], |_| {}).await.unwrap();
@@ -248,7 +248,7 @@ async fn the_event_about_somebody_without_a_key_bars_their_tokens() {
 async fn a_token_is_barred_that_was_issued_while_the_run_went_on() {
     let test = Test::start().await;
     test.make("ada", 1, &["user"], |_| {}).await;
-    test.say("ada", Some(Standing::Disabled));
+    test.say("ada", Some(OwnerStatus::Disabled));
     let asked = AtomicI64::new(0);
     let clock = || NOW.plus(100 * asked.fetch_add(1, Ordering::SeqCst));
     test.owners.run(&ALL, "run-1", clock, || true).await;
@@ -288,7 +288,7 @@ async fn a_fault_of_the_pool_takes_nothing_from_anybody_and_stops_nobody_elses_t
     assert!(report.is_fault() && report.line()["outcome"] == "fault");
     assert_eq!(test.key(of_ada).await.version, 1);
     assert_eq!(test.key(of_ben).await.groups, Groups::known(["user"]));
-    let one = test.run(&Task::One("ada".into())).await;
+    let one = test.run(&Task::SyncOwner("ada".into())).await;
     assert_eq!((one.is_fault(), test.key(of_ada).await.version), (true, 1));
 }
 
@@ -303,13 +303,13 @@ async fn a_pool_that_knows_next_to_nobody_is_taken_for_the_wrong_one_until_a_per
         test.member(&format!("user-{number}"), &["user"]);
     }
     let report = test.run(&ALL).await;
-    assert_eq!(report, Report { checked: 10, gone: 3, too_many_gone: true, ..Report::default() });
-    assert_eq!(report.line()["code"], "too_many_gone");
+    assert_eq!(report, Report { checked: 10, gone: 3, too_many_missing: true, ..Report::default() });
+    assert_eq!(report.line()["code"], "too_many_missing");
     for key in &keys {
         assert_eq!(test.key(*key).await.version, 1);
     }
-    assert!(test.run(&Task::All { may_revoke: Some(2) }).await.too_many_gone);
-    assert_eq!(test.run(&Task::All { may_revoke: Some(3) }).await.revoked, 3);
+    assert!(test.run(&Task::SyncAll { may_revoke: Some(2) }).await.too_many_missing);
+    assert_eq!(test.run(&Task::SyncAll { may_revoke: Some(3) }).await.revoked, 3);
     // two of ten is one in five
     test.owners.pool.0.lock().unwrap().retain(|owner, _| !["user-3"].contains(&owner.as_str()));
     assert_eq!(test.run(&ALL).await, Report { checked: 7, gone: 1, revoked: 1, ..Report::default() });
@@ -332,8 +332,8 @@ async fn people_who_leave_with_an_expired_key_lose_the_live_one() {
         let counted = Report { checked: 11 - left, gone: 1, revoked: 1, expired: swept, ..Report::default() };
         assert_eq!(report, counted, "{left} left");
         assert_eq!(test.key(live[left - 1]).await.status, KeyStatus::Revoked);
-        let (holders, _) = test.owners.store.holders(None, NOW).await.unwrap();
-        assert_eq!(holders.len(), 10 - left, "who is gone is not in the index");
+        let (key_owners, _) = test.owners.store.key_owners(None, NOW).await.unwrap();
+        assert_eq!(key_owners.len(), 10 - left, "who is gone is not in the index");
     }
     for (number, id) in expired.into_iter().enumerate() {
         let owner = test.database.item(&format!("U#user-{number}"), "M").await;
@@ -349,7 +349,7 @@ async fn an_owner_whose_keys_all_expired_counts_for_nothing() {
     }
     let report = test.run(&ALL).await;
     assert_eq!(report, Report { expired: 300, ..Report::default() }, "all of them are gone");
-    assert_eq!(test.owners.store.holders(None, NOW).await.unwrap(), (vec![], None));
+    assert_eq!(test.owners.store.key_owners(None, NOW).await.unwrap(), (vec![], None));
 }
 
 #[tokio::test]
@@ -359,10 +359,10 @@ async fn an_event_about_one_owner_looks_at_that_one_alone_and_asks_the_pool() {
     let of_ben = test.make("ben", 2, &["user"], |_| {}).await;
     test.member("ada", &["user"]);
     let looked = Report { checked: 1, ..Report::default() };
-    assert_eq!(test.run(&Task::One("ada".into())).await, looked, "whatever the event says happened");
-    assert_eq!(test.run(&Task::One("nobody".into())).await, Report::default());
+    assert_eq!(test.run(&Task::SyncOwner("ada".into())).await, looked, "whatever the event says happened");
+    assert_eq!(test.run(&Task::SyncOwner("nobody".into())).await, Report::default());
     assert_eq!(test.run(&Task::Nothing).await, Report::default());
-    assert_eq!(test.run(&Task::One("ben".into())).await, Report { gone: 1, revoked: 1, ..looked });
+    assert_eq!(test.run(&Task::SyncOwner("ben".into())).await, Report { gone: 1, revoked: 1, ..looked });
     assert_eq!(test.key(of_ben).await.status, KeyStatus::Revoked);
     assert_eq!(test.key(of_ada).await.version, 1);
 }
@@ -372,7 +372,7 @@ async fn keys_that_ended_keep_their_record_as_it_was() {
     let test = Test::start().await;
     let expired = test.make("ada", 1, &["user"], |record| record.expires_at = Some(NOW)).await;
     let live = test.make("ada", 2, &["user"], |record| record.expires_at = Some(NOW.plus(1))).await;
-    test.run(&Task::All { may_revoke: Some(1) }).await;
+    test.run(&Task::SyncAll { may_revoke: Some(1) }).await;
     assert_eq!(test.key(expired).await.version, 1);
     assert_eq!(test.key(live).await.status, KeyStatus::Revoked);
 }
@@ -390,7 +390,7 @@ async fn a_run_that_is_out_of_time_is_gone_on_with_by_the_next_one() {
     for _ in 0..4 {
         let report = test.owners.run(&ALL, "run-1", || NOW, || false).await;
         assert!(!report.is_fault());
-        checked.push((report.checked, report.goes_on));
+        checked.push((report.checked, report.incomplete));
     }
     assert_eq!(checked, [(250, true), (250, true), (100, false), (250, true)]);
 }
@@ -421,5 +421,5 @@ async fn without_the_table_a_run_is_a_fault() {
     test.make("ada", 1, &["user"], |_| {}).await;
     test.database.stop();
     assert!(test.run(&ALL).await.is_fault());
-    assert!(test.run(&Task::One("ada".into())).await.is_fault());
+    assert!(test.run(&Task::SyncOwner("ada".into())).await.is_fault());
 }

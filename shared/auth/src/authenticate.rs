@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 
-use crate::verified::TokenDigest;
+use crate::jwt::TokenDigest;
 use crate::{
     AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, Network, Rejection,
     SigningKeys, Timestamp, TokenUse, UnverifiedJwt, UserPool,
@@ -13,7 +13,7 @@ pub trait FindKey {
     /// `Ok(None)` when there is none; `Err` only when the store could not answer, within a deadline of the adapter's.
     fn find(&self, id: KeyId) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send;
 
-    /// The same at `now`, for those who may answer from memory: see [`crate::RememberedKeys`].
+    /// The same at `now`, for those who may answer from memory: see [`crate::CachedKeys`].
     fn find_at(&self, id: KeyId, now: Timestamp) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send {
         let _ = now;
         self.find(id)

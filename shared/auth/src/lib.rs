@@ -9,44 +9,38 @@
 //! → [`AccessRules`] (what they may call).
 
 mod access;
-mod api_key;
 mod authenticate;
+mod bounded_cache;
 pub mod config;
 mod credential;
 mod current_user;
-mod decision;
 mod digest;
-mod generations;
-mod group;
+mod error;
 mod jwt;
-mod key_record;
-mod key_set;
-mod network;
+mod key;
 mod object;
-mod remembered_keys;
-mod rotation;
 #[cfg(feature = "schema")]
 mod schema;
-mod scope;
 mod text;
 mod timestamp;
-mod verified;
 
-pub use access::{Access, AccessRules, MethodPattern, PathPattern, Route, RulesError};
-pub use api_key::{ApiKey, DIGEST_VERSION, KeyDigest, KeyId, KeySecret};
+pub use access::{
+    Access, AccessRules, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Route, RulesError, ScopeName,
+    UnknownGroup,
+};
 pub use authenticate::{Authenticated, Authenticator, FindKey, TokenVerifier};
+pub use bounded_cache::BoundedCache;
 pub use credential::Credential;
 pub use current_user::{Authentication, ContextError, CurrentUser};
-pub use decision::{AuthError, Fault, Rejection};
-pub use generations::Generations;
-pub use group::{Group, Groups, UnknownGroup};
-pub use jwt::{Claims, HmacSecret, MAX_TOKEN_BYTES, OtherMembers, SecretTooShort, TokenUse, UnverifiedJwt, UserPool};
-pub use key_record::{KeyRecord, KeyState, KeyStatus, LastUse};
-pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys, RsaKey, SigningKeys};
-pub use network::{InvalidNetwork, Network};
+pub use error::{AuthError, Fault, Rejection};
+pub use jwt::{
+    Claims, FetchKeySet, HmacSecret, KeySet, MAX_KEY_SET_BYTES, MAX_TOKEN_BYTES, NotAKeySet, OtherMembers,
+    PublishedKeys, RsaKey, SecretTooShort, SigningKeys, TokenUse, UnverifiedJwt, UserPool,
+};
+pub use key::{
+    ApiKey, CachedKeys, DIGEST_VERSION, InvalidNetwork, KeyDigest, KeyId, KeyRecord, KeySecret, KeyState, KeyStatus,
+    LastUse, Network, NotRotatable,
+};
 pub use object::Object;
-pub use remembered_keys::RememberedKeys;
-pub use rotation::NotRotatable;
-pub use scope::{InvalidScopeName, ScopeName};
 pub use text::{HIDDEN, is_hidden};
 pub use timestamp::Timestamp;

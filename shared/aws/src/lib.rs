@@ -133,7 +133,7 @@ impl Service {
     }
 
     /// Posts `body` and gives the answer. `target` is the operation's name in the services that take all at one path.
-    /// Trouble that may pass is tried again, so an operation that isn't idempotent may happen twice.
+    /// A failure that may pass is tried again, so an operation that isn't idempotent may happen twice.
     ///
     /// # Errors
     /// When the service refused, or there was no telling.

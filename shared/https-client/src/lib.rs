@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 /// Less than the minute after which AWS's endpoints close a connection that nobody uses.
 const IDLE: Duration = Duration::from_secs(50);
 /// One host each for the key set and the database, and one request at a time: more connections would only stand idle.
-const IDLE_CONNECTIONS_A_HOST: usize = 2;
+const IDLE_CONNECTIONS_PER_HOST: usize = 2;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,7 +61,7 @@ impl HttpsClient {
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_A_HOST)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
             .build(connector);
         Ok(Self(client))
     }

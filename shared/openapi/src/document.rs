@@ -10,7 +10,7 @@ use crate::route::{Answer, Body, Refusal};
 
 /// Two types of one name whose schemas differ: the document has one place for both.
 #[derive(Debug)]
-pub struct Clash(pub String);
+pub struct SchemaConflict(pub String);
 
 /// What clients must know before any one route.
 const ABOUT: &str = "\
@@ -31,7 +31,7 @@ Web pages of the allowed origin may call it (CORS); no cookie is involved.";
 ///
 /// # Errors
 /// When two types share a name.
-pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Result<Value, Clash> {
+pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Result<Value, SchemaConflict> {
     let settings =
         || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut sent = settings().for_deserialize().into_generator();
@@ -51,7 +51,7 @@ pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Resu
     let mut schemas = sent.take_definitions(true);
     for (name, schema) in shown.take_definitions(true) {
         if schemas.get(&name).is_some_and(|other| *other != schema) {
-            return Err(Clash(name));
+            return Err(SchemaConflict(name));
         }
         schemas.insert(name, schema);
     }

@@ -7,7 +7,7 @@
 mod document;
 mod route;
 
-pub use document::{Clash, document};
+pub use document::{SchemaConflict, document};
 pub use route::Route;
 
 use schemars::JsonSchema;

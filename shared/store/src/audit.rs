@@ -103,14 +103,14 @@ pub struct AuditEvent {
 /// Where an event stands in the trail of its key: by the version that it made, and its place among the events of that.
 /// The clocks of two machines can't get two changes of a key out of order, nor can two changes within a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventPlace {
+pub struct EventCursor {
     /// The version of the key.
     pub version: u64,
     /// From 0, of the events of one version.
     pub index: u32,
 }
 
-impl EventPlace {
+impl EventCursor {
     /// After all that was written of a version.
     const LAST: u32 = 99;
 
@@ -142,7 +142,7 @@ impl Store {
     /// The audit event of a change, to be written with it. `index` counts the events of this version of the key.
     pub(crate) fn audit(&self, entry: Entry<'_>, index: u32, actor: &Actor, now: Timestamp) -> PutBuilder {
         let Entry { kind, reason, before, after } = entry;
-        let place = EventPlace { version: after.version, index };
+        let place = EventCursor { version: after.version, index };
         let before = before.map_or(Value::Null, |record| audited(record, now));
         let put = Put::builder()
             .table_name(&self.table)
@@ -175,9 +175,9 @@ impl Store {
         owner: &str,
         id: KeyId,
         limit: u32,
-        after: Option<EventPlace>,
+        after: Option<EventCursor>,
         now: Timestamp,
-    ) -> Result<(Vec<AuditEvent>, Option<EventPlace>), Fault> {
+    ) -> Result<(Vec<AuditEvent>, Option<EventCursor>), Fault> {
         let start =
             after.map(|place| Item::from([("pk".into(), owner_pk(owner)), ("sk".into(), string(place.sort_key(id)))]));
         // One more than asked for, which tells whether there are more.
@@ -199,14 +199,14 @@ impl Store {
         let mut events = Vec::new();
         for item in found.items.unwrap_or_default() {
             let unreadable = |member| Fault::Record(format!("audit event: {member} missing or malformed").into());
-            let place = EventPlace::of(&item, id).ok_or_else(|| unreadable("sk"))?;
+            let place = EventCursor::of(&item, id).ok_or_else(|| unreadable("sk"))?;
             events.push((place, read(&item).map_err(unreadable)?));
         }
         if after.is_none()
             && let Some((place, newest)) = events.first()
             && let Some(expired) = expiry(newest, now)
         {
-            events.insert(0, (EventPlace { index: EventPlace::LAST, ..*place }, expired));
+            events.insert(0, (EventCursor { index: EventCursor::LAST, ..*place }, expired));
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = events.len() > limit;

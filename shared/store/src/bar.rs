@@ -10,7 +10,7 @@ use vega_auth::{Fault, Timestamp};
 
 use crate::Store;
 use crate::item::{number, owner_pk, string};
-use crate::transact::{Refused, update_write};
+use crate::transact::{TransactionError, update_write};
 
 /// How long a bar is kept: longer than any token lives that it is about. Cognito lets an access token live for a day at most.
 const KEPT_SECONDS: i64 = 25 * 60 * 60;
@@ -30,8 +30,8 @@ impl Store {
             .expression_attribute_values(":until", number(until.0))
             .expression_attribute_values(":purge_at", number(until.plus(KEPT_SECONDS).0));
         match self.transact(vec![update_write(bar)?]).await {
-            Ok(()) | Err(Refused::Condition(_)) => Ok(()),
-            Err(Refused::Fault(fault)) => Err(fault),
+            Ok(()) | Err(TransactionError::Condition(_)) => Ok(()),
+            Err(TransactionError::Fault(fault)) => Err(fault),
         }
     }
 

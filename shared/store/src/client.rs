@@ -70,7 +70,7 @@ impl Settings {
     /// Waits for an answer as long as a busy machine may take: who gives up and asks again makes it busier.
     #[cfg(feature = "testing")]
     #[must_use]
-    pub fn patient(self) -> Self {
+    pub fn with_batch_timeouts(self) -> Self {
         Self { attempt_timeout: Duration::from_mins(2), operation_timeout: Duration::from_mins(5), ..self }
     }
 

@@ -10,8 +10,8 @@ use vega_auth::{Fault, Group, Groups, KeyDigest, KeyId, KeyRecord, KeyStatus, La
 /// How long the record of a key that ended is kept, to show.
 const TOMBSTONE_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// How a use is noted, and on what condition: see [`vega_auth::KeyRecord::use_to_note`].
-pub fn note_use(last: &LastUse) -> [&'static str; 2] {
+/// How a use is noted, and on what condition: see [`vega_auth::KeyRecord::use_to_record`].
+pub fn record_use(last: &LastUse) -> [&'static str; 2] {
     if last.is_move() {
         [
             "SET used_at = :at, moved_at = :at, address = :address, user_agent = :agent",

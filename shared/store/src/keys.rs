@@ -8,12 +8,12 @@ use vega_auth::{Fault, FindKey, KeyId, KeyRecord, KeyState, KeyStatus, LastUse, 
 
 use crate::audit::{Actor, Entry, EventKind, audited};
 use crate::client::{NOTE_TIMEOUT, Settings};
+use crate::idempotency_record::IdempotencyRecord;
 use crate::item::{self, Item, key_pk, number, string};
-use crate::replay::Replay;
-use crate::transact::{Refused, check, fault, put_write, update_write};
+use crate::transact::{TransactionError, check, fault, put_write, update_write};
 
 /// A third of what a transaction takes, less one: each key is three writes, beside its owner's one.
-const KEYS_A_REVOCATION: usize = 33;
+const KEYS_PER_REVOCATION: usize = 33;
 
 /// The keys in the table.
 pub struct Store {
@@ -98,7 +98,7 @@ impl Store {
         &self,
         record: &KeyRecord,
         limit: u32,
-        replay: Option<&Replay>,
+        replay: Option<&IdempotencyRecord>,
         actor: &Actor,
     ) -> Result<(), CreateError> {
         let outcome = self.make(record, None, Some(limit), replay, actor).await;
@@ -121,7 +121,7 @@ impl Store {
         successor: &KeyRecord,
         overlap_seconds: i64,
         limit: u32,
-        replay: Option<&Replay>,
+        replay: Option<&IdempotencyRecord>,
         actor: &Actor,
     ) -> Result<(), CreateError> {
         let now = successor.created_at;
@@ -145,7 +145,7 @@ impl Store {
         record: &KeyRecord,
         change: Option<(&KeyRecord, &KeyRecord)>,
         most: Option<u32>,
-        replay: Option<&Replay>,
+        replay: Option<&IdempotencyRecord>,
         actor: &Actor,
     ) -> Result<(), CreateError> {
         let now = record.created_at;
@@ -156,7 +156,7 @@ impl Store {
         let groups = actor.token_groups;
         let add = if groups.is_empty() { " ADD live :id" } else { " ADD live :id, #groups :groups" };
         let mut count = self
-            .holder_update(&record.owner, &record.owner_username, add, groups)
+            .key_owner_update(&record.owner, &record.owner_username, add, groups)
             .expression_attribute_values(":id", AttributeValue::Ss(vec![record.id.to_string()]));
         if let Some(most) = most {
             count = count
@@ -188,8 +188,10 @@ impl Store {
         let (items, meanings): (Vec<_>, Vec<_>) = writes.into_iter().unzip();
         match self.transact(items).await {
             Ok(()) => Ok(()),
-            Err(Refused::Condition(index)) => Err(meanings.into_iter().nth(index).unwrap_or(CreateError::Conflict)),
-            Err(Refused::Fault(fault)) => Err(CreateError::Fault(fault)),
+            Err(TransactionError::Condition(index)) => {
+                Err(meanings.into_iter().nth(index).unwrap_or(CreateError::Conflict))
+            }
+            Err(TransactionError::Fault(fault)) => Err(CreateError::Fault(fault)),
         }
     }
 
@@ -260,7 +262,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<usize, Fault> {
         let mut revoked = 0;
-        for some in records.chunks(KEYS_A_REVOCATION) {
+        for some in records.chunks(KEYS_PER_REVOCATION) {
             let (mut items, mut ids) = (Vec::new(), Vec::new());
             for record in some {
                 items.extend(self.replacement(
@@ -275,9 +277,9 @@ impl Store {
             }
             match self.end(owner, &ids, items).await {
                 Ok(()) => revoked += some.len(),
-                Err(Refused::Fault(fault)) => return Err(fault),
+                Err(TransactionError::Fault(fault)) => return Err(fault),
                 // One of them changed, so none was revoked: each by itself.
-                Err(Refused::Condition(_)) => {
+                Err(TransactionError::Condition(_)) => {
                     for record in some {
                         match self.revoke(record, EventKind::Revoked, reason, actor, now).await {
                             Ok(_) => revoked += 1,
@@ -312,11 +314,11 @@ impl Store {
         };
         match outcome {
             Ok(()) => Ok(after),
-            Err(Refused::Condition(index)) if index == not_barred && after.gives_more_than(before) => {
+            Err(TransactionError::Condition(index)) if index == not_barred && after.gives_more_than(before) => {
                 Err(ChangeError::TokenOutdated)
             }
-            Err(Refused::Condition(_)) => Err(ChangeError::Conflict),
-            Err(Refused::Fault(fault)) => Err(ChangeError::Fault(fault)),
+            Err(TransactionError::Condition(_)) => Err(ChangeError::Conflict),
+            Err(TransactionError::Fault(fault)) => Err(ChangeError::Fault(fault)),
         }
     }
 
@@ -357,8 +359,8 @@ impl Store {
     ///
     /// # Errors
     /// When the store did not answer at once. No harm is done: the next use is noted.
-    pub async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        let [update, condition] = item::note_use(last);
+    pub async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        let [update, condition] = item::record_use(last);
         let update = self
             .client
             .update_item()

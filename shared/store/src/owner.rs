@@ -8,7 +8,7 @@ use vega_auth::{Fault, KeyId, KeyRecord, KeyState, Timestamp};
 
 use crate::Store;
 use crate::item::{self, Item, key_pk, number, owner_pk, string};
-use crate::transact::{CONFLICT_TRIES, Refused, backoff, built, check, fault, update_write};
+use crate::transact::{CONFLICT_TRIES, TransactionError, backoff, built, check, fault, update_write};
 
 /// Half of what a `BatchGetItem` takes: each key asks for two items.
 const KEYS_A_BATCH: usize = 50;
@@ -142,8 +142,8 @@ impl Store {
             }
             let ids: Vec<KeyId> = some.iter().map(|(id, _)| *id).collect();
             match self.end(owner, &ids, items).await {
-                Ok(()) | Err(Refused::Condition(_)) => {}
-                Err(Refused::Fault(fault)) => return Err(fault),
+                Ok(()) | Err(TransactionError::Condition(_)) => {}
+                Err(TransactionError::Fault(fault)) => return Err(fault),
             }
         }
         Ok(())
@@ -162,8 +162,8 @@ impl Store {
             .expression_attribute_values(":ids", AttributeValue::Ss(vec![id.to_string()]));
         match self.transact(vec![check(absent)?, update_write(drop)?]).await {
             Ok(()) => Ok(true),
-            Err(Refused::Condition(_)) => Ok(false),
-            Err(Refused::Fault(fault)) => Err(fault),
+            Err(TransactionError::Condition(_)) => Ok(false),
+            Err(TransactionError::Fault(fault)) => Err(fault),
         }
     }
 
@@ -173,7 +173,7 @@ impl Store {
         owner: &str,
         ids: &[KeyId],
         mut items: Vec<TransactWriteItem>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), TransactionError> {
         let strings = AttributeValue::Ss(ids.iter().map(ToString::to_string).collect());
         let listed = self
             .owner_update(owner, "DELETE live :ids ADD ended :ids")
@@ -184,7 +184,7 @@ impl Store {
         items.push(update_write(listed)?);
         let last = items.len() - 1;
         match self.transact(items.clone()).await {
-            Err(Refused::Condition(index)) if index == last => {
+            Err(TransactionError::Condition(index)) if index == last => {
                 items[last] = update_write(unlisted)?;
                 self.transact(items).await
             }

@@ -51,7 +51,7 @@ impl fmt::Display for Refused {
 impl StdError for Refused {}
 
 impl Refused {
-    fn is_passing(&self) -> bool {
+    fn is_transient(&self) -> bool {
         // "Error handling with DynamoDB" in its developer guide, and RetryConfig::standard of the SDK.
         const NAMES: [&str; 7] = [
             "ProvisionedThroughputExceededException",
@@ -88,8 +88,8 @@ impl KeyReader {
     ///
     /// # Errors
     /// When the store did not answer at once. No harm is done: the next use is noted.
-    pub async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        let [update, condition] = item::note_use(last);
+    pub async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        let [update, condition] = item::record_use(last);
         let update = json!({
             "TableName": self.table,
             "Key": { "pk": { "S": format!("K#{id}") }, "sk": { "S": "U" } },
@@ -156,7 +156,7 @@ impl KeyReader {
                     Ok(answer) => return Ok(answer),
                     Err(failure) => failure,
                 };
-                let is_final = failure.downcast_ref::<Refused>().is_some_and(|refused| !refused.is_passing());
+                let is_final = failure.downcast_ref::<Refused>().is_some_and(|refused| !refused.is_transient());
                 if is_final || attempt == ATTEMPTS {
                     return Err(failure);
                 }

@@ -16,14 +16,14 @@ pub const CONFLICT_TRIES: u32 = 8;
 
 /// Why nothing was written.
 #[derive(Debug)]
-pub enum Refused {
+pub enum TransactionError {
     /// The condition of the item at this index failed; of several, the first.
     Condition(usize),
     /// We could not find out.
     Fault(Fault),
 }
 
-impl From<Fault> for Refused {
+impl From<Fault> for TransactionError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -31,29 +31,29 @@ impl From<Fault> for Refused {
 
 impl Store {
     /// All or nothing. A transaction that met another one is tried again.
-    pub(crate) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<(), Refused> {
+    pub(crate) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<(), TransactionError> {
         for attempt in 0.. {
             let sent = self.client.transact_write_items().set_transact_items(Some(items.clone())).send().await;
             let Err(error) = sent else { return Ok(()) };
             match conclusion(&error) {
-                Conclusion::Condition(index) => return Err(Refused::Condition(index)),
-                Conclusion::Passing if attempt < CONFLICT_TRIES => backoff(attempt).await,
-                Conclusion::Passing | Conclusion::Other => return Err(Refused::Fault(fault(error))),
+                Conclusion::Condition(index) => return Err(TransactionError::Condition(index)),
+                Conclusion::Transient if attempt < CONFLICT_TRIES => backoff(attempt).await,
+                Conclusion::Transient | Conclusion::Other => return Err(TransactionError::Fault(fault(error))),
             }
         }
-        Err(Refused::Fault(Fault::Store("out of tries".into())))
+        Err(TransactionError::Fault(Fault::Store("out of tries".into())))
     }
 }
 
 enum Conclusion {
     Condition(usize),
     /// Nothing was written, and the next try may well be.
-    Passing,
+    Transient,
     Other,
 }
 
 /// Why a transaction is cancelled though nothing is wrong with it. The SDK doesn't retry these.
-const PASSING: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+const TRANSIENT: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
 
 fn conclusion(error: &SdkError<TransactWriteItemsError>) -> Conclusion {
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
@@ -62,8 +62,8 @@ fn conclusion(error: &SdkError<TransactWriteItemsError>) -> Conclusion {
     let codes = || cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default());
     if let Some(index) = codes().position(|code| code == "ConditionalCheckFailed") {
         Conclusion::Condition(index)
-    } else if codes().any(|code| PASSING.contains(&code)) {
-        Conclusion::Passing
+    } else if codes().any(|code| TRANSIENT.contains(&code)) {
+        Conclusion::Transient
     } else {
         Conclusion::Other
     }

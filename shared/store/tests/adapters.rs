@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use vega_auth::{ApiKey, Fault, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
 use vega_https_client::HttpsClient;
-use vega_store::testing::{TestDatabase, Trouble};
+use vega_store::testing::{InjectedFault, TestDatabase};
 use vega_store::{Actor, EventKind, KeyReader, Settings, Store};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -35,10 +35,10 @@ impl Adapter {
         }
     }
 
-    async fn note_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
         match self {
-            Self::Store(store) => store.note_use(id, last).await,
-            Self::Reader(reader) => reader.note_use(id, last).await,
+            Self::Store(store) => store.record_use(id, last).await,
+            Self::Reader(reader) => reader.record_use(id, last).await,
         }
     }
 }
@@ -71,7 +71,7 @@ fn used(at: Timestamp) -> LastUse {
 async fn both_find_the_same_record_and_neither_finds_one_that_is_not_there() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
-    database.store().note_use(id, &used(NOW)).await.unwrap();
+    database.store().record_use(id, &used(NOW)).await.unwrap();
     let [store, reader] = Adapter::both(&database);
     let (one, other) = (store.find(id).await.unwrap().unwrap(), reader.find(id).await.unwrap().unwrap());
     assert_eq!(format!("{one:?}"), format!("{other:?}"));
@@ -107,7 +107,7 @@ async fn both_note_a_use_at_most_once_a_minute_and_never_backwards() {
         let [store, reader] = Adapter::both(&database);
         let adapter = [store, reader].into_iter().nth(adapter).unwrap();
         for (at, noted) in [(0, 0), (59, 0), (-60, 0), (60, 60)] {
-            adapter.note_use(id, &used(NOW.plus(at))).await.unwrap();
+            adapter.record_use(id, &used(NOW.plus(at))).await.unwrap();
             assert_eq!(adapter.find(id).await.unwrap().unwrap().last_use, Some(used(NOW.plus(noted))));
         }
     }
@@ -121,12 +121,12 @@ async fn both_note_a_use_from_another_network_at_once_and_one_a_minute() {
         let [store, reader] = Adapter::both(&database);
         let adapter = [store, reader].into_iter().nth(adapter).unwrap();
         let moved = |at| LastUse { moved_at: Some(NOW.plus(at)), ..used(NOW.plus(at)) };
-        adapter.note_use(id, &used(NOW)).await.unwrap();
+        adapter.record_use(id, &used(NOW)).await.unwrap();
         for (at, noted) in [(-1, used(NOW)), (1, moved(1)), (2, moved(1)), (60, moved(1)), (61, moved(61))] {
-            adapter.note_use(id, &moved(at)).await.unwrap();
+            adapter.record_use(id, &moved(at)).await.unwrap();
             assert_eq!(adapter.find(id).await.unwrap().unwrap().last_use, Some(noted), "{at}");
         }
-        adapter.note_use(id, &used(NOW.plus(121))).await.unwrap();
+        adapter.record_use(id, &used(NOW.plus(121))).await.unwrap();
         let last = adapter.find(id).await.unwrap().unwrap().last_use.unwrap();
         assert_eq!((last.at, last.moved_at), (NOW.plus(121), Some(NOW.plus(61))), "each has its own minute");
     }
@@ -150,7 +150,7 @@ async fn a_garbled_record_and_a_database_that_is_gone_are_the_same_faults_to_bot
 async fn trouble_that_passes_is_tried_again_by_both_and_what_is_no_trouble_is_not() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
-    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs] {
+    for trouble in [InjectedFault::Drops, InjectedFault::Throttles, InjectedFault::Fails, InjectedFault::Hangs] {
         for adapter in Adapter::both_troubled(&database) {
             database.trouble(Some((trouble, 2)));
             let before = database.requests();
@@ -159,7 +159,7 @@ async fn trouble_that_passes_is_tried_again_by_both_and_what_is_no_trouble_is_no
         }
     }
     for adapter in Adapter::both_troubled(&database) {
-        database.trouble(Some((Trouble::Fails, usize::MAX)));
+        database.trouble(Some((InjectedFault::Fails, usize::MAX)));
         let before = database.requests();
         assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
         assert_eq!(database.requests() - before, 3);
@@ -182,7 +182,7 @@ async fn a_database_that_never_answers_is_a_fault_in_time_to_both() {
         assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
         assert!(started.elapsed() <= Duration::from_millis(2600), "{:?}", started.elapsed());
         let started = tokio::time::Instant::now();
-        assert!(adapter.note_use(id, &used(NOW)).await.is_err());
+        assert!(adapter.record_use(id, &used(NOW)).await.is_err());
         assert!(started.elapsed() <= Duration::from_millis(400), "{:?}", started.elapsed());
     }
 }

@@ -31,7 +31,7 @@ fn main() {
         }),
         "mail": names(&ALL, |lookup| drop(mail::Config::load(lookup))),
         "me": only_http(),
-        "notices": names(&ALL, |lookup| drop(notices::Config::load(lookup))),
+        "notifications": names(&ALL, |lookup| drop(notifications::Config::load(lookup))),
         "openapi": only_http(),
         "owners": names(&ALL, |lookup| drop(owners::Config::load(lookup))),
         "projects": only_http(),

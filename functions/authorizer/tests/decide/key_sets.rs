@@ -183,7 +183,7 @@ async fn a_first_start_during_an_outage_answers_503_and_recovers_by_itself() {
     for answer in [Answer::HangsUp, Answer::Status("503 Service Unavailable"), Answer::Redirects] {
         let gateway = Gateway::cognito().await;
         gateway.issuer.answers(answer);
-        let vega_auth::TokenVerifier::Cognito(_, keys) = &gateway.authorizer.callers.tokens else { panic!() };
+        let vega_auth::TokenVerifier::Cognito(_, keys) = &gateway.authorizer.authenticator.tokens else { panic!() };
         assert_eq!(keys.warm_up(NOW).await.unwrap_err().code(), "key_set_unavailable");
         // the first request tries again, and then there is a pause
         is_down(gateway.presents("test-1", 1).await);

@@ -2,15 +2,15 @@
 //! sets from a real HTTP server, and tokens are signed by another library than the one that verifies them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
+mod arbitrary;
 mod key_server;
 mod key_sets;
-mod made_up;
 mod vectors;
 
 use std::time::Duration;
 
 use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpAnswer, Refusal};
+use authorizer::{Authorizer, HttpApiResponse, Refusal};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
@@ -18,7 +18,7 @@ use vega_auth::{
 };
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
-use vega_store::testing::{TestDatabase, Trouble};
+use vega_store::testing::{InjectedFault, TestDatabase};
 use vega_store::{Actor, EventKind, KeyReader};
 use vega_vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
 
@@ -62,8 +62,8 @@ impl Gateway {
             authorizer: Authorizer {
                 callers,
                 policies: Policies::new(RULES.parse().unwrap()),
-                http_answer: HttpAnswer::Policy,
-                is_cached: false,
+                http_api_response: HttpApiResponse::Policy,
+                gateway_caches: false,
             },
             issuer,
             database,
@@ -207,7 +207,7 @@ async fn a_good_key_gets_through_and_its_use_is_noted() {
 async fn a_thief_who_uses_a_busy_key_for_50_seconds_is_noticed() {
     let mut gateway = Gateway::custom().await;
     let key = gateway.key(|_| {}).await;
-    gateway.authorizer.callers.keys = gateway.database.troubled_reader();
+    gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
     let mut seen_from = Vec::new();
     for second in 0..180 {
         let address = match second {
@@ -230,7 +230,7 @@ async fn a_thief_who_uses_a_busy_key_for_50_seconds_is_noticed() {
 
 #[tokio::test]
 async fn a_key_with_scopes_may_call_what_one_of_them_has_and_the_log_says_what_is_missing() {
-    for (scopes, is_cached, outcome, code, told) in [
+    for (scopes, gateway_caches, outcome, code, told) in [
         (&["read"][..], false, "allow:ada", "ok", "forbidden"),
         (&["x", "read"], false, "allow:ada", "ok", "forbidden"),
         (&["x"], false, "deny:ada", "insufficient_scope", "insufficient_scope"),
@@ -239,7 +239,7 @@ async fn a_key_with_scopes_may_call_what_one_of_them_has_and_the_log_says_what_i
         (&["x"], true, "deny:ada", "insufficient_scope", "forbidden"),
     ] {
         let mut gateway = Gateway::custom().await;
-        gateway.authorizer.is_cached = is_cached;
+        gateway.authorizer.gateway_caches = gateway_caches;
         let key = gateway.key(|record| record.scopes = scopes.iter().map(|name| name.parse().unwrap()).collect()).await;
         check(gateway.decide(key.expose()).await, outcome, code);
         let answer = gateway.authorizer.decide(event(&format!("Bearer {}", key.expose())), NOW).await.0.unwrap();
@@ -295,7 +295,7 @@ async fn a_key_with_networks_is_refused_from_other_addresses_and_where_none_is_t
     assert_eq!(answer["policyDocument"]["Statement"][0]["Condition"], condition);
     // a simple answer can't say for which addresses it holds
     let mut gateway = gateway;
-    gateway.authorizer.http_answer = HttpAnswer::Simple;
+    gateway.authorizer.http_api_response = HttpApiResponse::Simple;
     check(gateway.decide_event(http, NOW, &[]).await, UNAUTHORIZED, "address_not_allowed");
 }
 
@@ -338,10 +338,10 @@ async fn a_database_that_is_gone_is_a_fault_for_keys_and_nothing_to_tokens() {
 
 #[tokio::test]
 async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_over_when_it_is_over() {
-    for trouble in Trouble::ALL {
+    for trouble in InjectedFault::ALL {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
+        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
         gateway.database.trouble(Some((trouble, usize::MAX)));
         tokio::time::pause(); // it runs ahead whenever all wait
         let started = tokio::time::Instant::now();
@@ -357,10 +357,16 @@ async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_ov
 
 #[tokio::test]
 async fn a_passing_trouble_is_not_noticed() {
-    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails, Trouble::Hangs, Trouble::Lags] {
+    for trouble in [
+        InjectedFault::Drops,
+        InjectedFault::Throttles,
+        InjectedFault::Fails,
+        InjectedFault::Hangs,
+        InjectedFault::Lags,
+    ] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
+        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
         gateway.database.trouble(Some((trouble, 1)));
         check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     }
@@ -368,10 +374,10 @@ async fn a_passing_trouble_is_not_noticed() {
 
 #[tokio::test]
 async fn an_outage_of_every_second_request_refuses_nobody() {
-    for trouble in [Trouble::Drops, Trouble::Throttles, Trouble::Fails] {
+    for trouble in [InjectedFault::Drops, InjectedFault::Throttles, InjectedFault::Fails] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
+        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
         gateway.database.partial_trouble(trouble);
         for request in 0..5 {
             check(gateway.decide_at(key.expose(), NOW.plus(request)).await, "allow:ada", "ok");
@@ -396,8 +402,8 @@ async fn an_answer_about_another_key_or_in_another_shape_lets_nobody_in() {
     ] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.callers.keys = gateway.database.troubled_reader();
-        gateway.database.trouble(Some((Trouble::Alters(from, to), 1)));
+        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
+        gateway.database.trouble(Some((InjectedFault::Alters(from, to), 1)));
         check(gateway.decide(key.expose()).await, outcome, code);
     }
 }
@@ -483,7 +489,7 @@ async fn every_form_of_event_is_decided_alike() {
 #[tokio::test]
 async fn an_http_api_gets_the_simple_answer_where_it_is_set_to_expect_it() {
     let mut gateway = Gateway::cognito().await;
-    gateway.authorizer.http_answer = HttpAnswer::Simple;
+    gateway.authorizer.http_api_response = HttpApiResponse::Simple;
     for (groups, expected) in [(json!(["user"]), true), (json!([]), false)] {
         let [_, event] = other_forms(&format!("Bearer {}", rs256(&with(claims(), "cognito:groups", groups))));
         let answer = serde_json::to_value(gateway.authorizer.decide(event, NOW).await.0.unwrap()).unwrap();

@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use vega_auth::{Fault, KeyId, KeyRecord};
 use vega_https_client::HttpsClient;
 
-pub use self::trouble::Trouble;
+pub use self::trouble::InjectedFault;
 use self::trouble::{Switch, proxy};
 use crate::client::Settings;
-use crate::holders::{INDEX, PROJECTED};
+use crate::key_owners::{INDEX, PROJECTED};
 use crate::reader::items;
 use crate::{KeyReader, Store, item};
 
@@ -68,7 +68,7 @@ impl TestDatabase {
         let proxied = Settings::emulator(&format!("http://{}", listener.local_addr().expect("an address")));
         let switch = Arc::new(Switch::default());
         let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&switch)));
-        let settings = Settings::emulator(&format!("http://{address}")).patient();
+        let settings = Settings::emulator(&format!("http://{address}")).with_batch_timeouts();
         let database = Self { settings, server, port, proxy, proxied, switch };
         let key =
             |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
@@ -118,17 +118,17 @@ impl TestDatabase {
     }
 
     /// The next `times` requests by way of the proxy meet this; `None` is the end of it.
-    pub fn trouble(&self, trouble: Option<(Trouble, usize)>) {
+    pub fn trouble(&self, trouble: Option<(InjectedFault, usize)>) {
         self.switch.set(0, trouble);
     }
 
     /// The next `good` requests by way of the proxy go well; then it is as with [`Self::trouble`].
-    pub fn trouble_after(&self, good: usize, trouble: Option<(Trouble, usize)>) {
+    pub fn trouble_after(&self, good: usize, trouble: Option<(InjectedFault, usize)>) {
         self.switch.set(good, trouble);
     }
 
     /// Every second request by way of the proxy meets this.
-    pub fn partial_trouble(&self, trouble: Trouble) {
+    pub fn partial_trouble(&self, trouble: InjectedFault) {
         self.switch.set_partial(trouble);
     }
 

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What can be wrong with a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum InjectedFault {
     /// The connection ends without an answer.
     Drops,
     /// There is never an answer.
@@ -30,7 +30,7 @@ pub enum Trouble {
     Alters(&'static str, &'static str),
 }
 
-impl Trouble {
+impl InjectedFault {
     /// All that leaves us without an answer.
     pub const ALL: [Self; 7] =
         [Self::Drops, Self::Hangs, Self::Throttles, Self::Fails, Self::Babbles, Self::Truncates, Self::ComesTooLate];
@@ -47,19 +47,19 @@ pub struct Switch {
 struct Plan {
     /// How many go well before.
     good: usize,
-    trouble: Trouble,
+    trouble: InjectedFault,
     times: usize,
     /// Whether it is every second request.
     is_partial: bool,
 }
 
 impl Switch {
-    pub fn set(&self, good: usize, trouble: Option<(Trouble, usize)>) {
+    pub fn set(&self, good: usize, trouble: Option<(InjectedFault, usize)>) {
         let plan = trouble.map(|(trouble, times)| Plan { good, trouble, times, is_partial: false });
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
-    pub fn set_partial(&self, trouble: Trouble) {
+    pub fn set_partial(&self, trouble: InjectedFault) {
         let plan = Plan { good: 0, trouble, times: usize::MAX, is_partial: true };
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
@@ -68,7 +68,7 @@ impl Switch {
         self.requests.load(Ordering::SeqCst)
     }
 
-    fn next(&self) -> Option<Trouble> {
+    fn next(&self) -> Option<InjectedFault> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = (*next)?;
@@ -99,24 +99,24 @@ async fn exchange(mut client: TcpStream, database: std::net::SocketAddr, switch:
     let request = read_request(&mut client).await?;
     match switch.next() {
         None => client.write_all(&answer(&request, database).await?).await,
-        Some(Trouble::Drops) => Ok(()),
-        Some(Trouble::Hangs) => std::future::pending().await,
-        Some(Trouble::Throttles) => {
+        Some(InjectedFault::Drops) => Ok(()),
+        Some(InjectedFault::Hangs) => std::future::pending().await,
+        Some(InjectedFault::Throttles) => {
             let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"slow down"}"#;
             client.write_all(response("400 Bad Request", body).as_bytes()).await
         }
-        Some(Trouble::Fails) => {
+        Some(InjectedFault::Fails) => {
             let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError"}"#;
             client.write_all(response("500 Internal Server Error", body).as_bytes()).await
         }
-        Some(Trouble::Babbles) => client.write_all(response("200 OK", "<html>").as_bytes()).await,
-        Some(Trouble::Truncates) => {
+        Some(InjectedFault::Babbles) => client.write_all(response("200 OK", "<html>").as_bytes()).await,
+        Some(InjectedFault::Truncates) => {
             let whole = answer(&request, database).await?;
             client.write_all(whole.get(..whole.len() - 1).unwrap_or_default()).await
         }
-        Some(Trouble::Lags) => late(client, &answer(&request, database).await?, 300).await,
-        Some(Trouble::ComesTooLate) => late(client, &answer(&request, database).await?, 3000).await,
-        Some(Trouble::Alters(from, to)) => {
+        Some(InjectedFault::Lags) => late(client, &answer(&request, database).await?, 300).await,
+        Some(InjectedFault::ComesTooLate) => late(client, &answer(&request, database).await?, 3000).await,
+        Some(InjectedFault::Alters(from, to)) => {
             let whole = String::from_utf8_lossy(&answer(&request, database).await?).into_owned();
             let body = whole.split_once("\r\n\r\n").map(|(_, body)| body.replace(from, to)).unwrap_or_default();
             client.write_all(response("200 OK", &body).as_bytes()).await

@@ -2,7 +2,7 @@ use serde::Serialize;
 use vega_auth::{KeyId, KeyRecord, Network, Timestamp};
 use vega_store::Expiring;
 
-use crate::task::Happening;
+use crate::task::KeyEvent;
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// For so long after its end a key is said to have expired. After that it is history.
@@ -12,7 +12,7 @@ const NETWORK_DAYS: i64 = 90;
 /// Longer than a stream keeps its records, and than a person takes to mend what stops it.
 const STREAM_DAYS: i64 = 7;
 
-/// What a notice is about.
+/// What a notification is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -36,10 +36,10 @@ pub enum Kind {
     Revoked,
 }
 
-/// A notice, as it is sent: the `detail` of an `EventBridge` event. docs/notices.schema.json describes it.
+/// A notification, as it is sent: the `detail` of an `EventBridge` event. docs/notifications.schema.json describes it.
 #[derive(Debug, Serialize)]
-pub struct Notice {
-    /// The same for each time that this notice is sent: `<key id>/<kind>`, and the network where there is one for each.
+pub struct Notification {
+    /// The same for each time that this notification is sent: `<key id>/<kind>`, and the network where there is one for each.
     pub id: String,
     /// What it is about.
     #[serde(rename = "notice")]
@@ -64,10 +64,10 @@ pub struct Notice {
     pub reason: Option<String>,
 }
 
-impl Notice {
-    /// The notice of what happened to the key of this record.
-    pub fn new(happened: Happening, record: KeyRecord) -> Self {
-        let Happening { key, kind, at, network } = happened;
+impl Notification {
+    /// The notification of what happened to the key of this record.
+    pub fn new(happened: KeyEvent, record: KeyRecord) -> Self {
+        let KeyEvent { key, kind, at, network } = happened;
         Self {
             id: format!("{key}/{}", kind.marker(network.as_deref())),
             kind,
@@ -84,7 +84,7 @@ impl Notice {
 }
 
 impl Kind {
-    /// What tells this notice from the others about the same key.
+    /// What tells this notification from the others about the same key.
     pub fn marker(self, network: Option<&str>) -> String {
         let name = match self {
             Self::Created => "created",
@@ -99,7 +99,7 @@ impl Kind {
         name.to_owned()
     }
 
-    /// Until when it has to be known that the notice was sent: as long as something may ask for it again.
+    /// Until when it has to be known that the notification was sent: as long as something may ask for it again.
     pub fn remembered_until(self, expires_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
         match self {
             Self::Created | Self::FirstUsed | Self::Leaked | Self::Revoked => now.plus(STREAM_DAYS * DAY_SECONDS),
@@ -115,7 +115,7 @@ impl Kind {
         now < end.plus(EXPIRED_DAYS * DAY_SECONDS)
     }
 
-    /// The notice that is due at `now` for a key that expires. One that was made for less than that is not said to end soon.
+    /// The notification that is due at `now` for a key that expires. One that was made for less than that is not said to end soon.
     pub fn due(key: &Expiring, now: Timestamp) -> Option<Self> {
         let (left, life) = (key.expires_at.0 - now.0, key.expires_at.0 - key.created_at.0);
         let within = |days| left <= days * DAY_SECONDS && life > days * DAY_SECONDS;

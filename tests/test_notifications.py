@@ -1,4 +1,4 @@
-"""What happens to keys arrives as events on EventBridge, as docs/notices.schema.json has them, and once."""
+"""What happens to keys arrives as events on EventBridge, as docs/notifications.schema.json has them, and once."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from conftest import bearer, eventually
 
-SCHEMA = json.loads((Path(__file__).resolve().parent.parent / "docs" / "notices.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).resolve().parent.parent / "docs" / "notifications.schema.json").read_text())
 SCHEDULE = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
 
 pytestmark = pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="reads the local stack's events")
@@ -59,8 +59,8 @@ def subscriber() -> Iterator[Subscriber]:
     subscriber.end()
 
 
-def look_for_expiry() -> dict:
-    answer = boto3.client("lambda").invoke(FunctionName=os.environ["VEGA_NOTICES_FUNCTION"], Payload=json.dumps(SCHEDULE))
+def scan_for_expiry() -> dict:
+    answer = boto3.client("lambda").invoke(FunctionName=os.environ["VEGA_NOTIFICATIONS_FUNCTION"], Payload=json.dumps(SCHEDULE))
     assert "FunctionError" not in answer
     return json.loads(answer["Payload"].read())
 
@@ -99,9 +99,9 @@ def test_an_expired_key_is_told_by_the_schedule_and_only_once(api, user, subscri
     bring_forward_the_end_of(made["id"])
     assert api.get(f"/v1/api-keys/{made['id']}", headers=user).json()["status"] == "expired"
     for _ in range(2):
-        look_for_expiry()
+        scan_for_expiry()
     assert [it["notice"] for it in subscriber.of(made["id"], "expired")] == ["created", "expired"]
-    assert look_for_expiry()["sent"] == 0
+    assert scan_for_expiry()["sent"] == 0
     api.delete(f"/v1/api-keys/{made['id']}", headers=user)
 
 

@@ -1,14 +1,14 @@
-//! Which notices were sent, and which keys are near their end. Nothing that lets a caller in is decided here.
+//! Which notifications were sent, and which keys are near their end. Nothing that lets a caller in is decided here.
 
 use vega_auth::{Fault, KeyId, Timestamp};
 
 use crate::Store;
-use crate::holders::INDEX;
 use crate::item::{Item, number, string};
+use crate::key_owners::INDEX;
 use crate::transact::fault;
 
 /// How many keys a page has.
-const KEYS_A_PAGE: i32 = 1000;
+const KEYS_PER_PAGE: i32 = 1000;
 
 /// A key that expires some day, or has, and isn't revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,59 +24,56 @@ pub struct Expiring {
 }
 
 /// Where a look through the expiring keys got to.
-pub struct ExpiringPlace(Item);
+pub struct ExpiryCursor(Item);
 
 impl Store {
     /// Some of the keys that expire, from `after` on, and where to go on.
     ///
     /// # Errors
     /// When the store could not answer, or with nonsense.
-    pub async fn expiring(
-        &self,
-        after: Option<ExpiringPlace>,
-    ) -> Result<(Vec<Expiring>, Option<ExpiringPlace>), Fault> {
+    pub async fn expiring(&self, after: Option<ExpiryCursor>) -> Result<(Vec<Expiring>, Option<ExpiryCursor>), Fault> {
         let page = self
             .client
             .scan()
             .table_name(&self.table)
             .index_name(INDEX)
             .filter_expression("attribute_exists(expires_at)")
-            .limit(KEYS_A_PAGE)
+            .limit(KEYS_PER_PAGE)
             .set_exclusive_start_key(after.map(|place| place.0))
             .send()
             .await
             .map_err(fault)?;
         let keys = page.items.unwrap_or_default().iter().map(read).collect::<Result<_, _>>();
         let keys = keys.map_err(|name| Fault::Record(format!("attribute {name} missing or malformed").into()))?;
-        Ok((keys, page.last_evaluated_key.map(ExpiringPlace)))
+        Ok((keys, page.last_evaluated_key.map(ExpiryCursor)))
     }
 
-    /// Whether this notice about a key was sent. Reads every earlier write.
+    /// Whether this notification about a key was sent. Reads every earlier write.
     ///
     /// # Errors
     /// When the store could not answer.
-    pub async fn is_noticed(&self, id: KeyId, notice: &str) -> Result<bool, Fault> {
+    pub async fn was_notified(&self, id: KeyId, notification: &str) -> Result<bool, Fault> {
         let get = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("pk", string(format!("N#{id}")))
-            .key("sk", string(notice))
+            .key("sk", string(notification))
             .consistent_read(true);
         Ok(get.send().await.map_err(fault)?.item.is_some())
     }
 
-    /// Notes that this notice about a key was sent. `DynamoDB` forgets it some time after `purge_at`.
+    /// Notes that this notification about a key was sent. `DynamoDB` forgets it some time after `purge_at`.
     ///
     /// # Errors
     /// When the store could not answer.
-    pub async fn note_notice(&self, id: KeyId, notice: &str, purge_at: Timestamp) -> Result<(), Fault> {
+    pub async fn mark_notified(&self, id: KeyId, notification: &str, purge_at: Timestamp) -> Result<(), Fault> {
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .item("pk", string(format!("N#{id}")))
-            .item("sk", string(notice))
+            .item("sk", string(notification))
             .item("purge_at", number(purge_at.0));
         put.send().await.map_err(fault)?;
         Ok(())

@@ -1,20 +1,20 @@
 use serde_json::Value;
 use vega_auth::{KeyId, Timestamp};
 
-use crate::notice::{Kind, network};
+use crate::notification::{Kind, network};
 
 /// What an event asks for.
 #[derive(Debug)]
 pub enum Task {
     /// To tell what happened, as the table's stream has it.
-    Happened(Vec<Happening>),
+    Deliver(Vec<KeyEvent>),
     /// To look which keys are near their end.
-    LookForExpiry,
+    ScanForExpiry,
 }
 
 /// Something that happened to a key.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Happening {
+pub struct KeyEvent {
     /// Which.
     pub key: KeyId,
     /// What.
@@ -32,18 +32,18 @@ impl Task {
     /// When it is neither, or a record breaks the contract of the table.
     pub fn read(event: &Value) -> Result<Self, &'static str> {
         if let Some(records) = event["Records"].as_array() {
-            let happenings = records.iter().map(happening).collect::<Result<Vec<_>, _>>()?;
-            return Ok(Self::Happened(happenings.into_iter().flatten().collect()));
+            let events = records.iter().map(happening).collect::<Result<Vec<_>, _>>()?;
+            return Ok(Self::Deliver(events.into_iter().flatten().collect()));
         }
         match event["detail-type"].as_str() {
-            Some("Scheduled Event") => Ok(Self::LookForExpiry),
+            Some("Scheduled Event") => Ok(Self::ScanForExpiry),
             _ => Err("an event that is neither of a stream nor of the schedule"),
         }
     }
 }
 
-/// What a record of the stream is about, if there are notices of such things.
-fn happening(record: &Value) -> Result<Option<Happening>, &'static str> {
+/// What a record of the stream is about, if there are notifications of such things.
+fn happening(record: &Value) -> Result<Option<KeyEvent>, &'static str> {
     let (keys, new) = (&record["dynamodb"]["Keys"], &record["dynamodb"]["NewImage"]);
     let pk = keys["pk"]["S"].as_str().ok_or("a record without pk")?;
     let sk = keys["sk"]["S"].as_str().ok_or("a record without sk")?;
@@ -57,7 +57,7 @@ fn happening(record: &Value) -> Result<Option<Happening>, &'static str> {
 }
 
 /// An audit event, as `vega_store` writes it.
-fn audited(event: &Value) -> Result<Option<Happening>, &'static str> {
+fn audited(event: &Value) -> Result<Option<KeyEvent>, &'static str> {
     let text = |name: &str| event[name]["S"].as_str();
     let kind = match text("event").ok_or("an audit event without event")? {
         "created" => Kind::Created,
@@ -67,33 +67,33 @@ fn audited(event: &Value) -> Result<Option<Happening>, &'static str> {
     };
     let key = text("key_id").and_then(|id| id.parse().ok()).ok_or("an audit event without key_id")?;
     let at = time(event, "at").ok_or("an audit event without at")?;
-    Ok(Some(Happening { key, kind, at, network: None }))
+    Ok(Some(KeyEvent { key, kind, at, network: None }))
 }
 
 /// A key that leaves the index of those who hold keys, and isn't revoked: it expired. The look for expiry doesn't find it there
 /// any more.
-fn swept(pk: &str, old: &Value, new: &Value) -> Result<Option<Happening>, &'static str> {
+fn swept(pk: &str, old: &Value, new: &Value) -> Result<Option<KeyEvent>, &'static str> {
     if old["holder"].is_null() || !new["holder"].is_null() || new["status"]["S"] == "revoked" {
         return Ok(None);
     }
     let key: KeyId = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("a record of no key")?;
     let at = time(new, "expires_at").ok_or("a key that is over without expires_at")?;
-    Ok(Some(Happening { key, kind: Kind::Expired, at, network: None }))
+    Ok(Some(KeyEvent { key, kind: Kind::Expired, at, network: None }))
 }
 
 /// The last use of a key.
-fn used(pk: &str, old: &Value, new: &Value) -> Result<Option<Happening>, &'static str> {
+fn used(pk: &str, old: &Value, new: &Value) -> Result<Option<KeyEvent>, &'static str> {
     let key: KeyId = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("a last use of no key")?;
     // `purge_at` is there from the day on that the key has an end, whether or not it was ever used
     let Some(at) = time(new, "used_at") else { return Ok(None) };
     let from = |image: &Value| image["address"]["S"].as_str().and_then(network);
     let network = from(new);
     if time(old, "used_at").is_none() {
-        return Ok(Some(Happening { key, kind: Kind::FirstUsed, at, network }));
+        return Ok(Some(KeyEvent { key, kind: Kind::FirstUsed, at, network }));
     }
     // Most uses are from where the one before was
     let is_another = network.is_some() && network != from(old);
-    Ok(is_another.then_some(Happening { key, kind: Kind::NewNetwork, at, network }))
+    Ok(is_another.then_some(KeyEvent { key, kind: Kind::NewNetwork, at, network }))
 }
 
 fn time(image: &Value, name: &str) -> Option<Timestamp> {
@@ -119,10 +119,8 @@ mod tests {
 
     fn read(record: &Value) -> Result<Vec<String>, &'static str> {
         match Task::read(&json!({ "Records": [record] }))? {
-            Task::Happened(happenings) => {
-                Ok(happenings.iter().map(|it| format!("{:?} {:?}", it.kind, it.network)).collect())
-            }
-            Task::LookForExpiry => Err("the schedule"),
+            Task::Deliver(events) => Ok(events.iter().map(|it| format!("{:?} {:?}", it.kind, it.network)).collect()),
+            Task::ScanForExpiry => Err("the schedule"),
         }
     }
 
@@ -187,6 +185,6 @@ mod tests {
         let empty = json!({});
         assert!(read(&record("INSERT", "U#user-1", "E#x", &empty, &empty)).is_err());
         assert!(read(&record("INSERT", "K#nonsense", "U", &empty, &last_use(""))).is_err());
-        assert!(matches!(Task::read(&json!({ "detail-type": "Scheduled Event" })), Ok(Task::LookForExpiry)));
+        assert!(matches!(Task::read(&json!({ "detail-type": "Scheduled Event" })), Ok(Task::ScanForExpiry)));
     }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::verified::{TokenDigest, VerifiedTokens};
+use super::verified_tokens::{TokenDigest, VerifiedTokens};
 use crate::{CurrentUser, Fault, Object, Rejection, Timestamp};
 
 /// The largest key set we read, in bytes. Cognito's has two keys and under 1 KB.

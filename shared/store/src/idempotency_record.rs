@@ -11,7 +11,7 @@ use crate::transact::fault;
 
 /// The answer to a request that made a key, sealed. Nothing in the table opens it.
 #[derive(Clone, Debug)]
-pub struct Replay {
+pub struct IdempotencyRecord {
     /// Whose request it was.
     pub owner: String,
     /// Which request it was: a digest of its `Idempotency-Key` and route.
@@ -28,7 +28,7 @@ pub struct Replay {
     pub at: Timestamp,
 }
 
-impl Replay {
+impl IdempotencyRecord {
     /// How long a request can be repeated.
     pub const KEPT_SECONDS: i64 = 15 * 60;
 
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store could not answer.
-    pub async fn replay(&self, owner: &str, request: &str, now: Timestamp) -> Result<Option<Replay>, Fault> {
+    pub async fn replay(&self, owner: &str, request: &str, now: Timestamp) -> Result<Option<IdempotencyRecord>, Fault> {
         let found = self
             .client
             .get_item()
@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// To be written with what the request does. Its condition fails while another one is kept for the same request.
-    pub(crate) fn keep(&self, replay: &Replay) -> PutBuilder {
+    pub(crate) fn keep(&self, replay: &IdempotencyRecord) -> PutBuilder {
         Put::builder()
             .table_name(&self.table)
             .item("pk", pk(&replay.owner, &replay.request))
@@ -80,9 +80,9 @@ fn pk(owner: &str, request: &str) -> AttributeValue {
     string(format!("I#{owner}#{request}"))
 }
 
-fn read(item: &Item, owner: &str, request: &str) -> Option<Replay> {
+fn read(item: &Item, owner: &str, request: &str) -> Option<IdempotencyRecord> {
     let bytes = |name: &str| item.get(name).and_then(|value| value.as_b().ok()).map(AsRef::as_ref);
-    Some(Replay {
+    Some(IdempotencyRecord {
         owner: owner.to_owned(),
         request: request.to_owned(),
         fingerprint: bytes("fingerprint")?.try_into().ok()?,

@@ -1,9 +1,9 @@
-//! Notices: wiring alone, see the library.
+//! Notifications: wiring alone, see the library.
 
 use std::time::{Instant, SystemTime};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use notices::{Config, EventBus, Notices, Task};
+use notifications::{Config, EventBus, Notifier, Task};
 use serde_json::Value;
 use vega_aws::Service;
 use vega_store::Store;
@@ -11,21 +11,25 @@ use vega_store::Store;
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config =
-        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line("notices")))?;
+    let config = Config::load(|name| std::env::var(name).ok())
+        .inspect_err(|error| println!("{}", error.log_line("notifications")))?;
     let bus = EventBus { service: Service::new(config.events, SystemTime::now)?, source: config.source };
-    let notices = Notices { store: Store::new(&config.store, config.table), bus };
+    let notifier = Notifier { store: Store::new(&config.store, config.table), bus };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();
         let task = Task::read(&event.payload)?;
-        let report = notices.run(task, SystemTime::now().into()).await;
+        let report = notifier.run(task, SystemTime::now().into()).await;
         let mut line = report.line();
         line["request_id"] = event.context.request_id.into();
         line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
         println!("{line}");
         // An error makes Lambda try again. What was sent already is known by then.
-        if report.faults.is_empty() { Ok(line) } else { Err(Error::from("a notice was not sent: see the line above")) }
+        if report.faults.is_empty() {
+            Ok(line)
+        } else {
+            Err(Error::from("a notification was not sent: see the line above"))
+        }
     }))
     .await
 }

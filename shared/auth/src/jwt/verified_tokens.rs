@@ -1,8 +1,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::bounded_cache::BoundedCache;
 use crate::digest::sha256;
-use crate::generations::Generations;
 use crate::{CurrentUser, Timestamp};
 
 /// SHA-256 of a token: what it is remembered by. The token itself is kept nowhere.
@@ -18,7 +18,7 @@ impl TokenDigest {
 /// Tokens that one key set verified, and who they speak for. It stands inside that key set and goes with it, so that
 /// nothing is remembered that the keys of today wouldn't say again.
 #[derive(Default)]
-pub(crate) struct VerifiedTokens(Generations<TokenDigest, Verified>);
+pub(crate) struct VerifiedTokens(BoundedCache<TokenDigest, Verified>);
 
 struct Verified {
     user: CurrentUser,

@@ -1,7 +1,7 @@
 //! Events, tokens and JSON that nobody would send, in any shape.
 
 use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpAnswer};
+use authorizer::{Authorizer, HttpApiResponse};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -15,7 +15,7 @@ proptest! {
 
     /// Whatever API Gateway, or somebody in its place, may send: no panic, no allow, and an answer at once.
     #[test]
-    fn no_made_up_event_gets_through_or_makes_it_panic(event in made_up_event()) {
+    fn no_made_up_event_gets_through_or_makes_it_panic(event in arbitrary_event()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (decision, line) = runtime.block_on(authorizer_without_keys().decide(event, NOW));
         prop_assert!(decision.is_err());
@@ -50,8 +50,8 @@ impl vega_auth::FindKey for NoKeys {
     }
 }
 
-impl authorizer::NoteUse for NoKeys {
-    async fn note_use(&self, _: vega_auth::KeyId, _: &vega_auth::LastUse) -> Result<(), vega_auth::Fault> {
+impl authorizer::RecordUse for NoKeys {
+    async fn record_use(&self, _: vega_auth::KeyId, _: &vega_auth::LastUse) -> Result<(), vega_auth::Fault> {
         Ok(())
     }
 }
@@ -62,8 +62,8 @@ fn authorizer_without_keys() -> Authorizer<HttpKeySet, NoKeys> {
     Authorizer {
         callers,
         policies: Policies::new(RULES.parse().unwrap()),
-        http_answer: HttpAnswer::Policy,
-        is_cached: false,
+        http_api_response: HttpApiResponse::Policy,
+        gateway_caches: false,
     }
 }
 
@@ -109,7 +109,7 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
-fn made_up_event() -> impl Strategy<Value = Value> {
+fn arbitrary_event() -> impl Strategy<Value = Value> {
     let names = vec![
         "type",
         "version",

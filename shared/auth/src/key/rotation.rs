@@ -62,7 +62,7 @@ impl KeyRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key_record::tests::{NOW, key, record};
+    use crate::key::record::tests::{NOW, key, record};
     use crate::{Authentication, Groups, KeySecret, KeyStatus, LastUse, Rejection};
 
     fn owner(groups: &[&str]) -> CurrentUser {

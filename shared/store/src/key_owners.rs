@@ -7,11 +7,11 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use vega_auth::{Fault, Group, Groups, KeyId, KeyRecord, Timestamp};
 
 use crate::item::{self, Item, string};
-use crate::transact::{Refused, fault, update_write};
+use crate::transact::{TransactionError, fault, update_write};
 use crate::{Actor, ChangeError, EventKind, Store};
 
 /// The sparse index of the keys that aren't revoked, nor expired and swept, by their owner.
-pub const INDEX: &str = "holders";
+pub const INDEX: &str = "key-owners";
 /// What it has of a key: template.yaml says the same.
 #[cfg(feature = "testing")]
 pub const PROJECTED: [&str; 6] = ["owner_username", "groups", "status", "created_at", "expires_at", "rotated_to"];
@@ -19,11 +19,11 @@ pub const PROJECTED: [&str; 6] = ["owner_username", "groups", "status", "created
 const ITEMS_A_PAGE: i32 = 500;
 
 /// Both parts of the key of the item that says where the last look stopped.
-const PLACE: &str = "P#holders";
+const PLACE: &str = "P#key-owners";
 
 /// An owner of keys, and what their keys together are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct KeyOwner {
     /// The owner's stable id.
     pub owner: String,
     /// Their name when they made a key.
@@ -41,24 +41,24 @@ pub struct Holder {
     pub expired: Vec<(KeyId, Timestamp)>,
 }
 
-/// Where a look through the holders got to.
+/// Where a look through the key owners got to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HolderPlace {
+pub struct OwnerCursor {
     owner: String,
     key_pk: String,
 }
 
 impl Store {
-    /// Some holders from `after` on as they are at `now`, and where to go on. What was written within the last second may
+    /// Some key owners from `after` on as they are at `now`, and where to go on. What was written within the last second may
     /// be missing.
     ///
     /// # Errors
     /// When the store could not answer, or with nonsense.
-    pub async fn holders(
+    pub async fn key_owners(
         &self,
-        after: Option<HolderPlace>,
+        after: Option<OwnerCursor>,
         now: Timestamp,
-    ) -> Result<(Vec<Holder>, Option<HolderPlace>), Fault> {
+    ) -> Result<(Vec<KeyOwner>, Option<OwnerCursor>), Fault> {
         let start = after.map(|place| {
             let sk = if place.key_pk.starts_with("K#") { "A" } else { "M" };
             let members = [("holder", place.owner), ("pk", place.key_pk), ("sk", sk.to_owned())];
@@ -74,27 +74,27 @@ impl Store {
             .send()
             .await
             .map_err(fault)?;
-        let mut holders: Vec<Holder> = Vec::new();
+        let mut key_owners: Vec<KeyOwner> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         for item in page.items.unwrap_or_default() {
             let key = read(&item, now)
                 .map_err(|name| Fault::Record(format!("attribute {name} missing or malformed").into()))?;
-            if let Some(known) = places.get(&key.owner).and_then(|at| holders.get_mut(*at)) {
+            if let Some(known) = places.get(&key.owner).and_then(|at| key_owners.get_mut(*at)) {
                 known.groups = known.groups.iter().chain(key.groups.iter()).collect();
                 known.is_live |= key.is_live;
                 known.is_active |= key.is_active;
                 known.seen_in = known.seen_in.or(key.seen_in);
                 known.expired.extend(key.expired);
             } else {
-                places.insert(key.owner.clone(), holders.len());
-                holders.push(key);
+                places.insert(key.owner.clone(), key_owners.len());
+                key_owners.push(key);
             }
         }
         let next = page.last_evaluated_key.and_then(|key| {
             let text = |name: &str| key.get(name).and_then(|value| value.as_s().ok()).cloned();
-            Some(HolderPlace { owner: text("holder")?, key_pk: text("pk")? })
+            Some(OwnerCursor { owner: text("holder")?, key_pk: text("pk")? })
         });
-        Ok((holders, next))
+        Ok((key_owners, next))
     }
 
     /// Takes groups from a key whose owner lost them.
@@ -129,10 +129,10 @@ impl Store {
     pub async fn note_seen_in(&self, owner: &str, username: &str, groups: Groups) -> Result<(), Fault> {
         // No set is empty
         let rest = if groups.is_empty() { " REMOVE #groups" } else { ", #groups = :groups" };
-        let noted = self.holder_update(owner, username, rest, groups).condition_expression("attribute_exists(live)");
+        let noted = self.key_owner_update(owner, username, rest, groups).condition_expression("attribute_exists(live)");
         match self.transact(vec![update_write(noted)?]).await {
-            Ok(()) | Err(Refused::Condition(_)) => Ok(()),
-            Err(Refused::Fault(fault)) => Err(fault),
+            Ok(()) | Err(TransactionError::Condition(_)) => Ok(()),
+            Err(TransactionError::Fault(fault)) => Err(fault),
         }
     }
 
@@ -147,13 +147,13 @@ impl Store {
             .expression_attribute_names("#groups", "groups")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(live)");
         match self.transact(vec![update_write(retired)?]).await {
-            Ok(()) | Err(Refused::Condition(_)) => Ok(()),
-            Err(Refused::Fault(fault)) => Err(fault),
+            Ok(()) | Err(TransactionError::Condition(_)) => Ok(()),
+            Err(TransactionError::Fault(fault)) => Err(fault),
         }
     }
 
     /// An update of an owner's item that puts it into the index, followed by the `rest` of its expression.
-    pub(crate) fn holder_update(&self, owner: &str, username: &str, rest: &str, groups: Groups) -> UpdateBuilder {
+    pub(crate) fn key_owner_update(&self, owner: &str, username: &str, rest: &str, groups: Groups) -> UpdateBuilder {
         let update = self
             .owner_update(owner, &format!("SET holder = :owner, owner_username = :username{rest}"))
             .expression_attribute_values(":owner", string(owner))
@@ -168,22 +168,22 @@ impl Store {
         update.expression_attribute_values(":groups", AttributeValue::Ss(names))
     }
 
-    /// Where the last look through the holders stopped, if it didn't come to an end.
+    /// Where the last look through the key owners stopped, if it didn't come to an end.
     ///
     /// # Errors
     /// When the store could not answer.
-    pub async fn holders_place(&self) -> Result<Option<HolderPlace>, Fault> {
+    pub async fn owner_cursor(&self) -> Result<Option<OwnerCursor>, Fault> {
         let get = self.client.get_item().table_name(&self.table).key("pk", string(PLACE)).key("sk", string(PLACE));
         let found = get.send().await.map_err(fault)?.item.unwrap_or_default();
         let text = |name: &str| found.get(name).and_then(|value| value.as_s().ok()).cloned();
-        Ok(text("owner").zip(text("key_pk")).map(|(owner, key_pk)| HolderPlace { owner, key_pk }))
+        Ok(text("owner").zip(text("key_pk")).map(|(owner, key_pk)| OwnerCursor { owner, key_pk }))
     }
 
-    /// Notes where a look through the holders stopped; `None` where it came to an end.
+    /// Notes where a look through the key owners stopped; `None` where it came to an end.
     ///
     /// # Errors
     /// When the store could not answer.
-    pub async fn note_holders_place(&self, place: Option<&HolderPlace>) -> Result<(), Fault> {
+    pub async fn save_owner_cursor(&self, place: Option<&OwnerCursor>) -> Result<(), Fault> {
         let mut put =
             self.client.put_item().table_name(&self.table).item("pk", string(PLACE)).item("sk", string(PLACE));
         if let Some(place) = place {
@@ -195,9 +195,9 @@ impl Store {
 }
 
 /// The owner of one item in the index: of a key, or their own.
-fn read(item: &Item, now: Timestamp) -> Result<Holder, &'static str> {
+fn read(item: &Item, now: Timestamp) -> Result<KeyOwner, &'static str> {
     let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
-    let holder = Holder {
+    let holder = KeyOwner {
         owner: text("holder")?.clone(),
         username: text("owner_username")?.clone(),
         groups: Groups::NONE,
@@ -208,15 +208,15 @@ fn read(item: &Item, now: Timestamp) -> Result<Holder, &'static str> {
     };
     let pk = text("pk")?;
     if pk.starts_with("U#") {
-        return Ok(Holder { seen_in: Some(seen(item)?), ..holder });
+        return Ok(KeyOwner { seen_in: Some(seen(item)?), ..holder });
     }
     let id = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?;
     if let Some(end) = item::integer(item, "expires_at")?.map(Timestamp).filter(|end| now >= *end) {
-        return Ok(Holder { expired: vec![(id, end)], ..holder });
+        return Ok(KeyOwner { expired: vec![(id, end)], ..holder });
     }
     let is_active = text("status")? == item::status_name(vega_auth::KeyStatus::Active);
     let groups = item::list::<Group>(item, "groups")?.into_iter().collect();
-    Ok(Holder { groups, is_live: true, is_active, ..holder })
+    Ok(KeyOwner { groups, is_live: true, is_active, ..holder })
 }
 
 /// The groups that an owner was seen in, of their own item: a set, where there are any.

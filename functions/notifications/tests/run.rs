@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use notices::{Happening, Kind, Notice, Notices, Report, SendNotice, Task};
+use notifications::{KeyEvent, Kind, Notification, Notifier, Report, SendNotification, Task};
 use serde_json::Value;
 use vega_auth::{ApiKey, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, Timestamp};
 use vega_aws::CallError;
@@ -21,19 +21,19 @@ struct Bus {
     is_down: Mutex<bool>,
 }
 
-impl SendNotice for Bus {
-    async fn send(&self, notice: &Notice) -> Result<(), CallError> {
+impl SendNotification for Bus {
+    async fn send(&self, notification: &Notification) -> Result<(), CallError> {
         if *self.is_down.lock().unwrap() {
             return Err(CallError::Unavailable("down".into()));
         }
-        self.sent.lock().unwrap().push(serde_json::to_value(notice).unwrap());
+        self.sent.lock().unwrap().push(serde_json::to_value(notification).unwrap());
         Ok(())
     }
 }
 
 struct Test {
     database: TestDatabase,
-    notices: Notices<Bus>,
+    notifier: Notifier<Bus>,
 }
 
 fn key() -> ApiKey {
@@ -53,8 +53,8 @@ fn actor() -> Actor {
 impl Test {
     async fn start() -> Self {
         let database = TestDatabase::start_with_index().await;
-        let notices = Notices { store: database.store(), bus: Bus::default() };
-        Self { database, notices }
+        let notifier = Notifier { store: database.store(), bus: Bus::default() };
+        Self { database, notifier }
     }
 
     async fn make(&self, change: impl FnOnce(&mut KeyRecord)) -> KeyId {
@@ -66,19 +66,19 @@ impl Test {
             ..KeyRecord::new(&key(), "user-1", NOW)
         };
         change(&mut record);
-        self.notices.store.create(&record, 100, None, &actor()).await.unwrap();
+        self.notifier.store.create(&record, 100, None, &actor()).await.unwrap();
         record.id
     }
 
     async fn tell(&self, kind: Kind, network: Option<&str>) -> Report {
         let network = network.map(str::to_owned);
-        let happened = Happening { key: key().id(), kind, at: NOW.plus(-1), network };
-        self.notices.run(Task::Happened(vec![happened]), NOW).await
+        let happened = KeyEvent { key: key().id(), kind, at: NOW.plus(-1), network };
+        self.notifier.run(Task::Deliver(vec![happened]), NOW).await
     }
 
     /// The ids of what was sent since the last time.
     fn sent(&self) -> Vec<String> {
-        self.notices.bus.sent.lock().unwrap().drain(..).map(|notice| notice["id"].as_str().unwrap().into()).collect()
+        self.notifier.bus.sent.lock().unwrap().drain(..).map(|sent| sent["id"].as_str().unwrap().into()).collect()
     }
 }
 
@@ -86,14 +86,14 @@ impl Test {
 async fn a_notice_is_sent_once_and_says_what_the_schema_says() {
     let test = Test::start().await;
     let id = test.make(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
-    let record = test.notices.store.find(id).await.unwrap().unwrap();
-    test.notices.store.revoke(&record, EventKind::Leaked, Some("leaked: a paste"), &actor(), NOW).await.unwrap();
+    let record = test.notifier.store.find(id).await.unwrap().unwrap();
+    test.notifier.store.revoke(&record, EventKind::Leaked, Some("leaked: a paste"), &actor(), NOW).await.unwrap();
     for kind in [Kind::Created, Kind::FirstUsed, Kind::Leaked] {
         let network = (kind == Kind::FirstUsed).then_some("192.0.2.0/24");
         assert_eq!(test.tell(kind, network).await, Report { sent: 1, faults: vec![] });
         assert_eq!(test.tell(kind, network).await, Report::default(), "{kind:?} again");
     }
-    let sent = test.notices.bus.sent.lock().unwrap();
+    let sent = test.notifier.bus.sent.lock().unwrap();
     let expected = serde_json::json!({
         "id": "7Gh2kQ9XbT4m/created", "notice": "created", "at": "2027-01-15T07:59:59Z", "key_id": "7Gh2kQ9XbT4m",
         "key_name": "ci", "owner": "user-1", "owner_username": "ada", "expires_at": "2027-04-15T08:00:00Z",
@@ -101,18 +101,18 @@ async fn a_notice_is_sent_once_and_says_what_the_schema_says() {
     assert_eq!(sent[0], expected);
     assert_eq!(sent[1]["network"], "192.0.2.0/24");
     assert_eq!(sent[2]["reason"], "leaked: a paste");
-    // every notice fits the published schema: its members, and no others
-    let schema: Value = serde_json::from_str(include_str!("../../../docs/notices.schema.json")).unwrap();
+    // every notification fits the published schema: its members, and no others
+    let schema: Value = serde_json::from_str(include_str!("../../../docs/notifications.schema.json")).unwrap();
     let members: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
     let required: BTreeSet<&str> =
         schema["required"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     let kinds = schema["properties"]["notice"]["enum"].as_array().unwrap();
-    for notice in sent.iter() {
-        let has: BTreeSet<&String> = notice.as_object().unwrap().keys().collect();
-        assert!(has.is_subset(&members), "{notice}");
-        assert!(required.iter().all(|name| notice.get(name).is_some()), "{notice}");
-        assert!(kinds.contains(&notice["notice"]));
-        assert!(!notice.to_string().contains("secret") && !notice.to_string().contains("192.0.2.1"));
+    for notification in sent.iter() {
+        let has: BTreeSet<&String> = notification.as_object().unwrap().keys().collect();
+        assert!(has.is_subset(&members), "{notification}");
+        assert!(required.iter().all(|name| notification.get(name).is_some()), "{notification}");
+        assert!(kinds.contains(&notification["notice"]));
+        assert!(!notification.to_string().contains("secret") && !notification.to_string().contains("192.0.2.1"));
     }
 }
 
@@ -132,13 +132,13 @@ async fn a_network_is_told_once_and_the_first_one_not_at_all() {
 async fn a_notice_that_may_not_have_arrived_is_sent_again_and_stops_no_other() {
     let test = Test::start().await;
     test.make(|_| {}).await;
-    *test.notices.bus.is_down.lock().unwrap() = true;
+    *test.notifier.bus.is_down.lock().unwrap() = true;
     let report = test.tell(Kind::Created, None).await;
     assert_eq!((report.sent, report.faults.len(), &report.line()["outcome"]), (0, 1, &Value::from("fault")));
-    *test.notices.bus.is_down.lock().unwrap() = false;
-    let happened = |kind| Happening { key: key().id(), kind, at: NOW, network: None };
-    let unknown = Happening { key: "000000000000".parse().unwrap(), ..happened(Kind::Created) };
-    let report = test.notices.run(Task::Happened(vec![unknown, happened(Kind::Created)]), NOW).await;
+    *test.notifier.bus.is_down.lock().unwrap() = false;
+    let happened = |kind| KeyEvent { key: key().id(), kind, at: NOW, network: None };
+    let unknown = KeyEvent { key: "000000000000".parse().unwrap(), ..happened(Kind::Created) };
+    let report = test.notifier.run(Task::Deliver(vec![unknown, happened(Kind::Created)]), NOW).await;
     assert_eq!(report, Report { sent: 1, faults: vec![] }, "a key that is gone needs no notice");
 }
 
@@ -148,7 +148,7 @@ async fn a_key_near_its_end_is_told_of_at_14_days_at_3_and_at_the_end_each_once(
     test.make(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
     let mut told = Vec::new();
     for hour in (0..=98 * 24).step_by(8) {
-        let report = test.notices.run(Task::LookForExpiry, NOW.plus(hour * 3600)).await;
+        let report = test.notifier.run(Task::ScanForExpiry, NOW.plus(hour * 3600)).await;
         assert_eq!(report.faults, Vec::<String>::new());
         told.extend(test.sent().into_iter().map(|id| (hour / 24, id)));
     }
@@ -161,12 +161,12 @@ async fn a_key_that_left_the_index_is_told_to_have_expired() {
     let test = Test::start().await;
     let end = NOW.plus(DAY);
     let id = test.make(|record| record.expires_at = Some(end)).await;
-    test.notices.store.end_expired("user-1", &[(id, end)]).await.unwrap();
-    assert_eq!(test.notices.run(Task::LookForExpiry, end).await, Report::default(), "it isn't there any more");
-    let swept = || Task::Happened(vec![Happening { key: id, kind: Kind::Expired, at: end, network: None }]);
-    assert_eq!(test.notices.run(swept(), end.plus(7 * DAY)).await, Report::default(), "that is history");
-    assert_eq!(test.notices.run(swept(), end.plus(7 * DAY - 1)).await.sent, 1);
-    assert_eq!(test.notices.run(swept(), end.plus(7 * DAY - 1)).await, Report::default());
+    test.notifier.store.end_expired("user-1", &[(id, end)]).await.unwrap();
+    assert_eq!(test.notifier.run(Task::ScanForExpiry, end).await, Report::default(), "it isn't there any more");
+    let swept = || Task::Deliver(vec![KeyEvent { key: id, kind: Kind::Expired, at: end, network: None }]);
+    assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY)).await, Report::default(), "that is history");
+    assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY - 1)).await.sent, 1);
+    assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY - 1)).await, Report::default());
     assert_eq!(test.sent(), ["7Gh2kQ9XbT4m/expired"]);
 }
 
@@ -176,10 +176,10 @@ async fn a_key_that_never_ends_or_was_revoked_is_not_told_to_expire() {
     test.make(|_| {}).await;
     let id = "000000000000".parse().unwrap();
     test.make(|record| (record.id, record.expires_at) = (id, Some(NOW.plus(90 * DAY)))).await;
-    let record = test.notices.store.find(id).await.unwrap().unwrap();
-    test.notices.store.revoke(&record, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    let record = test.notifier.store.find(id).await.unwrap().unwrap();
+    test.notifier.store.revoke(&record, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
     for day in [80, 88, 91] {
-        assert_eq!(test.notices.run(Task::LookForExpiry, NOW.plus(day * DAY)).await, Report::default());
+        assert_eq!(test.notifier.run(Task::ScanForExpiry, NOW.plus(day * DAY)).await, Report::default());
     }
 }
 
@@ -188,6 +188,6 @@ async fn without_the_table_nothing_is_sent_and_it_is_a_fault() {
     let test = Test::start().await;
     test.database.stop();
     assert_eq!(test.tell(Kind::Created, None).await.faults.len(), 1);
-    assert_eq!(test.notices.run(Task::LookForExpiry, NOW).await.faults.len(), 1);
+    assert_eq!(test.notifier.run(Task::ScanForExpiry, NOW).await.faults.len(), 1);
     assert!(test.sent().is_empty());
 }

@@ -29,7 +29,7 @@ use crate::{Authentication, CurrentUser, Groups, ScopeName};
 /// A key with scopes may call what the rules let its groups call and one of its scopes has: never more than without.
 /// A scope that isn't here any more has nothing.
 ///
-/// A path that two readers could read in two ways is denied to everybody: see [`Route::UNCLEAR`].
+/// A path that two readers could read in two ways is denied to everybody: see [`Route::AMBIGUOUS`].
 ///
 /// A caller may call what at least one rule lets them. So that a wide rule can't quietly open what a narrow one guards,
 /// rules where that would happen are refused.
@@ -330,7 +330,7 @@ impl AccessRules {
     pub fn access(&self, user: &CurrentUser, method: &str, path: &str) -> Access {
         let narrowing = self.narrowing(user);
         let mut access = Access::Forbidden;
-        if Route::is_unclear(path) {
+        if Route::is_ambiguous(path) {
             return access;
         }
         for rule in self.rules.iter().filter(|rule| rule.admits(user) && rule.route.matches(method, path)) {
@@ -370,11 +370,11 @@ impl Route {
     ///
     /// Which characters, and why not more: docs/decisions.md, "One path, one spelling". A policy names each of these, so
     /// that they are few, and control characters are told by their first digit.
-    pub const UNCLEAR: [&str; 15] =
+    pub const AMBIGUOUS: [&str; 15] =
         ["//", "/.", "\\", ";", "%0", "%1", "%25", "%2e", "%2E", "%2f", "%2F", "%3b", "%3B", "%5c", "%5C"];
 
     /// Whether a path can be read in two ways. No rule is about such a path, and none lets anybody call it.
-    pub fn is_unclear(path: &str) -> bool {
+    pub fn is_ambiguous(path: &str) -> bool {
         // One pass, by hand: this is on the way of every request. A test holds it to the list above.
         let mut rest = path.as_bytes();
         while let [_, tail @ ..] = rest {
@@ -611,14 +611,14 @@ mod tests {
     #[test]
     fn what_a_policy_names_as_unclear_is_what_the_rules_deny() {
         let listed = |path: &str| {
-            Route::UNCLEAR.iter().any(|part| path.contains(part)) || (path.len() > 1 && path.ends_with('/'))
+            Route::AMBIGUOUS.iter().any(|part| path.contains(part)) || (path.len() > 1 && path.ends_with('/'))
         };
         // Every pair of characters, and everything that two hexadecimal digits could stand for
         let ascii = || (0..=0x7f_u8).map(char::from);
         let pairs = ascii().flat_map(|first| ascii().map(move |second| format!("/a{first}{second}b")));
         let encoded = ascii().flat_map(|first| ascii().map(move |second| format!("/a%{first}{second}b")));
         for path in pairs.chain(encoded).chain([String::new(), "/".into(), "/a/".into(), "/a%".into(), "/a%2".into()]) {
-            assert_eq!(Route::is_unclear(&path), listed(&path), "{path:?}");
+            assert_eq!(Route::is_ambiguous(&path), listed(&path), "{path:?}");
         }
     }
 

@@ -1,19 +1,19 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::generations::Generations;
+use crate::bounded_cache::BoundedCache;
 use crate::{Fault, FindKey, KeyId, KeyRecord, LastUse, Timestamp};
 
 /// Keys that were read from `store` less than `seconds` ago needn't be read again: `VEGA_KEY_CACHE_SECONDS`. So a change
 /// of a key, and its revocation above all, counts after at most that long. With 0 every key is read, every time.
 ///
 /// Only the reading is saved. Secret, expiry and networks are checked against the remembered record on every request.
-pub struct RememberedKeys<K> {
+pub struct CachedKeys<K> {
     store: K,
     seconds: i64,
-    records: Mutex<Generations<KeyId, (KeyRecord, Timestamp)>>,
+    records: Mutex<BoundedCache<KeyId, (KeyRecord, Timestamp)>>,
 }
 
-impl<K> RememberedKeys<K> {
+impl<K> CachedKeys<K> {
     /// Nothing is remembered yet.
     pub fn new(store: K, seconds: u16) -> Self {
         Self { store, seconds: seconds.into(), records: Mutex::default() }
@@ -39,12 +39,12 @@ impl<K> RememberedKeys<K> {
     }
 
     /// Never held across an `.await`. A panic can't leave it half-written: every change is one assignment.
-    fn records(&self) -> MutexGuard<'_, Generations<KeyId, (KeyRecord, Timestamp)>> {
+    fn records(&self) -> MutexGuard<'_, BoundedCache<KeyId, (KeyRecord, Timestamp)>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: FindKey + Sync> FindKey for RememberedKeys<K> {
+impl<K: FindKey + Sync> FindKey for CachedKeys<K> {
     async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         self.store.find(id).await
     }

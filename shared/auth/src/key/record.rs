@@ -78,7 +78,7 @@ pub enum KeyState {
 }
 
 /// When and from where a key was last used. At most [`LastUse::NOTED_EVERY_SECONDS`] behind, and less from elsewhere: see
-/// [`KeyRecord::use_to_note`].
+/// [`KeyRecord::use_to_record`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastUse {
     /// The instant.
@@ -165,7 +165,7 @@ impl KeyRecord {
     /// One is, a minute after the last one that was noted. One from another network is at once, or a thief who uses a busy
     /// key would be seen by chance alone; but again only a minute after the last such write, so that a key that is used from
     /// two networks costs one write a minute more, and not one a request.
-    pub fn use_to_note(&self, address: &str, user_agent: &str, now: Timestamp) -> Option<LastUse> {
+    pub fn use_to_record(&self, address: &str, user_agent: &str, now: Timestamp) -> Option<LastUse> {
         let is_minute_ago = |then: Timestamp| now >= then.plus(LastUse::NOTED_EVERY_SECONDS);
         let moved_at = match &self.last_use {
             None => None,
@@ -328,9 +328,9 @@ pub(crate) mod tests {
     #[test]
     fn a_use_is_noted_at_most_once_a_minute() {
         let mut record = record();
-        let is_due = |record: &KeyRecord, at| record.use_to_note("192.0.2.1", "", NOW.plus(at)).is_some();
+        let is_due = |record: &KeyRecord, at| record.use_to_record("192.0.2.1", "", NOW.plus(at)).is_some();
         assert!(is_due(&record, 0));
-        record.last_use = record.use_to_note("192.0.2.1", "curl\n", NOW);
+        record.last_use = record.use_to_record("192.0.2.1", "curl\n", NOW);
         assert!(!is_due(&record, -60) && !is_due(&record, 0) && !is_due(&record, 59) && is_due(&record, 60));
         assert_eq!(record.last_use.unwrap().user_agent, "curl");
     }
@@ -348,10 +348,10 @@ pub(crate) mod tests {
             ("192.0.2.1", "", false),
         ] {
             let mut record = record();
-            record.last_use = record.use_to_note(from, "", NOW);
-            let noted = record.use_to_note(to, "", NOW.plus(1));
+            record.last_use = record.use_to_record(from, "", NOW);
+            let noted = record.use_to_record(to, "", NOW.plus(1));
             assert_eq!(noted.is_some_and(|last| last.is_move()), is_noted, "{from} {to}");
-            assert!(record.use_to_note(to, "", NOW.plus(-1)).is_none(), "before the last one");
+            assert!(record.use_to_record(to, "", NOW.plus(-1)).is_none(), "before the last one");
         }
     }
 
@@ -362,7 +362,7 @@ pub(crate) mod tests {
         let mut written = Vec::new();
         for second in 0..600 {
             let address = if second % 3 == 2 { "198.51.100.1" } else { "192.0.2.1" };
-            if let Some(last) = record.use_to_note(address, "", NOW.plus(second)) {
+            if let Some(last) = record.use_to_record(address, "", NOW.plus(second)) {
                 written.push((second, address));
                 record.last_use = Some(last);
             }

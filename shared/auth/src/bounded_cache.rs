@@ -5,18 +5,18 @@ use std::hash::Hash;
 const GENERATION: usize = 500;
 
 /// A memory that is bounded without a search: when the younger generation is full, the older one is forgotten as a whole.
-pub struct Generations<K, V> {
+pub struct BoundedCache<K, V> {
     younger: HashMap<K, V>,
     older: HashMap<K, V>,
 }
 
-impl<K, V> Default for Generations<K, V> {
+impl<K, V> Default for BoundedCache<K, V> {
     fn default() -> Self {
         Self { younger: HashMap::new(), older: HashMap::new() }
     }
 }
 
-impl<K: Eq + Hash, V> Generations<K, V> {
+impl<K: Eq + Hash, V> BoundedCache<K, V> {
     /// The latest entry of `key`, if it isn't forgotten.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.younger.get(key).or_else(|| self.older.get(key))
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn however_many_there_are_the_memory_is_bounded_and_the_latest_are_in_it() {
-        let mut memory = Generations::default();
+        let mut memory = BoundedCache::default();
         for number in 0..100_000 {
             memory.insert(number, number);
             assert!(memory.len() <= 2 * GENERATION);
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn of_two_entries_of_a_key_the_later_one_counts() {
-        let mut memory = Generations::default();
+        let mut memory = BoundedCache::default();
         memory.insert(0, "first");
         for number in 1..=GENERATION {
             memory.insert(number, "other");
