@@ -211,24 +211,24 @@ async fn revoke(database: &TestDatabase, key: &ApiKey) {
 #[tokio::test]
 async fn a_revoked_key_works_on_for_as_long_as_it_was_allowed_and_not_a_second_longer() {
     for (allowed, last_good) in [(0, None), (1, Some(0)), (30, Some(29))] {
-        let (database, key, callers) = keys(allowed).await;
-        assert_eq!(code(&callers, key.expose(), HOME, 0).await, "ok");
+        let (database, key, authenticator) = keys(allowed).await;
+        assert_eq!(code(&authenticator, key.expose(), HOME, 0).await, "ok");
         revoke(&database, &key).await;
         if let Some(second) = last_good {
-            assert_eq!(code(&callers, key.expose(), HOME, second).await, "ok", "{allowed}");
+            assert_eq!(code(&authenticator, key.expose(), HOME, second).await, "ok", "{allowed}");
         }
-        assert_eq!(code(&callers, key.expose(), HOME, i64::from(allowed)).await, "key_revoked", "{allowed}");
+        assert_eq!(code(&authenticator, key.expose(), HOME, i64::from(allowed)).await, "key_revoked", "{allowed}");
         // What was read then is remembered in its turn, and a clock that is put back brings nothing back.
-        assert_eq!(code(&callers, key.expose(), HOME, 0).await, "key_revoked", "{allowed}");
+        assert_eq!(code(&authenticator, key.expose(), HOME, 0).await, "key_revoked", "{allowed}");
     }
 }
 
 #[tokio::test]
 async fn a_key_is_read_once_in_the_time_allowed_and_every_time_without_it() {
     for (allowed, reads) in [(0, 5), (30, 1)] {
-        let (database, key, callers) = keys(allowed).await;
+        let (database, key, authenticator) = keys(allowed).await;
         for second in 0..5 {
-            assert_eq!(code(&callers, key.expose(), HOME, second).await, "ok");
+            assert_eq!(code(&authenticator, key.expose(), HOME, second).await, "ok");
         }
         assert_eq!(database.requests(), reads);
     }
@@ -236,19 +236,19 @@ async fn a_key_is_read_once_in_the_time_allowed_and_every_time_without_it() {
 
 #[tokio::test]
 async fn what_is_remembered_of_a_key_is_checked_every_time() {
-    let (database, key, callers) = keys(3600).await;
-    assert_eq!(code(&callers, key.expose(), HOME, 0).await, "ok");
+    let (database, key, authenticator) = keys(3600).await;
+    assert_eq!(code(&authenticator, key.expose(), HOME, 0).await, "ok");
     database.stop();
     let other = ApiKey::new(key.id(), &KeySecret::from_entropy(&mut [8; 32]));
-    assert_eq!(code(&callers, other.expose(), HOME, 1).await, "wrong_secret");
-    assert_eq!(code(&callers, key.expose(), "198.51.100.1", 1).await, "address_not_allowed");
-    assert_eq!(code(&callers, key.expose(), HOME, 49).await, "ok");
-    assert_eq!(code(&callers, key.expose(), HOME, 50).await, "key_expired");
+    assert_eq!(code(&authenticator, other.expose(), HOME, 1).await, "wrong_secret");
+    assert_eq!(code(&authenticator, key.expose(), "198.51.100.1", 1).await, "address_not_allowed");
+    assert_eq!(code(&authenticator, key.expose(), HOME, 49).await, "ok");
+    assert_eq!(code(&authenticator, key.expose(), HOME, 50).await, "key_expired");
 }
 
 #[tokio::test]
 async fn the_use_of_a_remembered_key_is_noted_once_a_minute_too() {
-    let (_database, key, callers) = keys(3600).await;
+    let (_database, key, authenticator) = keys(3600).await;
     let mut noted = Vec::new();
     for second in [0, 1, 59, 60, 61] {
         let Some(record) = authenticator.keys.find_at(key.id(), NOW.plus(second)).await.unwrap() else {

@@ -58,9 +58,9 @@ impl authorizer::RecordUse for NoKeys {
 
 fn authorizer_without_keys() -> Authorizer<HttpKeySet, NoKeys> {
     let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
-    let callers = Authenticator { tokens, keys: NoKeys };
+    let authenticator = Authenticator { tokens, keys: NoKeys };
     Authorizer {
-        callers,
+        authenticator,
         policies: Policies::new(RULES.parse().unwrap()),
         http_api_response: HttpApiResponse::Policy,
         gateway_caches: false,

@@ -57,10 +57,10 @@ impl Gateway {
             TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap())
         };
         let database = TestDatabase::start().await;
-        let callers = Authenticator { tokens, keys: database.reader() };
+        let authenticator = Authenticator { tokens, keys: database.reader() };
         Self {
             authorizer: Authorizer {
-                callers,
+                authenticator,
                 policies: Policies::new(RULES.parse().unwrap()),
                 http_api_response: HttpApiResponse::Policy,
                 gateway_caches: false,
