@@ -40,6 +40,7 @@ authorizer: cargo-lambda
 format: tools dashboard/node_modules/ready ## check the formatting
 	cargo fmt --check
 	cargo fmt --all --manifest-path benches/Cargo.toml --check
+	cargo fmt --all --manifest-path fuzz/Cargo.toml --check
 	$(VENV)/tools/bin/ruff format --quiet --check local tests
 	cd dashboard && npm run -s format:check
 
@@ -50,7 +51,8 @@ lint: tools dashboard $(VENV)/machete/bin/cargo-machete ## check code, docs, dep
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
-	cargo clippy --workspace --all-targets --features vega-fuzz/targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target --all-targets --features targets --locked -- -D warnings
 	cargo clippy --manifest-path benches/Cargo.toml --target-dir target -p harness -p hello --all-targets --locked -- -D warnings
 	MAKEFLAGS= RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
@@ -60,14 +62,16 @@ advisories: tools ## check the Rust dependencies for known vulnerabilities; need
 fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and Svelte
 	cargo fmt
 	cargo fmt --all --manifest-path benches/Cargo.toml
+	cargo fmt --all --manifest-path fuzz/Cargo.toml
 	$(VENV)/tools/bin/ruff format --quiet local tests
 	$(VENV)/tools/bin/ruff check --quiet --fix local tests
 	cd dashboard && npm run -s format
 
 # Without make's flags: rustdoc would look for the job server that they name. Without the page, its one test is ignored:
 # `make test` builds the page first.
-unit: ## test the Rust workspace; needs no Node.js
+unit: ## test the Rust code; needs no Node.js
 	MAKEFLAGS= cargo test --workspace --locked
+	MAKEFLAGS= cargo test --manifest-path fuzz/Cargo.toml --target-dir target --locked
 
 offline: tools ## run the Python tests that need no stack
 	$(VENV)/tools/bin/pytest tests/offline
@@ -131,8 +135,8 @@ build: tools cargo-lambda dashboard ## build what a deployment uploads
 	$(VENV)/tools/bin/python local/architecture.py seal .aws-sam/build $(ARCH)
 
 fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## fuzz for a minute, or longer: make fuzz TARGET=event FUZZ_SECONDS=600
-	cargo run -q -p vega-fuzz --example seeds
-	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
+	cargo run -q --manifest-path fuzz/Cargo.toml --target-dir target --locked --example seeds
+	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --target-dir target --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
 deploy: build ## deploy to AWS, for ARCH=x86_64 or arm64; asks for the region and the parameters
 	$(WITH_TOOLS) sam deploy --guided
