@@ -34,13 +34,13 @@ impl Case {
     /// What it is called in the table.
     pub fn name(self) -> &'static str {
         match self {
-            Self::NewJwt => "JWT never seen",
-            Self::SameJwt => "same JWT again",
-            Self::BadSignature => "bad signature",
+            Self::NewJwt => "new JWT",
+            Self::SameJwt => "repeated JWT",
+            Self::BadSignature => "invalid signature",
             Self::Expired => "expired JWT",
             Self::Malformed => "malformed JWT",
-            Self::Key => "key, read consistently",
-            Self::BadChecksum => "key with a bad checksum",
+            Self::Key => "key, consistent read",
+            Self::BadChecksum => "key with a wrong checksum",
         }
     }
 

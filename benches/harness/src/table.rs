@@ -41,7 +41,7 @@ fn target(case: Case) -> Target {
 /// Prints all of it.
 pub fn print(start: &Start, warm: &[Rounds], memory: [f64; 3], programs: [&str; 3]) -> Result<(), Failure> {
     let mut text = String::from(
-        "| | hello | authorizer | naive | of hello | of naive | to reach | |\n|---|--:|--:|--:|--:|--:|---|---|\n",
+        "| | hello | authorizer | naive | ÷ hello | ÷ naive | target | |\n|---|--:|--:|--:|--:|--:|---|---|\n",
     );
     let starts = [
         ("JWT", Target::OfHello(2.5), &start.jwt),
