@@ -7,11 +7,11 @@
 use std::cell::OnceCell;
 
 use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpApiResponse, RecordUse};
+use authorizer::{Authorizer, HttpApiResponse};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use vega_auth::{
-    ApiKey, Authenticator, Credential, Fault, FetchKeySet, FindKey, HmacSecret, KeyId, KeyRecord, KeySet, KeyStatus,
+    ApiKey, Authenticator, Credential, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, KeyRecords, KeySet, KeyStatus,
     LastUse, Timestamp, TokenUse, TokenVerifier, UnverifiedJwt,
 };
 use vega_store::testing::read_answer;
@@ -119,7 +119,7 @@ pub fn event(data: &[u8]) {
 pub fn key_record(data: &[u8]) {
     let key: ApiKey = API_KEY.parse().unwrap();
     let Ok(Some(record)) = read_answer(data, key.id()) else { return };
-    if record.principal(&key, None, Timestamp(NOW)).is_ok() {
+    if record.authenticate(&key, None, Timestamp(NOW)).is_ok() {
         assert!(record.cidrs.is_empty(), "no address was told");
         assert!(record.status == KeyStatus::Active && record.id == key.id() && record.digest.matches(&key));
         assert!(record.expires_at.is_none_or(|end| end.0 > NOW));
@@ -214,13 +214,11 @@ impl FetchKeySet for NoIssuer {
 /// A store in which there is nothing.
 struct NoKeys;
 
-impl FindKey for NoKeys {
-    async fn find(&self, _: KeyId) -> Result<Option<KeyRecord>, Fault> {
+impl KeyRecords for NoKeys {
+    async fn find(&self, _: KeyId, _: Timestamp) -> Result<Option<KeyRecord>, Fault> {
         Ok(None)
     }
-}
 
-impl RecordUse for NoKeys {
     async fn record_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
         Ok(())
     }
@@ -304,7 +302,7 @@ mod tests {
     fn the_unchanged_record_is_read_and_opens() {
         let key: ApiKey = API_KEY.parse().unwrap();
         let record = read_answer(&seeds("key_record")[0], key.id()).unwrap().unwrap();
-        assert!(record.last_use.is_some() && record.principal(&key, None, Timestamp(NOW)).is_ok());
+        assert!(record.last_use.is_some() && record.authenticate(&key, None, Timestamp(NOW)).is_ok());
     }
 
     #[test]

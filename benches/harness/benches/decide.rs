@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpApiResponse, RecordUse};
+use authorizer::{Authorizer, HttpApiResponse};
 use divan::Bencher;
 use harness::bench::RULES;
 use harness::cases::Case;
 use harness::credentials::{self, CLIENT, Issuer, POOL};
 use serde_json::value::RawValue;
 use vega_auth::{
-    Authenticator, Fault, FetchKeySet, FindKey, Groups, KeyId, KeyRecord, LastUse, SigningKeys, Timestamp,
+    Authenticator, Fault, FetchKeySet, Groups, KeyId, KeyRecord, KeyRecords, LastUse, SigningKeys, Timestamp,
     TokenVerifier, UserPool,
 };
 
@@ -61,8 +61,8 @@ impl FetchKeySet for Published {
 /// Every key there may be, used just now: a busy key is a read a request, and no write.
 struct Keys;
 
-impl FindKey for Keys {
-    async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+impl KeyRecords for Keys {
+    async fn find(&self, id: KeyId, _: Timestamp) -> Result<Option<KeyRecord>, Fault> {
         let index = credentials::index_of(id.as_str());
         Ok(index.map(|index| {
             let now = Timestamp(credentials::now().cast_signed());
@@ -75,9 +75,7 @@ impl FindKey for Keys {
             }
         }))
     }
-}
 
-impl RecordUse for Keys {
     async fn record_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
         Ok(())
     }

@@ -3,7 +3,7 @@
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::{CurrentUser, FindKey as _, Group, KeyRecord, KeyState, Timestamp};
+use vega_auth::{CurrentUser, Group, KeyRecord, KeyState, Timestamp};
 use vega_http::{Answer, Problem, json};
 
 use crate::change::{CHANGE_TRIES, contended};

@@ -22,9 +22,7 @@ use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::config::{ConfigError, Environment, text};
-use vega_auth::{
-    AccessRules, Authentication, CurrentUser, FindKey as _, KeyId, KeyRecord, Route, ScopeName, Timestamp,
-};
+use vega_auth::{AccessRules, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
 use vega_http::{Answer, Problem, current_user, json, path_parameter, request_id, route, source_address};
 use vega_store::{Actor, Store};
 

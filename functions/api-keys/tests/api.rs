@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use api_keys::{ApiKeys, Config, Entropy};
 use serde_json::{Value, json};
-use vega_auth::{ApiKey, FindKey as _, LastUse, Timestamp};
+use vega_auth::{ApiKey, KeyRecords as _, LastUse, Timestamp};
 use vega_store::testing::TestDatabase;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -186,7 +186,7 @@ async fn a_new_key_is_shown_whole_once_and_stored_only_as_its_digest() {
     assert_eq!(seen.headers["location"], path(&seen.body).as_str());
     assert_eq!(seen.headers["etag"], "\"1\"");
     assert_eq!((&seen.body["status"], &seen.body["groups"]), (&json!("active"), &json!(["user"])));
-    let user = api.keys.store.find(key.id()).await.unwrap().unwrap().principal(&key, None, NOW).unwrap();
+    let user = api.keys.store.find(key.id()).await.unwrap().unwrap().authenticate(&key, None, NOW).unwrap();
     assert_eq!(user.id, "ada");
     let secret = &text[16..59];
     let shown = api.call("ada", "GET", &path(&seen.body), None).await.body.to_string()
@@ -279,7 +279,7 @@ async fn the_last_use_is_shown_once_there_is_one() {
     let key = api.create("ada", "ci").await;
     assert_eq!(key["last_used_at"], Value::Null);
     let last = LastUse { at: NOW, address: "192.0.2.7".into(), user_agent: "curl/8".into(), moved_at: None };
-    api.keys.store.record_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
+    api.database.reader().record_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
     let one = api.call("ada", "GET", &path(&key), None).await.body;
     assert_eq!(one["last_used_at"], "2027-01-15T08:00:00Z");
     assert_eq!((&one["last_used_address"], &one["last_used_user_agent"]), (&json!("192.0.2.7"), &json!("curl/8")));
@@ -455,7 +455,7 @@ async fn the_list_is_sorted_as_asked_and_its_pages_hold_every_key_once() {
                 user_agent: String::new(),
                 moved_at: None,
             };
-            api.keys.store.record_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
+            api.database.reader().record_use(key["id"].as_str().unwrap().parse().unwrap(), &last).await.unwrap();
         }
     }
     for (sort, expected) in [
@@ -633,7 +633,7 @@ async fn a_key_can_look_at_itself_and_revoke_itself_and_nothing_else() {
 /// Whether the key opens anything at this instant.
 async fn is_good(api: &Api, key: &Value, now: Timestamp) -> bool {
     let key: ApiKey = key["key"].as_str().unwrap().parse().unwrap();
-    api.keys.store.find(key.id()).await.unwrap().unwrap().principal(&key, None, now).is_ok()
+    api.keys.store.find(key.id()).await.unwrap().unwrap().authenticate(&key, None, now).is_ok()
 }
 
 async fn rotate(api: &Api, now: Timestamp, key: &Value, body: &str) -> Seen {

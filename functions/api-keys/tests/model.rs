@@ -583,7 +583,7 @@ impl World {
                     IfMatch::Stale => Some("\"999\"".to_owned()),
                     IfMatch::Current => {
                         let id = id.parse().unwrap();
-                        let record = vega_auth::FindKey::find(&self.calm_api.store, id).await.unwrap().unwrap();
+                        let record = self.calm_api.store.find(id).await.unwrap().unwrap();
                         Some(format!("\"{}\"", record.version))
                     }
                 }

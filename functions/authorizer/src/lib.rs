@@ -8,25 +8,17 @@ mod log_line;
 pub mod policy;
 
 use std::fmt;
-use std::future::Future;
 use std::net::IpAddr;
 
 use serde::{Deserialize as _, Deserializer};
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{
-    Access, AccessRules, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, FindKey, KeyId, LastUse,
-    Object, Timestamp,
+    Access, AccessRules, AuthError, Authenticator, Credential, FetchKeySet, KeyRecords, Object, Timestamp,
 };
 
 use crate::event::{Event, Form};
 pub use crate::log_line::LogLine;
 use crate::policy::{Answer, MethodArn, Policies};
-
-/// Notes that a key was used.
-pub trait RecordUse {
-    /// Writes the last use of the key. Its failure changes nothing but the log.
-    fn record_use(&self, id: KeyId, last: &LastUse) -> impl Future<Output = Result<(), Fault>> + Send;
-}
 
 /// All that the environment says.
 pub struct Config {
@@ -125,7 +117,7 @@ impl std::str::FromStr for HttpApiResponse {
     }
 }
 
-impl<F: FetchKeySet, K: FindKey + RecordUse> Authorizer<F, K> {
+impl<F: FetchKeySet, K: KeyRecords> Authorizer<F, K> {
     /// Decides about one event, and gives the line for the log beside the decision.
     pub async fn decide<'de>(
         &self,
@@ -203,25 +195,5 @@ impl<F: FetchKeySet, K: FindKey + RecordUse> Authorizer<F, K> {
             let reason = if self.gateway_caches { Access::Forbidden } else { access };
             self.policies.answer(&caller, arn, reason)
         })
-    }
-}
-
-impl<K: RecordUse + Sync> RecordUse for CachedKeys<K> {
-    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        self.store().record_use(id, last).await?;
-        self.noted(id, last);
-        Ok(())
-    }
-}
-
-impl RecordUse for vega_store::Store {
-    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        self.record_use(id, last).await
-    }
-}
-
-impl RecordUse for vega_store::KeyReader {
-    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        self.record_use(id, last).await
     }
 }

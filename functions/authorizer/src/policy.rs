@@ -750,7 +750,7 @@ mod tests {
             let answer = policy(&caller, &policies, &format!("{api}/{stage}/GET{first}"));
             for (method, path, address) in requests {
                 let is_inside =
-                    caller.key.as_ref().is_none_or(|record| record.principal(&key(), Some(address), NOW).is_ok());
+                    caller.key.as_ref().is_none_or(|record| record.authenticate(&key(), Some(address), NOW).is_ok());
                 prop_assert_eq!(
                     iam_allows_arn(&answer, &format!("{api}/{stage}/{method}{path}"), address),
                     is_inside && policies.rules().access(&caller.user, method, &path) == Access::Allowed,

@@ -4,14 +4,13 @@
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 
-use authorizer::RecordUse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
-    ApiKey, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, FindKey, Groups, HmacSecret, KeyId,
-    KeyRecord, KeySecret, Rejection, SigningKeys, Timestamp, TokenVerifier, UserPool,
+    ApiKey, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, Groups, HmacSecret, KeyId, KeyRecord,
+    KeyRecords, KeySecret, LastUse, Rejection, SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, EventKind, KeyReader};
@@ -34,9 +33,13 @@ impl FetchKeySet for Issuer {
 /// No key is known here.
 struct NoKeys;
 
-impl FindKey for NoKeys {
-    async fn find(&self, _: KeyId) -> Result<Option<KeyRecord>, Fault> {
+impl KeyRecords for NoKeys {
+    async fn find(&self, _: KeyId, _: Timestamp) -> Result<Option<KeyRecord>, Fault> {
         Ok(None)
+    }
+
+    async fn record_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
+        Ok(())
     }
 }
 
@@ -251,9 +254,7 @@ async fn the_use_of_a_remembered_key_is_noted_once_a_minute_too() {
     let (_database, key, authenticator) = keys(3600).await;
     let mut noted = Vec::new();
     for second in [0, 1, 59, 60, 61] {
-        let Some(record) = authenticator.keys.find_at(key.id(), NOW.plus(second)).await.unwrap() else {
-            panic!("no key")
-        };
+        let Some(record) = authenticator.keys.find(key.id(), NOW.plus(second)).await.unwrap() else { panic!("no key") };
         if let Some(last) = record.use_to_record(HOME, "", NOW.plus(second)) {
             authenticator.keys.record_use(key.id(), &last).await.unwrap();
             noted.push(second);

@@ -15,9 +15,7 @@ use lambda_http::{Body, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{ConfigError, Environment, is_emulator, text};
-use vega_auth::{
-    ApiKey, DIGEST_VERSION, FetchKeySet, FindKey as _, HIDDEN, KeyStatus, SigningKeys, Timestamp, is_hidden,
-};
+use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, HIDDEN, KeyStatus, SigningKeys, Timestamp, is_hidden};
 use vega_http::{Answer, Problem, json, read_json, request_id, route, source_address};
 use vega_openapi::{Route, schema_of};
 use vega_store::{Actor, ChangeError, EventKind, Store};

@@ -11,7 +11,7 @@ use leaked_keys::{Config, LeakedKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use vega_auth::{ApiKey, FetchKeySet, FindKey as _, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp};
+use vega_auth::{ApiKey, FetchKeySet, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp};
 use vega_store::testing::{InjectedFault, TestDatabase};
 use vega_store::{Actor, Store};
 

@@ -9,7 +9,7 @@ mod task;
 
 use serde_json::{Value, json};
 use vega_auth::config::{ConfigError, Environment, text};
-use vega_auth::{Fault, FindKey as _, Timestamp};
+use vega_auth::{Fault, Timestamp};
 use vega_aws::{CallError, Service};
 use vega_store::Store;
 

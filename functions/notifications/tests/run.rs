@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use notifications::{KeyEvent, Kind, Notification, Notifier, Report, SendNotification, Task};
 use serde_json::Value;
-use vega_auth::{ApiKey, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, Timestamp};
+use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeySecret, Timestamp};
 use vega_aws::CallError;
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, EventKind};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Report, Task};
-use vega_auth::{ApiKey, FindKey as _, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
+use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, Change, ChangeError, CreateError, EventKind};
 

@@ -3,21 +3,25 @@ use std::net::IpAddr;
 
 use crate::jwt::TokenDigest;
 use crate::{
-    AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, Network, Rejection,
+    AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, LastUse, Network, Rejection,
     SigningKeys, Timestamp, TokenUse, UnverifiedJwt, UserPool,
 };
 
-/// Where key records live.
-pub trait FindKey {
-    /// The record of `id`, read after every write that was answered before.
-    /// `Ok(None)` when there is none; `Err` only when the store could not answer, within a deadline of the adapter's.
-    fn find(&self, id: KeyId) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send;
+/// The key records, as far as a request needs them.
+pub trait KeyRecords {
+    /// The record of `id`. The read is strongly consistent, unless [`crate::CachedKeys`] answers from memory; only that
+    /// needs `now`.
+    ///
+    /// # Errors
+    /// When the store could not answer within the adapter's own deadline. A missing record is `Ok(None)`.
+    fn find(&self, id: KeyId, now: Timestamp) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send;
 
-    /// The same at `now`, for those who may answer from memory: see [`crate::CachedKeys`].
-    fn find_at(&self, id: KeyId, now: Timestamp) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send {
-        let _ = now;
-        self.find(id)
-    }
+    /// Writes the last use of the key, unless a later or equally recent one is recorded: see
+    /// [`KeyRecord::use_to_record`].
+    ///
+    /// # Errors
+    /// When the store did not answer at once. The next use is recorded instead.
+    fn record_use(&self, id: KeyId, last: &LastUse) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// How the provider's tokens are verified. One algorithm a provider: the token doesn't choose.
@@ -62,7 +66,7 @@ pub struct Authenticator<F, K> {
     pub keys: K,
 }
 
-impl<F: FetchKeySet, K: FindKey> Authenticator<F, K> {
+impl<F: FetchKeySet, K: KeyRecords> Authenticator<F, K> {
     /// Who the caller is at `now`; `address` is where they call from, if we were told.
     ///
     /// # Errors
@@ -78,8 +82,8 @@ impl<F: FetchKeySet, K: FindKey> Authenticator<F, K> {
                 Ok(Authenticated { user: self.tokens.verify(token.expose(), now).await?, key: None })
             }
             Credential::ApiKey(key) => {
-                let record = self.keys.find_at(key.id(), now).await?.ok_or(Rejection::UnknownKey)?;
-                Ok(Authenticated { user: record.principal(&key, address, now)?, key: Some(record) })
+                let record = self.keys.find(key.id(), now).await?.ok_or(Rejection::UnknownKey)?;
+                Ok(Authenticated { user: record.authenticate(&key, address, now)?, key: Some(record) })
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Everything here is a decision: it takes all it needs as arguments, the clock included, and does no I/O.
 //! What it needs from outside stands behind two ports: [`FetchKeySet`] (the issuer's signing keys) and
-//! [`FindKey`] (the API-key records). Lambda events, HTTP and AWS live in the functions and in the adapters.
+//! [`KeyRecords`] (the API keys). Lambda events, HTTP and AWS live in the functions and in the adapters.
 //!
 //! The way through, in the order of a request:
 //! [`Credential`] (what the caller presents) → [`Authenticator`] → [`CurrentUser`] (who it turned out to be)
@@ -28,7 +28,7 @@ pub use access::{
     Access, AccessRules, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Route, RulesError, ScopeName,
     UnknownGroup,
 };
-pub use authenticate::{Authenticated, Authenticator, FindKey, TokenVerifier};
+pub use authenticate::{Authenticated, Authenticator, KeyRecords, TokenVerifier};
 pub use bounded_cache::BoundedCache;
 pub use credential::Credential;
 pub use current_user::{Authentication, ContextError, CurrentUser};

@@ -18,8 +18,8 @@ const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
 /// The first try and two more, with jitter between them.
 pub const ATTEMPTS: u32 = 3;
 
-/// How long noting a use may take. Nobody should wait for it.
-pub const NOTE_TIMEOUT: Duration = Duration::from_millis(300);
+/// Deadline for recording a use. No caller should wait for it.
+pub const RECORD_USE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Where the table's database is, and who we are to it.
 #[derive(Clone, Debug)]

@@ -1,15 +1,12 @@
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
-use vega_auth::{Fault, FindKey, KeyId, KeyRecord, KeyState, KeyStatus, LastUse, Network, ScopeName, Timestamp};
+use vega_auth::{Fault, KeyId, KeyRecord, KeyState, KeyStatus, Network, ScopeName, Timestamp};
 
 use crate::audit::{Actor, Entry, EventKind, audited};
-use crate::client::{NOTE_TIMEOUT, Settings};
+use crate::client::Settings;
 use crate::idempotency_record::IdempotencyRecord;
-use crate::item::{self, Item, key_pk, number, string};
+use crate::item::{self, Item, number, string};
 use crate::transact::{TransactionError, check, fault, put_write, update_write};
 
 /// A third of what a transaction takes, less one: each key is three writes, beside its owner's one.
@@ -354,37 +351,12 @@ impl Store {
             .expression_attribute_values(":version", number(before.version))
     }
 
-    /// Notes the last use of a key, unless the one that is noted is less than a minute older, or later. One from another
-    /// network has a minute of its own.
+    /// The record of `id`, read consistently; `None` if there is no such key.
     ///
     /// # Errors
-    /// When the store did not answer at once. No harm is done: the next use is noted.
-    pub async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        let [update, condition] = item::record_use(last);
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", key_pk(id))
-            .key("sk", string("U"))
-            .update_expression(update)
-            .condition_expression(condition)
-            .expression_attribute_values(":at", number(last.at.0))
-            .expression_attribute_values(":due", number(last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0))
-            .expression_attribute_values(":address", string(&last.address))
-            .expression_attribute_values(":agent", string(&last.user_agent));
-        let once = aws_sdk_dynamodb::Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(NOTE_TIMEOUT).build());
-        match update.customize().config_override(once).send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(fault(error)),
-        }
+    /// When the database could not answer, or the record is unreadable.
+    pub async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        item::read_key(&self.items_of_key(&format!("K#{id}")).await?, id)
     }
 
     async fn items_of_key(&self, pk: &str) -> Result<Vec<Item>, Fault> {
@@ -410,11 +382,5 @@ fn ended(record: &KeyRecord, reason: Option<&str>, now: Timestamp) -> KeyRecord 
         revoked_reason: reason.map(str::to_owned),
         version: record.version + 1,
         ..record.clone()
-    }
-}
-
-impl FindKey for Store {
-    async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        item::read_key(&self.items_of_key(&format!("K#{id}")).await?, id)
     }
 }

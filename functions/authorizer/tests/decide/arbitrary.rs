@@ -5,7 +5,7 @@ use authorizer::{Authorizer, HttpApiResponse};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
 use serde_json::Value;
-use vega_auth::{Authenticator, HmacSecret, KeyRecord, TokenVerifier};
+use vega_auth::{Authenticator, Fault, HmacSecret, KeyId, KeyRecord, KeyRecords, LastUse, Timestamp, TokenVerifier};
 use vega_jwks::HttpKeySet;
 
 use crate::{ARN, NOW, RULES, SECRET, base64, event};
@@ -44,14 +44,12 @@ proptest! {
 /// A store in which there is nothing.
 struct NoKeys;
 
-impl vega_auth::FindKey for NoKeys {
-    async fn find(&self, _: vega_auth::KeyId) -> Result<Option<KeyRecord>, vega_auth::Fault> {
+impl KeyRecords for NoKeys {
+    async fn find(&self, _: KeyId, _: Timestamp) -> Result<Option<KeyRecord>, Fault> {
         Ok(None)
     }
-}
 
-impl authorizer::RecordUse for NoKeys {
-    async fn record_use(&self, _: vega_auth::KeyId, _: &vega_auth::LastUse) -> Result<(), vega_auth::Fault> {
+    async fn record_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
         Ok(())
     }
 }

@@ -315,7 +315,7 @@ async fn a_revoked_key_fails_on_the_next_request() {
     let key = gateway.key(|_| {}).await;
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     let store = gateway.database.store();
-    let record = vega_auth::FindKey::find(&store, key.id()).await.unwrap().unwrap();
+    let record = store.find(key.id()).await.unwrap().unwrap();
     let actor = Actor {
         id: "ada".into(),
         username: "ada".into(),

@@ -183,13 +183,18 @@ impl KeyRecord {
         })
     }
 
-    /// Who the holder of `key` is at this instant, calling from `address`, if we were told one.
+    /// The caller who presents `key` at `now`, from `address` if the event names one.
     ///
-    /// The secret is compared first: only its holder learns (from how long we take) what state a key is in.
+    /// The secret is compared first: only somebody who has it can learn (from the time we take) the key's state.
     ///
     /// # Errors
-    /// When the secret is another one, the key is no longer good at `now`, or it isn't meant for this address.
-    pub fn principal(&self, key: &ApiKey, address: Option<IpAddr>, now: Timestamp) -> Result<CurrentUser, Rejection> {
+    /// When the secret is wrong, the key isn't active at `now`, or it isn't allowed from this address.
+    pub fn authenticate(
+        &self,
+        key: &ApiKey,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<CurrentUser, Rejection> {
         if self.digest_version != DIGEST_VERSION {
             return Err(Rejection::UnsupportedRecord);
         }
@@ -250,7 +255,7 @@ pub(crate) mod tests {
     fn check(change: impl FnOnce(&mut KeyRecord), secret: u8, expected: Result<&str, Rejection>) {
         let mut record = record();
         change(&mut record);
-        let user = record.principal(&key(secret), None, NOW);
+        let user = record.authenticate(&key(secret), None, NOW);
         assert_eq!(user.as_ref().map(|user| user.id.as_str()).map_err(|reason| *reason), expected);
     }
 
@@ -287,7 +292,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_holder_of_a_good_key_is_its_owner_with_the_groups_of_the_key() {
-        let user = record().principal(&key(1), None, NOW).unwrap();
+        let user = record().authenticate(&key(1), None, NOW).unwrap();
         assert_eq!((user.id.as_str(), user.groups), ("user-1", Groups::known(["user"])));
         assert_eq!(user.authentication, Authentication::ApiKey { key_id: key(1).id(), scopes: vec![] });
     }
@@ -386,13 +391,13 @@ pub(crate) mod tests {
             (Some("2001:db9::7"), false),
             (None, false),
         ] {
-            let user = record.principal(&key(1), address.map(|address| address.parse().unwrap()), NOW);
+            let user = record.authenticate(&key(1), address.map(|address| address.parse().unwrap()), NOW);
             assert_eq!(user.err(), (!is_good).then_some(Rejection::AddressNotAllowed), "{address:?}");
         }
         // that a key is known, or revoked, isn't told by way of the address
-        assert_eq!(record.principal(&key(2), None, NOW), Err(Rejection::WrongSecret));
+        assert_eq!(record.authenticate(&key(2), None, NOW), Err(Rejection::WrongSecret));
         record.status = KeyStatus::Revoked;
-        assert_eq!(record.principal(&key(1), None, NOW), Err(Rejection::KeyRevoked));
+        assert_eq!(record.authenticate(&key(1), None, NOW), Err(Rejection::KeyRevoked));
     }
 
     #[test]
@@ -400,7 +405,7 @@ pub(crate) mod tests {
         let mut record = record();
         record.scopes = vec!["read".parse().unwrap()];
         let scopes = record.scopes.clone();
-        let user = record.principal(&key(1), None, NOW).unwrap();
+        let user = record.authenticate(&key(1), None, NOW).unwrap();
         assert_eq!(user.authentication, Authentication::ApiKey { key_id: record.id, scopes });
     }
 

@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(deadline(None, i64::MAX), NOW.plus(KeyRecord::MAX_OVERLAP_SECONDS));
         let old = record().superseded(new_key().id(), 60, NOW);
         assert_eq!(old.rotated_to, Some(new_key().id()));
-        assert!(old.principal(&key(1), None, NOW.plus(59)).is_ok());
-        assert_eq!(old.principal(&key(1), None, NOW.plus(60)).unwrap_err(), Rejection::KeyExpired);
+        assert!(old.authenticate(&key(1), None, NOW.plus(59)).is_ok());
+        assert_eq!(old.authenticate(&key(1), None, NOW.plus(60)).unwrap_err(), Rejection::KeyExpired);
     }
 }
