@@ -4,7 +4,7 @@ export default {
   preprocess: vitePreprocess(),
   compilerOptions: {
     runes: true,
-    // Tables say their roles, since Safari forgets them where a style lays a table out as cards.
+    // Tables state their roles, because Safari drops them when CSS lays out a table as cards.
     warningFilter: ({ code }) => code !== "a11y_no_redundant_roles",
   },
 };

@@ -1,7 +1,7 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vite";
 
-// The page is /api-keys, its files are below it, and every link is relative: so it works under a stage prefix too.
+// The page is /api-keys, its files are below it, and every link is relative, so it works below a stage as well.
 export default defineConfig({
   base: "./",
   plugins: [svelte()],

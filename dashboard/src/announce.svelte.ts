@@ -1,9 +1,9 @@
-/** What a screen reader is told, beside what is seen. */
+/** Announcements for screen readers. */
 class Announcer {
   text = $state("");
 
   say(text: string): void {
-    // The same text twice is read once unless it went away in between.
+    // A screen reader reads a repeated text only if it was cleared in between.
     this.text = "";
     requestAnimationFrame(() => (this.text = text));
   }

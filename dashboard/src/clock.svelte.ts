@@ -1,4 +1,4 @@
-/** The time, for what is shown relative to it: it moves every half minute. */
+/** The current time for relative times, updated every 30 seconds. */
 class Clock {
   now = $state(Date.now());
 

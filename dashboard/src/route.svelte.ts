@@ -1,4 +1,4 @@
-/** Where the person is: in the part after `#`, so that no server and no log sees it, and Back works. */
+/** The current view, kept in the URL's fragment so that no server or log sees it and the Back button works. */
 export type Place = { kind: "list" } | { kind: "new" } | { kind: "key"; id: string } | { kind: "owner"; owner: string };
 
 class Route {

@@ -1,4 +1,4 @@
-/** Times as people read them. The page is in English, so its times are too. */
+/** Formats times for people. The page is in English, so its times are too. */
 const DAY = 86_400_000;
 const exactFormat = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 const longFormat = new Intl.DateTimeFormat("en", { dateStyle: "full", timeStyle: "short" });
@@ -14,7 +14,7 @@ export const long = (at: Date): string => longFormat.format(at);
 export function relative(at: string, now: number): string {
   const seconds = Math.round((new Date(at).getTime() - now) / 1000);
   const distance = Math.abs(seconds);
-  // what just happened can seem to be ahead: the server's clock is not this one
+  // The server's clock may be ahead of this machine's.
   if (distance < 45) return "just now";
   if (distance < 45 * 60) return relativeFormat.format(Math.round(seconds / 60), "minute");
   if (distance < 22 * 3600) return relativeFormat.format(Math.round(seconds / 3600), "hour");
@@ -23,7 +23,7 @@ export function relative(at: string, now: number): string {
   return relativeFormat.format(Math.round(seconds / (365.25 * 86_400)), "year");
 }
 
-/** How long ago, in days; negative for what is ahead. */
+/** Days since `at`; negative if it is in the future. */
 export const daysSince = (at: string, now: number): number => (now - new Date(at).getTime()) / DAY;
 
 export const inDays = (days: number, now: number): Date => new Date(now + days * DAY);

@@ -1,4 +1,4 @@
-/** Chromium on the page of a running stack, with nothing between them. */
+/** Chromium on the page of a running stack, with nothing mocked. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -10,7 +10,7 @@ export const base = process.env.VEGA_BASE_URL ?? "http://localhost:8000";
 export const provider = process.env.VEGA_AUTH_PROVIDER ?? "custom";
 const people = JSON.parse(process.env.VEGA_TEST_USERS ?? "{}");
 
-/** Who signs in, by group. Provider custom has one user. */
+/** The credentials of a group's user. Provider custom has one user. */
 export const person = (group = "user") =>
   provider === "custom" ? { email: "debug@example.com", password: "vega-debug-password" } : people[group];
 
@@ -19,7 +19,7 @@ const executablePath = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chr
 );
 
 export async function launch(...more) {
-  assert.ok(executablePath, "no Chromium: apt-get install chromium, or set CHROMIUM to where it is");
+  assert.ok(executablePath, "no Chromium found: apt-get install chromium, or set CHROMIUM to its path");
   return chromium.launch({
     executablePath,
     args: [
@@ -35,14 +35,14 @@ export async function launch(...more) {
   });
 }
 
-/** A page whose every error is a failure: in the console, in the script, against the policy. */
+/** Opens a page that records every error: in the console, in scripts, against the policy. */
 export async function open(context, path = "/api-keys") {
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   const wrong = [];
   page.on("pageerror", (error) => wrong.push(`script: ${error.message}`));
   page.on("console", (message) => {
-    // A status of 400 or more is written there by the browser itself; the tests look at what the page makes of it.
+    // The browser itself logs a status of 400 or more; the tests check how the page handles it.
     if (message.type() === "error" && !/^Failed to load resource/.test(message.text())) wrong.push(`console: ${message.text()}`);
   });
   await page.addInitScript(() => {
@@ -62,7 +62,10 @@ export async function fillSignIn(page, { email, password }) {
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
 }
 
-/** No violation of WCAG 2.2 AA nor of axe's best practices once `shown` is visible, light and dark. The debugger loads axe. */
+/**
+ * Once `shown` is visible, asserts that nothing violates WCAG 2.2 AA or axe's best practices, in light and dark mode. The
+ * debugger loads axe, so the page's policy doesn't apply to it.
+ */
 export async function accessible(shown, state) {
   const page = shown.page();
   await shown.waitFor();
@@ -79,7 +82,7 @@ export async function accessible(shown, state) {
   }
 }
 
-/** Nothing overflows to the right at any supported width once `shown` is visible. */
+/** Once `shown` is visible, asserts that nothing overflows horizontally at any supported width. */
 export async function fits(shown, state) {
   const page = shown.page();
   const size = page.viewportSize();
@@ -93,7 +96,7 @@ export async function fits(shown, state) {
   await page.setViewportSize(size);
 }
 
-/** Everywhere that a page can leave something behind. */
+/** The contents of every place where a page can leave something behind. */
 export async function leftBehind(page) {
   return page.evaluate(async () => {
     const databases = await indexedDB.databases();

@@ -1,4 +1,4 @@
-/** The user pool of a local stack, for what only its administrator can do: make people, and end their sessions. */
+/** Administration of a local stack's user pool: creates people and ends their sessions. */
 import { createHmac, randomUUID } from "node:crypto";
 import { signRequest } from "@aws-amplify/core/internals/aws-client-utils";
 
@@ -22,7 +22,7 @@ export async function call(action, body) {
   return json;
 }
 
-/** Somebody new, with a password of their own or, with `temporary`, one that they must change. */
+/** Creates somebody with a permanent password or, with `temporary`, one that they must change. */
 export async function somebody({ temporary = false, group } = {}) {
   const email = `e2e-${randomUUID()}@example.com`;
   const password = `Vega-${randomUUID()}-1a`;
@@ -45,7 +45,7 @@ export const disable = (email) => call("AdminDisableUser", { UserPoolId, Usernam
 export const endSessions = (email) => call("AdminUserGlobalSignOut", { UserPoolId, Username: email });
 export const renew = (RefreshToken) => call("GetTokensFromRefreshToken", { ClientId, RefreshToken });
 
-/** Makes the codes of an authenticator app part of the person's sign-in; gives what makes the codes. */
+/** Requires an authenticator app for the person's sign-in, and returns the secret for `totp`. */
 export async function withApp(accessToken) {
   const { SecretCode } = await call("AssociateSoftwareToken", { AccessToken: accessToken });
   await call("VerifySoftwareToken", { AccessToken: accessToken, UserCode: totp(SecretCode) });

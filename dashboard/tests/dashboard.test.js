@@ -1,4 +1,4 @@
-/** The dashboard in a real browser, against a running stack: what a person does there, and every state they may meet. */
+/** The dashboard in a real browser, against a running stack: people's tasks, and every state that they can encounter. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
@@ -12,7 +12,7 @@ let browser;
 before(async () => (browser = await launch()));
 after(() => browser?.close());
 
-/** Runs with pages of a browser context of their own, closed afterwards, on which nothing may have gone wrong. */
+/** Runs with pages of a new browser context, and fails if anything went wrong on them. */
 async function onPage({ path, pages: count = 1 }, run) {
   const context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"] });
   const pages = [];
@@ -21,7 +21,7 @@ async function onPage({ path, pages: count = 1 }, run) {
     await run(...pages);
     for (const page of pages) assert.deepEqual(await page.wrong(), []);
   } catch (error) {
-    // what a person would have seen
+    // What a person would have seen.
     for (const page of process.env.VEGA_SCREENSHOTS ? pages : []) {
       await page.screenshot({ path: `${process.env.VEGA_SCREENSHOTS}/${Date.now()}.png` });
     }
@@ -34,7 +34,7 @@ async function onPage({ path, pages: count = 1 }, run) {
 const call = (path, token, init = {}) =>
   fetch(`${base}/${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } });
 
-/** Who a test works as: somebody new where there can be, else the one debug user. */
+/** The user of a test: a new one with Cognito, otherwise the debug user. */
 const someone = () => (isCognito ? cognito.somebody({ group: "user" }) : person());
 
 async function signInAs(page, who) {
@@ -42,7 +42,7 @@ async function signInAs(page, who) {
   await page.getByRole("heading", { level: 1, name: /API key/ }).waitFor();
 }
 
-/** Opens the form of a new key: of somebody without keys, the page is that form. */
+/** Opens the form for a new key, which is the whole page for somebody without keys. */
 async function openForm(page) {
   const link = page.getByRole("link", { name: "Create key" });
   const field = page.getByLabel("Name", { exact: true });
@@ -59,17 +59,17 @@ async function create(page, name, options = async () => {}) {
 }
 
 async function store(page) {
-  await page.getByRole("button", { name: "Copy The key" }).click();
+  await page.getByRole("button", { name: "Copy key" }).click();
   await page.getByRole("button", { name: "Done" }).click();
   await page.getByRole("dialog").waitFor({ state: "detached" });
   await page.waitForURL(/#\/keys\/\w+$/);
 }
 
-/** Replaces the key that is shown, and ends on the page of its successor. */
+/** Rotates the current key, and ends on the page of its successor. */
 async function rotate(page, options = async () => {}) {
   await page.getByRole("button", { name: "Rotate" }).click();
   await options(page);
-  await page.getByRole("button", { name: "Make the new key" }).click();
+  await page.getByRole("button", { name: "Create the new key" }).click();
   const key = await page.getByLabel("The new API key").inputValue();
   await store(page);
   await page.getByText("Replaces", { exact: true }).waitFor();
@@ -83,12 +83,12 @@ async function nothingOf(key, page) {
   }
 }
 
-// First, since provider custom has one user: they have no key yet.
-test("a newcomer has a working key in six steps, and revokes it", async () => {
+// This test is first because provider custom has only one user, who must not have a key yet.
+test("a newcomer gets a working key in six steps and revokes it", async () => {
   const who = await someone();
   await onPage({}, async (page) => {
     await signInAs(page, who);
-    const empty = page.getByRole("heading", { name: "Make your first API key" });
+    const empty = page.getByRole("heading", { name: "Create your first API key" });
     await accessible(empty, "empty");
     await fits(empty, "empty");
     assert.equal(await page.locator(".why li").count(), 3);
@@ -106,9 +106,9 @@ test("a newcomer has a working key in six steps, and revokes it", async () => {
 
     await page.keyboard.press("Escape");
     await accessible(page.getByText("You have neither copied nor downloaded it."), "reveal, asking");
-    await page.getByRole("button", { name: "Go back to it" }).click();
-    await page.getByRole("button", { name: "Copy The key" }).click();
-    await page.getByRole("status").filter({ hasText: "The key copied" }).waitFor({ state: "attached" });
+    await page.getByRole("button", { name: "Go back" }).click();
+    await page.getByRole("button", { name: "Copy key" }).click();
+    await page.getByRole("status").filter({ hasText: "Key copied" }).waitFor({ state: "attached" });
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
     const command = await page.locator(".command pre").textContent();
     assert.equal(command, `curl -s ${base}/v1/api-keys/self -H "Authorization: Bearer ${key}"`);
@@ -123,12 +123,12 @@ test("a newcomer has a working key in six steps, and revokes it", async () => {
     await accessible(trail, "a key");
     await fits(trail, "a key");
 
-    // it was used just now, so its name is wanted
+    // It was just used, so the dialog requires its name.
     await page.reload();
     await nothingOf(key, page);
     await signInAgain(page, who, "first key");
     await page.getByRole("button", { name: "Revoke" }).click();
-    await page.getByText("It stops working at once").waitFor();
+    await page.getByText("It stops working immediately").waitFor();
     const locked = page.getByRole("button", { name: "Revoke key", disabled: true });
     await accessible(locked, "revoking");
     await fits(locked, "revoking");
@@ -148,7 +148,7 @@ async function signInAgain(page, who, heading) {
   await page.getByRole("heading", { level: 1, name: heading }).waitFor();
 }
 
-test("the first load is at most 75 KB of gzipped JavaScript, and nothing comes from anywhere else", async () => {
+test("the first load is our own JavaScript, at most 75 KB gzipped", async () => {
   await onPage({}, async (page) => {
     await page.getByRole("button", { name: "Sign in", exact: true }).waitFor();
     const files = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
@@ -161,7 +161,7 @@ test("the first load is at most 75 KB of gzipped JavaScript, and nothing comes f
   });
 });
 
-test("the page comes with its strict headers, and its files are kept for ever", async () => {
+test("the page has strict headers and its files are immutable", async () => {
   const page = await fetch(`${base}/api-keys`);
   const policy = page.headers.get("content-security-policy");
   assert.ok(policy.includes("default-src 'none'") && policy.includes("require-trusted-types-for 'script'") && !policy.includes("unsafe"));
@@ -180,7 +180,7 @@ test("the page comes with its strict headers, and its files are kept for ever", 
 });
 
 test(
-  "the page works below a stage as it does at a domain",
+  "the page works below a stage as well as on a domain",
   { skip: process.env.VEGA_STAGE_URL ? false : "needs the stack's stage" },
   async () => {
     await onPage({ path: `${process.env.VEGA_STAGE_URL}/api-keys` }, (page) =>
@@ -190,7 +190,7 @@ test(
 );
 
 describe("signing in", () => {
-  test("a wrong password is refused in words, a right one opens the keys, and neither is ever sent with Cognito", async () => {
+  test("only the right password opens the keys; Cognito gets neither", async () => {
     const who = await someone();
     await onPage({}, async (page) => {
       const sent = [];
@@ -225,12 +225,12 @@ describe("signing in", () => {
       await accessible(page.getByRole("heading", { name: "Choose your password" }), "new password");
       assert.equal((await leftBehind(page)).sessionStorage, "{}");
       await page.getByLabel("New password").fill(`${who.password}-mine`);
-      await page.getByRole("button", { name: "Set it and go on" }).click();
-      await page.getByRole("heading", { name: "Make your first API key" }).waitFor();
+      await page.getByRole("button", { name: "Set password and continue" }).click();
+      await page.getByRole("heading", { name: "Create your first API key" }).waitFor();
     });
   });
 
-  test("a code of an authenticator app is asked for, and a wrong one refused", { skip: onlyCognito }, async () => {
+  test("an authenticator code is required, and a wrong one rejected", { skip: onlyCognito }, async () => {
     const who = await cognito.somebody({ group: "user" });
     let access;
     await onPage({}, async (page) => {
@@ -243,15 +243,15 @@ describe("signing in", () => {
       await accessible(page.getByRole("heading", { name: "Enter your code" }), "code");
       const right = cognito.totp(secret);
       await page.getByLabel("Code").fill(right === "000000" ? "111111" : "000000");
-      await page.getByRole("button", { name: "Go on" }).click();
-      await page.getByText("That code is not right.").waitFor();
+      await page.getByRole("button", { name: "Continue" }).click();
+      await page.getByText("That code is wrong.").waitFor();
       await page.getByLabel("Code").fill(cognito.totp(secret));
-      await page.getByRole("button", { name: "Go on" }).click();
-      await page.getByRole("heading", { name: "Make your first API key" }).waitFor();
+      await page.getByRole("button", { name: "Continue" }).click();
+      await page.getByRole("heading", { name: "Create your first API key" }).waitFor();
     });
   });
 
-  test("a forgotten password is replaced with a code", { skip: onlyCognito }, async () => {
+  test("a code resets a forgotten password", { skip: onlyCognito }, async () => {
     const who = await cognito.somebody({ group: "user" });
     await onPage({}, async (page) => {
       await page.getByRole("button", { name: "Forgot your password?" }).click();
@@ -260,15 +260,15 @@ describe("signing in", () => {
       await page.getByRole("button", { name: "Send a code" }).click();
       await page.getByLabel("Code").fill("654321");
       await page.getByLabel("New password").fill("weakweakweak");
-      await page.getByRole("button", { name: "Set it and sign in" }).click();
+      await page.getByRole("button", { name: "Set password and sign in" }).click();
       await accessible(page.getByText("That password is too weak"), "reset");
       await page.getByLabel("New password").fill("Another-Password-2");
-      await page.getByRole("button", { name: "Set it and sign in" }).click();
-      await page.getByRole("heading", { name: "Make your first API key" }).waitFor();
+      await page.getByRole("button", { name: "Set password and sign in" }).click();
+      await page.getByRole("heading", { name: "Create your first API key" }).waitFor();
     });
   });
 
-  test("somebody who is disabled is told so", { skip: onlyCognito }, async () => {
+  test("a disabled user is told so", { skip: onlyCognito }, async () => {
     const who = await cognito.somebody();
     await cognito.disable(who.email);
     await onPage({}, async (page) => {
@@ -278,7 +278,7 @@ describe("signing in", () => {
   });
 });
 
-/** Signs in and gives the refresh token that Cognito gave to the page. */
+/** Signs in, and returns the refresh token that Cognito gave to the page. */
 async function refreshTokenOf(page, who) {
   const target = "AWSCognitoIdentityProviderService.RespondToAuthChallenge";
   const answered = page.waitForResponse((answer) => answer.request().headers()["x-amz-target"] === target);
@@ -286,7 +286,7 @@ async function refreshTokenOf(page, who) {
   return (await answer.json()).AuthenticationResult.RefreshToken;
 }
 
-/** Ends the person's sessions. The emulator counts in seconds: one that began in this second goes on, and is ended in the next. */
+/** Ends the person's sessions. The emulator counts in seconds, so a session that began in this second ends in the next. */
 async function ended({ email }, refresh) {
   for (;;) {
     await cognito.endSessions(email);
@@ -300,7 +300,7 @@ async function ended({ email }, refresh) {
 }
 
 describe("the session", () => {
-  test("signing out ends it at Cognito, and in the other tabs", async () => {
+  test("signing out ends the session at Cognito and in all tabs", async () => {
     const who = await someone();
     await onPage({ pages: 2 }, async (one, other) => {
       await signInAs(one, who);
@@ -316,7 +316,7 @@ describe("the session", () => {
     });
   });
 
-  test("it is renewed before the token ends, once for all requests, and nobody notices", async () => {
+  test("the token is renewed before expiry, once for all requests", async () => {
     const who = await someone();
     await onPage({}, async (page) => {
       await signInAs(page, who);
@@ -329,11 +329,11 @@ describe("the session", () => {
         }
       });
       await page.clock.setSystemTime(Date.now() + 59.5 * 60_000);
-      // the key, its events and the scopes are asked for at the same time
+      // The key, its events and the scopes are requested at the same time.
       await page.getByRole("link", { name: "All keys" }).click();
       await page.getByRole("link", { name: "renewed" }).click();
       await page.getByRole("button", { name: "Edit" }).click();
-      await page.getByRole("radio", { name: /Chosen scopes/ }).waitFor();
+      await page.getByRole("radio", { name: /Selected scopes/ }).waitFor();
       await page.locator(".events li").filter({ hasText: "Created" }).waitFor();
       assert.equal(renewals.length, 1);
       assert.equal(await page.getByRole("dialog").count(), 0);
@@ -341,7 +341,7 @@ describe("the session", () => {
     });
   });
 
-  test("when it has ended, the person signs in again where they were, and loses nothing", { skip: onlyCognito }, async () => {
+  test("after it ends, people sign in again and lose nothing", { skip: onlyCognito }, async () => {
     const who = await cognito.somebody({ group: "user" });
     await onPage({}, async (page) => {
       const refresh = await refreshTokenOf(page, who);
@@ -355,7 +355,7 @@ describe("the session", () => {
       await page.clock.setSystemTime(Date.now());
       await page.getByLabel("Password", { exact: true }).fill(who.password);
       await page.getByRole("button", { name: "Sign in", exact: true }).click();
-      // the request that met the end is made now
+      // The interrupted request is sent now.
       await page.getByRole("heading", { name: "Store your new key now" }).waitFor();
       assert.match(await page.getByLabel("The new API key").inputValue(), KEY);
       await store(page);
@@ -365,7 +365,7 @@ describe("the session", () => {
 });
 
 describe("keys", () => {
-  test("a key can be made with the keyboard alone, and the focus is never lost", async () => {
+  test("the keyboard alone creates a key and never loses focus", async () => {
     const who = await someone();
     await onPage({}, async (page) => {
       /** Presses Tab until the focus is on `target`, which must be there and enabled. */
@@ -394,7 +394,7 @@ describe("keys", () => {
       await page.keyboard.type("by keyboard");
       await page.keyboard.press("Enter");
       await page.locator("dialog :focus").waitFor();
-      await tabTo(page.getByRole("button", { name: "Copy The key" }));
+      await tabTo(page.getByRole("button", { name: "Copy key" }));
       await page.keyboard.press("Enter");
       await tabTo(page.getByRole("button", { name: "Done" }));
       await page.keyboard.press("Enter");
@@ -409,7 +409,7 @@ describe("keys", () => {
     });
   });
 
-  test("what the API refuses is said beside the field", async () => {
+  test("a rejected value is explained beside its field", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       await (await openForm(page)).fill("nowhere");
@@ -419,12 +419,12 @@ describe("keys", () => {
     });
   });
 
-  test("a key for ever comes with a warning, and one that ends soon is marked", async () => {
+  test("keys that never expire or expire soon are marked", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       await create(page, "for a week", async () => page.getByLabel("7 days").check());
       await store(page);
-      await page.getByText(/^It ends/).waitFor();
+      await page.getByText(/^It expires/).waitFor();
       await page.getByRole("link", { name: "All keys" }).click();
       await create(page, "for ever", async () => {
         await page.getByLabel("Never", { exact: true }).check();
@@ -446,7 +446,7 @@ describe("keys", () => {
       await page.getByRole("combobox", { name: "Show" }).selectOption("Needs attention");
       await page.getByRole("row").filter({ hasText: "for ever" }).waitFor({ state: "detached" });
       await row.waitFor();
-      // No key lives for less than a day: the answer is changed on its way.
+      // No key lives for less than a day, so the response is changed on its way.
       await page.route(/\/v1\/api-keys(\?|$)/, async (route) => {
         const response = await route.fetch();
         const { items, ...rest } = await response.json();
@@ -460,7 +460,7 @@ describe("keys", () => {
     });
   });
 
-  test("a disabled key doesn't work until it is enabled again, and its events tell", async () => {
+  test("a disabled key fails until enabled, and events show both", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       const key = await create(page, "on and off");
@@ -480,11 +480,11 @@ describe("keys", () => {
     });
   });
 
-  test("a key for chosen scopes has at least one, and may do that and no more", async () => {
+  test("a key with selected scopes can do that and no more", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       const key = await create(page, "narrow", async () => {
-        await page.getByRole("radio", { name: /Chosen scopes/ }).check();
+        await page.getByRole("radio", { name: /Selected scopes/ }).check();
         await page.getByRole("button", { name: "Create key" }).click();
         const missing = page.locator(".scopes input:invalid:focus");
         await accessible(missing, "scopes");
@@ -498,7 +498,7 @@ describe("keys", () => {
     });
   });
 
-  test("a read-only key from one's own address reads and changes nothing", async () => {
+  test("a read-only key for one's own address works from it", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       const key = await create(page, "reader", async () => {
@@ -514,7 +514,7 @@ describe("keys", () => {
     });
   });
 
-  test("a key is rotated with both working for a while, and the old one says when it is idle", async () => {
+  test("both keys of a rotation work, and the old shows its use", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       const old = await create(page, "turning");
@@ -531,7 +531,7 @@ describe("keys", () => {
     });
   });
 
-  test("a rotated key that nobody used since is safe to revoke", async () => {
+  test("an unused rotated key is shown as safe to revoke", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       await create(page, "unused");
@@ -550,7 +550,7 @@ describe("keys", () => {
 });
 
 describe("states", () => {
-  test("a change that meets another tab's is not made, and explained", async () => {
+  test("a change that conflicts with another tab is explained", async () => {
     const who = await someone();
     await onPage({ pages: 2 }, async (one, other) => {
       await signInAs(one, who);
@@ -569,13 +569,13 @@ describe("states", () => {
       const explained = other.getByText("This key was changed in the meantime");
       await accessible(explained, "changed elsewhere");
       await fits(explained, "changed elsewhere");
-      // what was typed is still there, and now it can be saved
+      // The input is still there, and can be saved now.
       await other.getByRole("button", { name: "Save" }).click();
       await other.getByRole("heading", { level: 1, name: "renamed by the second" }).waitFor();
     });
   });
 
-  test("offline is said, fails with what to do, and is over when it is over", async () => {
+  test("being offline is explained, and the page recovers", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       await create(page, "far away");
@@ -597,7 +597,7 @@ describe("states", () => {
     });
   });
 
-  test("loading takes the room of what comes", async () => {
+  test("loading causes no layout shift", async () => {
     await onPage({}, async (page) => {
       await signInAs(page, await someone());
       await create(page, "slow");
@@ -615,7 +615,7 @@ describe("states", () => {
     });
   });
 
-  test("a key that isn't there is said to be nobody's", async () => {
+  test("a missing key gets a page that says so", async () => {
     await onPage({ path: "/api-keys#/keys/000000000000" }, async (page) => {
       await fillSignIn(page, await someone());
       await accessible(page.getByRole("heading", { name: "There is no such key" }), "no such key");
@@ -623,8 +623,8 @@ describe("states", () => {
   });
 });
 
-describe("looking after others", { skip: onlyCognito }, () => {
-  test("an operator sees anybody's keys and revokes one; a user can't", async () => {
+describe("administration", { skip: onlyCognito }, () => {
+  test("an operator sees and revokes anybody's keys; a user can't", async () => {
     const who = await cognito.somebody({ group: "user" });
     let key;
     await onPage({}, async (page) => {

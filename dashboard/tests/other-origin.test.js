@@ -1,4 +1,4 @@
-/** A web page that somebody else serves, open in the developer's browser while the local stack runs: it gets nothing. */
+/** A foreign web page, open in the developer's browser while the local stack runs, gets nothing from it. */
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
@@ -6,7 +6,7 @@ import { signRequest } from "@aws-amplify/core/internals/aws-client-utils";
 import { base, launch, person } from "./browser.js";
 
 const aws = process.env.AWS_ENDPOINT_URL;
-const skip = process.env.VEGA_LOCAL_STATE ? false : "is about the local stack";
+const skip = process.env.VEGA_LOCAL_STATE ? false : "needs the local stack";
 let browser, server, origin;
 
 before(async () => {
@@ -21,7 +21,7 @@ after(async () => {
   server?.close();
 });
 
-/** What the page of another origin learns of each, as its own script sees it. */
+/** Sends the requests from the page, and returns their outcomes as its script sees them. */
 async function attempts(page, requests) {
   const statuses = [];
   page.on("response", (response) => {
@@ -51,7 +51,7 @@ async function functions() {
   return (await answer.json()).Functions.map(({ FunctionName }) => FunctionName);
 }
 
-test("a page of another origin runs no code and signs in nowhere", { skip }, async () => {
+test("a page of another origin can't run code or sign in", { skip }, async () => {
   const page = await browser.newPage();
   await page.goto(origin);
   const program = { FunctionName: "drive-by", Runtime: "provided.al2023", Handler: "bootstrap", Role: "arn:aws:iam::000000000000:role/x" };
@@ -76,7 +76,7 @@ test("a page of another origin runs no code and signs in nowhere", { skip }, asy
   ]);
   assert.deepEqual(new Set(readable.outcomes), new Set(["failed"]));
 
-  // Without asking to read the answer, a browser sends it in any case.
+  // In no-cors mode the browser sends the request without a preflight.
   const unread = await attempts(page, [
     [`${aws}/2015-03-31/functions`, { ...create, mode: "no-cors" }],
     [`${aws}/2015-03-31/functions/drive-by/invocations`, { ...simple, mode: "no-cors" }],
@@ -91,7 +91,7 @@ test("a page of another origin runs no code and signs in nowhere", { skip }, asy
   await page.close();
 });
 
-test("a page of another origin gets in by no form or socket", { skip }, async () => {
+test("a page of another origin gets nothing by form or socket", { skip }, async () => {
   const page = await browser.newPage();
   await page.goto(origin);
   const posted = page.waitForResponse(`${aws}/_ministack/reset`);
@@ -110,11 +110,11 @@ test("a page of another origin gets in by no form or socket", { skip }, async ()
   }, aws);
   assert.equal(socket, "failed");
   assert.equal((await posted).status(), 403);
-  assert.notEqual((await functions()).length, 0, "the emulator has forgotten everything");
+  assert.notEqual((await functions()).length, 0, "the emulator was reset");
   await page.close();
 });
 
-test("a name that is made to lead to this machine is not answered", { skip }, async () => {
+test("a foreign host name for this machine is not served", { skip }, async () => {
   const page = await browser.newPage();
   for (const url of [base, aws]) {
     const answer = await page.goto(`http://evil.example:${new URL(url).port}/api-keys`);

@@ -2,18 +2,18 @@ import { SessionEnded, type Session } from "../session/session";
 import { fetchJson, Problem, Unreachable, type Answer, type Call } from "./http";
 import type { AuditEvent, CreatedKey, CurrentUser, Key, KeyPatch, NewKey, Page, Scope } from "./types";
 
-/** A key, and the version of it that a change must name. */
+/** A key with its version, which a change must state. */
 export interface Versioned {
   key: Key;
   etag: string;
 }
 
-/** The API as the dashboard uses it. Every call throws a `Problem` when it fails. */
+/** The API calls of the dashboard. Each throws a `Problem` if it fails. */
 export class Api {
   constructor(
     private readonly base: URL,
     private readonly session: Session,
-    /** Asks the person to sign in again; resolves when they have, rejects when they won't. */
+    /** Asks the person to sign in again. Resolves when they have, rejects if they refuse. */
     private readonly signInAgain: () => Promise<void>,
   ) {}
 
@@ -21,7 +21,7 @@ export class Api {
     return this.#get("v1/auth/me");
   }
 
-  /** All keys of the caller, or of `owner` for `root` and `operator`. */
+  /** All keys of the caller or, for `root` and `operator`, of `owner`. */
   async keys(owner?: string): Promise<Key[]> {
     const path = owner === undefined ? "v1/api-keys?limit=100" : `v1/admin/api-keys?limit=100&owner=${encodeURIComponent(owner)}`;
     const keys: Key[] = [];
@@ -64,7 +64,7 @@ export class Api {
     return this.#get(`v1/api-keys/${encodeURIComponent(id)}/events${query}`);
   }
 
-  /** The scopes that a key can be held to. */
+  /** The scopes that a key can be limited to. */
   async scopes(): Promise<Scope[]> {
     return (await this.#get<{ items: Scope[] }>("v1/scopes")).items;
   }
@@ -74,7 +74,7 @@ export class Api {
     return fetchJson<Key>(this.tryUrl(), { headers: { authorization: `Bearer ${key}` } });
   }
 
-  /** The route that a new key is tried with: every key may call it, whatever its scopes. */
+  /** The route for trying out a new key: every key can call it, whatever its scopes. */
   tryUrl(): URL {
     return new URL("v1/api-keys/self", this.base);
   }
@@ -99,7 +99,7 @@ export class Api {
       const headers = { ...call.headers, authorization: `Bearer ${token}` };
       const answer = await fetchJson<T>(new URL(path, this.base), { ...call, headers });
       if (answer.ok) return answer;
-      // A token that the API refuses is renewed once; a renewed one that it refuses is the end of the session.
+      // A rejected token is renewed once. If the renewed one is rejected too, the session is over.
       if (answer.problem.status !== 401) throw answer.problem;
       if (refused !== undefined) {
         await this.session.signOut();

@@ -1,4 +1,4 @@
-/** An RFC 9457 problem of the API. */
+/** An RFC 9457 problem from the API. */
 export class Problem extends Error {
   constructor(
     readonly status: number,
@@ -10,13 +10,13 @@ export class Problem extends Error {
   }
 }
 
-/** The API did not answer at all. */
+/** The API didn't respond at all. */
 export class Unreachable extends Problem {
   constructor() {
     super(
       0,
       "unreachable",
-      navigator.onLine ? "The API did not answer. Try again in a moment." : "You are offline. Try again when you are connected.",
+      navigator.onLine ? "The API didn't respond. Try again in a moment." : "You are offline. Try again when you are connected.",
     );
   }
 }
@@ -29,7 +29,7 @@ export interface Call {
   headers?: Record<string, string>;
 }
 
-/** One request. Whatever comes back that is not what the API says is a problem, never an exception. */
+/** Sends one request. Any response that doesn't conform to the API is returned as a problem, never thrown. */
 export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {} }: Call = {}): Promise<Answer<T>> {
   let answer: Response;
   let text: string;
@@ -52,7 +52,8 @@ export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {
   if (answer.ok && (json !== undefined || answer.status === 204)) {
     return { ok: true, status: answer.status, body: json as T, etag: answer.headers.get("etag") };
   }
-  const { error = "unknown", detail = `The API answered ${answer.status}. Try again in a moment.` } = (json ?? {}) as Partial<Problem>;
+  const { error = "unknown", detail = `The API responded with status ${answer.status}. Try again in a moment.` } = (json ??
+    {}) as Partial<Problem>;
   const seconds = Number(answer.headers.get("retry-after") ?? Number.NaN);
   return { ok: false, problem: new Problem(answer.status, error, detail, Number.isFinite(seconds) ? seconds : undefined) };
 }

@@ -1,11 +1,11 @@
-/** The API's types, by the names that the dashboard uses: `openapi.ts` is made from docs/openapi.json by `npm run types`. */
+/** The API's types under the dashboard's names. `npm run types` generates `openapi.ts` from docs/openapi.json. */
 import type { components } from "./openapi";
 
 type Schemas = components["schemas"];
 
 export type Key = Schemas["Key"];
 export type Status = Schemas["KeyState"];
-/** A key that was just made: the one answer that holds it whole. */
+/** A new key: the only response that contains the whole key. */
 export type CreatedKey = Schemas["NewlyMadeKey"];
 export type NewKey = Schemas["NewKey"];
 export type KeyPatch = Schemas["KeyPatch"];

@@ -1,11 +1,11 @@
 import type { Key } from "../api/types";
 import { daysSince } from "../time";
 
-/** What a person should notice about a key. Each is said in words, never by colour alone. */
+/** Facts about a key that deserve attention. Each is shown in words, never by colour alone. */
 
-/** How close an end has to be to be marked, in whole days. */
+/** Days before its expiry from which a key is marked. */
 const SOON = 7;
-/** After how long without use a key is marked, in days. */
+/** Days without use after which a key is marked. */
 const IDLE = 90;
 
 export const isLive = (key: Key): boolean => key.status === "active" || key.status === "disabled";
@@ -18,11 +18,11 @@ export function ending(key: Key, now: number): Ending {
   return days <= 0 ? "over" : Math.floor(days) <= SOON ? "soon" : "later";
 }
 
-/** Active, and not used for 90 days: probably forgotten. */
+/** Active but unused for 90 days: probably forgotten. */
 export const isForgotten = (key: Key, now: number): boolean =>
   key.status === "active" && daysSince(key.last_used_at ?? key.created_at, now) >= IDLE;
 
-/** Used within a day: revoking it is likely to break something. */
+/** Used within the last day: revoking it is likely to break something. */
 export const isInUse = (key: Key, now: number): boolean => isLive(key) && key.last_used_at !== null && daysSince(key.last_used_at, now) < 1;
 
 export function access(key: Key): string {
@@ -35,11 +35,11 @@ export const networks = (key: Key): string => (key.cidrs.length === 0 ? "Anywher
 
 export const shortId = (id: string): string => `vk_${id}_…`;
 
-/** When a revocation counts: what keeps a decision is the API's authorizer cache. */
+/** When a revocation takes effect: the API's caches can reuse a decision until then. */
 export const effect = (seconds: number): string =>
   seconds === 0
-    ? "It stops working at once, from the next request on."
-    : `It stops working within ${seconds} seconds: for so long the API may keep a decision.`;
+    ? "It stops working immediately, on the next request."
+    : `It stops working within ${seconds} seconds: the API can reuse a decision for that long.`;
 
 export type Sort = "-created_at" | "name" | "-last_used_at" | "expires_at";
 export type Filter = "live" | "all" | "active" | "disabled" | "expired" | "revoked" | "attention";

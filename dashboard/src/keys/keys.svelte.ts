@@ -2,10 +2,10 @@ import type { Key } from "../api/types";
 
 export type KeysState = { kind: "loading" } | { kind: "ready"; keys: Key[] } | { kind: "failed"; error: unknown };
 
-/** The keys that are shown, kept while the person moves between the list and a key. */
+/** The loaded keys, kept while the person moves between the list and a key. */
 export class Keys {
   state = $state.raw<KeysState>({ kind: "loading" });
-  /** Loading again, with the old ones still shown. */
+  /** Reloading, with the old keys still shown. */
   busy = $state(false);
 
   constructor(private readonly fetch: () => Promise<Key[]>) {}
@@ -21,7 +21,7 @@ export class Keys {
     }
   }
 
-  /** Shows a key as it is now, new or changed. */
+  /** Adds a new key, or replaces a changed one. */
   put(key: Key): void {
     if (this.state.kind !== "ready") return;
     const others = this.state.keys.filter(({ id }) => id !== key.id);

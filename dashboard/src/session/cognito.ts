@@ -4,7 +4,7 @@ import { Amplify } from "@aws-amplify/core";
 import { Unreachable } from "../api/http";
 import { Refusal, SessionEnded, TokenHolder, type Choice, type Session, type SignInConfig, type Step } from "./session";
 
-/** Provider `cognito`: SRP straight to the user pool, so that the password is sent to nobody. */
+/** Provider `cognito`: signs in to the user pool over SRP, so that the password is never sent. */
 export class CognitoSession implements Session {
   readonly #tokens = new TokenHolder(() => this.#renew());
 
@@ -22,7 +22,7 @@ export class CognitoSession implements Session {
   }
 
   async signIn(email: string, password: string): Promise<Step> {
-    // What an earlier session left behind would be refused as "already signed in".
+    // Amplify would reject leftovers of an earlier session as "already signed in".
     this.#tokens.drop();
     await cognitoUserPoolsTokenProvider.tokenOrchestrator.clearTokens();
     return this.#step(() => signIn({ username: email, password, options: { authFlowType: "USER_SRP_AUTH" } }), email);
@@ -51,7 +51,7 @@ export class CognitoSession implements Session {
 
   async signOut(): Promise<void> {
     this.#tokens.drop();
-    await signOut(); // revokes the refresh token, and the access tokens that came of it
+    await signOut(); // Revokes the refresh token and the access tokens issued with it.
   }
 
   async #step(call: () => Promise<SignInOutput>, email?: string): Promise<Step> {
@@ -90,9 +90,9 @@ export class CognitoSession implements Session {
         if (email === undefined) throw new Refusal("Your password must be reset: use “Forgot your password?”.");
         return this.forgot(email);
       case "CONFIRM_SIGN_UP":
-        throw new Refusal("Your account is not confirmed yet. Follow the link or code that you were sent, or ask whoever invited you.");
+        throw new Refusal("Your account isn't confirmed yet. Use the link or code that you were sent, or ask the person who invited you.");
       default:
-        throw new Refusal("Your account wants a way to sign in that this page doesn't have. Ask whoever runs it.");
+        throw new Refusal("Your account requires a sign-in method that this page doesn't support. Ask the administrator.");
     }
   }
 
@@ -128,7 +128,7 @@ class Memory {
   }
 }
 
-/** Amplify writes a half-done sign-in to sessionStorage, to survive a reload. Here nothing survives one. */
+/** Amplify writes an unfinished sign-in to sessionStorage so that it survives a reload. Nothing should survive one here. */
 function forgetPersistedStep(): void {
   for (const key of Object.keys(sessionStorage)) if (key.startsWith("CognitoSignInState.")) sessionStorage.removeItem(key);
 }
@@ -142,23 +142,23 @@ function choice(type: string): Choice {
   return { answer: type, label: labels[type] ?? type };
 }
 
-const THROTTLED = "Too many tries. Wait a few minutes, then try again.";
+const THROTTLED = "Too many attempts. Wait a few minutes, then try again.";
 
-/** Cognito's errors, by name, in words for a person. */
+/** Messages for Cognito's errors, by their name. */
 const WORDS: Record<string, string> = {
   UserNotFoundException: "The e-mail address or the password is wrong.",
-  CodeMismatchException: "That code is not right. Check it, or ask for a new one.",
-  EnableSoftwareTokenMFAException: "That code is not right. Check the clock of your phone, and try the next code.",
-  ExpiredCodeException: "That code has expired. Ask for a new one.",
-  InvalidPasswordException: "That password is too weak: use 12 characters or more, with capital and small letters and a digit.",
-  PasswordHistoryPolicyViolationException: "You had that password before. Choose another.",
+  CodeMismatchException: "That code is wrong. Check it, or request a new one.",
+  EnableSoftwareTokenMFAException: "That code is wrong. Check your phone's clock, and try the next code.",
+  ExpiredCodeException: "That code has expired. Request a new one.",
+  InvalidPasswordException: "That password is too weak: use at least 12 characters, with upper-case and lower-case letters and a digit.",
+  PasswordHistoryPolicyViolationException: "You have used that password before. Choose another one.",
   PasswordResetRequiredException: "Your password must be reset: use “Forgot your password?”.",
-  UserNotConfirmedException: "Your account is not confirmed yet. Ask whoever invited you.",
+  UserNotConfirmedException: "Your account isn't confirmed yet. Ask the person who invited you.",
   TooManyRequestsException: THROTTLED,
   LimitExceededException: THROTTLED,
   TooManyFailedAttemptsException: THROTTLED,
   CodeDeliveryFailureException: "The code could not be sent. Try again in a few minutes.",
-  SignInException: "This took too long, and the sign-in ended. Start again with your password.",
+  SignInException: "The sign-in timed out. Start again with your password.",
 };
 
 async function refusing<T>(call: () => Promise<T>): Promise<T> {
@@ -173,12 +173,13 @@ async function refusing<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** One error for many things, told apart by its text alone. */
+/** Cognito uses this error for many causes, which only the text distinguishes. */
 function notAuthorized(message: string): string {
   if (/attempts exceeded/i.test(message)) return THROTTLED;
-  if (/disabled/i.test(message)) return "This account is disabled. Ask whoever runs the API.";
-  if (/temporary password has expired/i.test(message)) return "Your temporary password has expired. Ask whoever invited you for a new one.";
-  if (/session/i.test(message)) return "This took too long, and the sign-in ended. Start again with your password.";
+  if (/disabled/i.test(message)) return "This account is disabled. Ask the API's administrator.";
+  if (/temporary password has expired/i.test(message))
+    return "Your temporary password has expired. Ask the person who invited you for a new one.";
+  if (/session/i.test(message)) return "The sign-in timed out. Start again with your password.";
   return "The e-mail address or the password is wrong.";
 }
 

@@ -1,7 +1,7 @@
 import { fetchJson, Unreachable, type Problem } from "../api/http";
 import { Refusal, SessionEnded, TokenHolder, type Session, type Step } from "./session";
 
-/** Provider `custom`: the debug login of a developer's machine. It has one user, and no codes or forgotten passwords. */
+/** Provider `custom`: the debug login on a developer's machine. It has one user, no codes and no password reset. */
 export class DebugSession implements Session {
   #refresh: string | undefined;
   readonly #tokens = new TokenHolder(() => this.#renew());
@@ -30,7 +30,7 @@ export class DebugSession implements Session {
   }
 
   confirm(): Promise<Step> {
-    throw new Refusal("The debug login asks for nothing else.");
+    throw new Refusal("The debug login has no further steps.");
   }
 
   forgot(): Promise<Step> {

@@ -1,6 +1,6 @@
 export type { SignInConfig } from "../api/types";
 
-/** What stands between a correct password and being signed in. */
+/** The next step of a sign-in. */
 export type Step =
   | { kind: "signed-in" }
   | { kind: "new-password" }
@@ -9,42 +9,42 @@ export type Step =
   | { kind: "set-up-app"; secret: string; link: string }
   | { kind: "reset"; destination?: string | undefined };
 
-/** A way to prove that it is you, where there are several. */
+/** One of several ways to verify the person. */
 export interface Choice {
   answer: string;
   label: string;
 }
 
 /**
- * A person's sign-in. The tokens live in the memory of this page and nowhere else: a reload signs in again.
- * Whatever is refused is thrown as a `Refusal`, in words for a person.
+ * A person's session. The tokens live only in this page's memory, so a reload requires a new sign-in.
+ * A rejected step throws a `Refusal` with a message for the person.
  */
 export interface Session {
   signIn(email: string, password: string): Promise<Step>;
-  /** Answers the step that `signIn` or `confirm` gave: a new password, a code, or a choice. */
+  /** Answers the step that `signIn` or `confirm` returned: with a new password, a code or a choice. */
   confirm(answer: string): Promise<Step>;
-  /** Sends a code to reset a forgotten password with. */
+  /** Sends a code for resetting a forgotten password. */
   forgot(email: string): Promise<Step>;
   /** Sets a new password with that code. */
   reset(email: string, code: string, password: string): Promise<void>;
-  /** A token that is good for the next request. Throws `SessionEnded` when only a new sign-in helps. */
+  /** A token that is valid for the next request. Throws `SessionEnded` if a new sign-in is required. */
   accessToken(): Promise<string>;
-  /** As `accessToken`, after the API refused `refused`, which may look good here. */
+  /** Like `accessToken`, after the API rejected `refused`, even if that token still looks valid here. */
   freshToken(refused: string): Promise<string>;
-  /** Ends it at the issuer too, as far as that can be reached. */
+  /** Ends the session, also at the issuer if it can be reached. */
   signOut(): Promise<void>;
 }
 
-/** What the person should read, and what to do next. */
+/** A message for the person, with what to do next. */
 export class Refusal extends Error {}
 
-/** Nobody is signed in any more. */
+/** The session is over. */
 export class SessionEnded extends Error {}
 
-/** How long before its end an access token is renewed, in milliseconds. */
+/** Renew an access token this many milliseconds before it expires. */
 const EARLY = 60_000;
 
-/** Holds the tokens, and renews them before they expire: once, however many requests wait for it. */
+/** Holds the access token and renews it before it expires, once for all waiting requests. */
 export class TokenHolder {
   #access: string | undefined;
   #expires = 0;
@@ -76,8 +76,8 @@ export class TokenHolder {
 }
 
 /**
- * For how long a token is good, in milliseconds. Its times are the issuer's, which this machine's clock need not agree with:
- * so only the distance between them counts. It is read for timing alone; only the API decides whether the token is good.
+ * A token's lifetime in milliseconds. This machine's clock may differ from the issuer's, so only the difference between the
+ * token's own times is used. This is only for scheduling the renewal; the API decides whether a token is valid.
  */
 function lifetime(jwt: string): number {
   try {
