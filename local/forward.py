@@ -30,6 +30,8 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
     class Forward(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 60
+        # Head and body are written separately: with Nagle's algorithm the body waits 40 ms for the client's delayed ACK.
+        disable_nagle_algorithm = True
 
         @functools.cached_property
         def is_own_user(self) -> bool:
