@@ -29,9 +29,20 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
 
     class Forward(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Less than the 75 seconds after which the emulator closes a connection without requests.
         timeout = 60
         # Head and body are written separately: with Nagle's algorithm the body waits 40 ms for the client's delayed ACK.
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            super().setup()
+            # One for each client's connection. A new one for each request would leave thousands of closed ones in the
+            # table that is_own_user reads.
+            self.upstream = http.client.HTTPConnection("127.0.0.1", to_port, timeout=30)
+
+        def finish(self) -> None:
+            self.upstream.close()
+            super().finish()
 
         @functools.cached_property
         def is_own_user(self) -> bool:
@@ -55,7 +66,7 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
             if int(lengths[0]) > MAX_BODY:
                 return self.send_error(413, "API Gateway takes no more than 10 MB")
             body = self.rfile.read(int(lengths[0]))
-            upstream = http.client.HTTPConnection("127.0.0.1", to_port, timeout=30)
+            upstream = self.upstream
             try:
                 upstream.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
                 upstream.putheader("Host", f"{domain}:{to_port}")
@@ -67,9 +78,8 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
                 answer = upstream.getresponse()
                 content = answer.read()
             except (OSError, http.client.HTTPException):
-                return self.send_error(502, "The emulator did not answer")
-            finally:
                 upstream.close()
+                return self.send_error(502, "The emulator did not answer")
             self.send_response_only(answer.status, answer.reason)
             for name, value in answer.getheaders():
                 if name.lower() not in HOP_BY_HOP | {"content-length"}:

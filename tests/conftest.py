@@ -82,7 +82,7 @@ for _group, _user in json.loads(os.environ.get("VEGA_TEST_USERS", "{}")).items()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    items.sort(key=lambda item: (bool(item.get_closest_marker("last")), bool(item.get_closest_marker("floods"))))
     for item in items:
         marker = item.get_closest_marker("provider")
         if marker and marker.args[0] != PROVIDER:

@@ -80,6 +80,7 @@ def test_a_request_that_is_sent_again_gets_the_same_answer_and_makes_nothing(api
     api.delete(first.headers["location"], headers=user)
 
 
+@pytest.mark.floods
 @pytest.mark.provider("custom")
 def test_two_hundred_parallel_creates_stop_exactly_at_the_limit(api, user):
     def live() -> int:
@@ -107,6 +108,7 @@ def test_two_hundred_parallel_creates_stop_exactly_at_the_limit(api, user):
     assert live() == before
 
 
+@pytest.mark.floods
 @pytest.mark.provider("custom")
 def test_a_revoked_key_is_refused_on_the_next_request_in_1000_of_1000_tries(api, user):
     def refused(number: int) -> bool:
