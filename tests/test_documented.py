@@ -12,7 +12,7 @@ from conftest import DEBUG, PROVIDER, bearer, srp_tokens
 
 
 @pytest.mark.provider("custom")
-def test_the_documented_login_gives_tokens(api):
+def test_the_documented_login_returns_tokens(api):
     answer = api.post("/v1/auth/login", content=json.dumps(DEBUG), headers={"content-type": "application/json"})
     assert answer.status_code == 200
     assert set(answer.json()) == {"access_token", "refresh_token", "token_type", "expires_in"}
@@ -23,7 +23,7 @@ def test_the_documented_call_with_a_key_lists_the_projects(api, key):
     assert api.get("/v1/projects", headers={"Authorization": f"Bearer {key['key']}"}).json()["items"]
 
 
-def test_401_invalid_token_from_me_is_an_expired_or_incorrectly_formed_token(api, user):
+def test_401_from_me_is_an_expired_or_malformed_token(api, user):
     good = user["Authorization"].removeprefix("Bearer ")
     for token in ("garbage", good[:-1], good[: len(good) // 2], good + "x", good + ".x", "a.b.c", "vk_short"):
         refused = api.get("/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
@@ -35,7 +35,7 @@ def test_401_invalid_token_from_me_is_an_expired_or_incorrectly_formed_token(api
 
 
 @pytest.mark.provider("custom")
-def test_401_on_every_request_is_a_token_of_another_issuer(api):
+def test_401_on_every_request_is_a_token_from_another_issuer(api):
     """What a wrong VEGA_COGNITO_… variable, or the wrong provider, looks like from outside."""
     claims = {"iss": "https://cognito-idp.us-west-1.amazonaws.com/us-west-1_other", "sub": "x", "token_use": "access"}
     parts = [{"alg": "RS256", "kid": "other"}, claims, "signature"]
@@ -45,7 +45,7 @@ def test_401_on_every_request_is_a_token_of_another_issuer(api):
 
 
 @pytest.mark.provider("cognito")
-def test_an_id_token_is_no_access_token(api, cognito):
+def test_an_id_token_is_not_an_access_token(api, cognito):
     user = json.loads(os.environ["VEGA_TEST_USERS"])["user"]
     tokens = srp_tokens(cognito, **user)
     assert api.get("/v1/auth/me", headers=bearer(tokens["AccessToken"])).status_code == 200
@@ -63,7 +63,7 @@ def test_403_forbidden_is_a_user_without_the_group(api, user):
 @pytest.mark.parametrize(
     ("group", "projects", "admin"), [("root", 200, 200), ("operator", 200, 200), ("user", 200, 403), ("none", 403, 403)]
 )
-def test_each_group_reaches_what_the_access_rules_say(api, token_of, group, projects, admin):
+def test_each_group_reaches_what_the_rules_allow(api, token_of, group, projects, admin):
     headers = bearer(token_of(group))
     assert api.get("/v1/auth/me", headers=headers).json()["groups"] == ([] if group == "none" else [group])
     assert api.get("/v1/projects", headers=headers).status_code == projects
@@ -71,27 +71,27 @@ def test_each_group_reaches_what_the_access_rules_say(api, token_of, group, proj
 
 
 @pytest.mark.provider("cognito")
-def test_a_wrong_password_is_refused_by_cognito_over_srp(cognito):
+def test_cognito_rejects_a_wrong_password_over_srp(cognito):
     user = json.loads(os.environ["VEGA_TEST_USERS"])["user"]
     with pytest.raises(cognito.exceptions.NotAuthorizedException):
         srp_tokens(cognito, user["email"], "Wrong-password-1")
 
 
 @pytest.mark.provider("cognito")
-def test_login_works_locally_but_not_in_aws_because_it_is_not_deployed(api):
+def test_the_debug_login_is_not_deployed_with_cognito(api):
     refused = api.post("/v1/auth/login", json=DEBUG)
     assert (refused.status_code, refused.json()["error"]) == (404, "not_found")
 
 
 @pytest.mark.provider("custom")
-def test_a_wrong_password_or_email_is_one_and_the_same_answer(api):
+def test_a_wrong_password_and_a_wrong_email_look_the_same(api):
     wrong = [{**DEBUG, "password": "wrong"}, {**DEBUG, "email": "root@example.com"}, {"email": "", "password": ""}]
     answers = {(answer.status_code, answer.text) for answer in (api.post("/v1/auth/login", json=body) for body in wrong)}
     assert len(answers) == 1 and answers.pop()[0] == 401
 
 
 @pytest.mark.provider("custom")
-def test_a_refresh_token_gives_an_access_token_and_is_none_itself(api):
+def test_a_refresh_token_only_gives_access_tokens(api):
     tokens = api.post("/v1/auth/login", json=DEBUG).json()
     assert api.get("/v1/auth/me", headers=bearer(tokens["refresh_token"])).status_code == 401
     fresh = api.post("/v1/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).json()
@@ -100,7 +100,7 @@ def test_a_refresh_token_gives_an_access_token_and_is_none_itself(api):
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
 
 
-def test_the_provider_under_test_is_the_one_that_signs(api, user):
+def test_the_provider_under_test_signs_the_tokens(api, user):
     payload = user["Authorization"].split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     assert (claims["iss"] == "vega:custom") == (PROVIDER == "custom")

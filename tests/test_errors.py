@@ -31,7 +31,7 @@ DOCUMENTED = [(name, code) for name, (_, _, operation) in OPERATIONS.items() for
 # What can't be provoked here, and the test that provokes it where it can.
 ELSEWHERE = {
     # the emulator doesn't throttle
-    "too_many_requests": "test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_documents_say",
+    "too_many_requests": "test_gateway_responses_are_readable_and_as_documented",
     # no HTTP client sends a control character
     "malformed_request": "a_header_with_a_control_character_is_unreadable_and_no_fault",
     # a working stack has no faults
@@ -43,7 +43,7 @@ ELSEWHERE = {
     # two requests at once, by chance
     "idempotency_in_progress": "of_one_request_sent_many_times_at_once_one_key_is_made",
     # the emulator can't put the authorizer's word into the body of a 403: local/README.md
-    "insufficient_scope": "test_a_missing_scope_is_told_apart_from_a_missing_group",
+    "insufficient_scope": "test_a_missing_scope_differs_from_a_missing_group",
     # it would hold up the tokens of the other tests
     "token_outdated": "an_administrator_can_block_what_older_tokens_do_with_keys",
     # the local stack takes GitHub's reports; its signature is needed to get this far
@@ -174,7 +174,7 @@ def caller(api: httpx.Client, token_of: Callable[[str], str]):
 
 
 @pytest.mark.parametrize(("name", "code"), [pair for pair in DOCUMENTED if pair[1] not in ELSEWHERE and pair not in ELSEWHERE])
-def test_a_documented_error_occurs_as_it_is_documented(caller: Caller, name: str, code: str):
+def test_each_documented_error_occurs_as_documented(caller: Caller, name: str, code: str):
     _, _, operation = OPERATIONS[name]
     if PROVIDER != "custom" and "login-debug" in operation["tags"]:
         pytest.skip("provider custom only")

@@ -101,7 +101,7 @@ def invoke() -> Iterator:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_sample_event_gets_its_expected_answer(invoke, event: Path):
+def test_a_sample_event_gets_its_expected_response(invoke, event: Path):
     expected = json.loads(event.with_suffix(".expected.json").read_text())
     assert_contains(invoke(event.parent.name, json.loads(event.read_text())), expected)
 
@@ -114,7 +114,7 @@ def test_every_function_has_sample_events():
     )
 
 
-def test_a_function_that_is_told_nonsense_names_every_problem_and_does_not_start():
+def test_an_invalid_configuration_is_reported_in_full_at_start():
     nonsense = {
         "VEGA_AUTH_PROVIDER": "custom",
         "VEGA_AUTH_SECRET": "a-short-secret",

@@ -7,29 +7,29 @@ from conftest import BASE_URL
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Basic Zm9vOmJhcg==", "bearer  two.spaces.here", "x" * 5000])
-def test_no_or_another_credential_is_401(api, header):
+def test_a_missing_or_other_credential_is_401(api, header):
     refused = api.get("/v1/projects", headers={} if header is None else {"Authorization": header})
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
 
 
-def test_the_scheme_may_be_in_any_case(api, user):
+def test_the_scheme_is_case_insensitive(api, user):
     token = user["Authorization"].removeprefix("Bearer ")
     for scheme in ("bearer", "BEARER"):
         assert api.get("/v1/auth/me", headers={"Authorization": f"{scheme} {token}"}).status_code == 200
 
 
-def test_two_credentials_are_refused(api, user):
+def test_two_credentials_are_rejected(api, user):
     doubled = [("Authorization", user["Authorization"]), ("Authorization", user["Authorization"])]
     assert api.get("/v1/auth/me", headers=doubled).status_code == 401
 
 
-def test_a_credential_in_the_query_string_is_refused_even_beside_a_good_one(api, user):
+def test_a_credential_in_the_query_string_is_rejected(api, user):
     token = user["Authorization"].removeprefix("Bearer ")
     assert api.get("/v1/auth/me", params={"access_token": token}).status_code == 401
     assert api.get("/v1/auth/me", params={"access_token": token}, headers=user).status_code == 401
 
 
-def test_an_unknown_route_is_404_and_says_so(api, user):
+def test_an_unknown_route_is_404(api, user):
     missing = api.get("/v1/nothing", headers=user)
     assert (missing.status_code, missing.json()["error"]) == (404, "not_found")
 
@@ -56,7 +56,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("path", SPELLINGS)
-def test_no_spelling_of_a_path_reaches_what_the_caller_may_not_call(api, user, path):
+def test_no_spelling_of_a_path_reaches_a_forbidden_route(api, user, path):
     """Sent as it is written: httpx would resolve the dots."""
     secure = api.base_url.scheme == "https"
     connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(api.base_url.host, api.base_url.port)
@@ -65,7 +65,7 @@ def test_no_spelling_of_a_path_reaches_what_the_caller_may_not_call(api, user, p
     connection.close()
 
 
-def test_a_preflight_needs_no_credential_and_names_the_header(api):
+def test_a_preflight_needs_no_credential_and_allows_the_header(api):
     answer = api.options(
         "/v1/projects",
         headers={
@@ -79,10 +79,10 @@ def test_a_preflight_needs_no_credential_and_names_the_header(api):
     assert answer.headers["access-control-allow-origin"] in ("*", BASE_URL)
 
 
-def test_no_stage_shows_in_the_path(api, user):
+def test_paths_have_no_stage(api, user):
     assert api.get("/live/v1/auth/me", headers=user).status_code != 200
     assert api.get("/v1/auth/me", headers=user).status_code == 200
 
 
-def test_the_base_url_is_as_the_documents_write_it():
+def test_the_base_url_has_the_documented_form():
     assert BASE_URL.startswith(("http://localhost:", "https://"))

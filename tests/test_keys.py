@@ -5,14 +5,14 @@ import concurrent.futures
 from conftest import bearer
 
 
-def test_a_new_key_opens_the_api_and_says_whose_it_is(api, user, key):
+def test_a_new_key_opens_the_api_as_its_owner(api, user, key):
     projects = api.get("/v1/projects", headers=bearer(key["key"]))
     assert (projects.status_code, len(projects.json()["items"])) == (200, 2)
     me, owner = api.get("/v1/auth/me", headers=bearer(key["key"])).json(), api.get("/v1/auth/me", headers=user).json()
     assert (me["id"], me["authenticated_by"], me["key_id"]) == (owner["id"], "api_key", key["id"])
 
 
-def test_a_revoked_key_is_refused_on_the_next_request(api, user, key):
+def test_a_revoked_key_fails_on_the_next_request(api, user, key):
     assert api.get("/v1/projects", headers=bearer(key["key"])).status_code == 200
     assert api.delete(f"/v1/api-keys/{key['id']}", headers=user).status_code == 204
     refused = api.get("/v1/projects", headers=bearer(key["key"]))
@@ -20,7 +20,7 @@ def test_a_revoked_key_is_refused_on_the_next_request(api, user, key):
     assert api.delete(f"/v1/api-keys/{key['id']}", headers=user).status_code == 204
 
 
-def test_a_disabled_key_is_refused_until_it_is_enabled(api, user, key):
+def test_a_disabled_key_is_rejected_until_it_is_enabled(api, user, key):
     for status, expected in (("disabled", 401), ("active", 200)):
         changed = api.patch(f"/v1/api-keys/{key['id']}", headers=user, json={"status": status})
         assert (changed.status_code, changed.json()["status"]) == (200, status)
@@ -34,7 +34,7 @@ def test_a_key_is_shown_whole_once(api, user, key):
     assert key["key"] not in shown.text + listed.text and "digest" not in shown.text + listed.text
 
 
-def test_a_key_with_one_character_changed_is_refused(api, key):
+def test_a_key_with_one_changed_character_is_rejected(api, key):
     text = key["key"]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         changed = [text[:at] + ("x" if text[at] != "x" else "y") + text[at + 1 :] for at in range(0, len(text), 4)]
@@ -53,7 +53,7 @@ def test_a_key_never_outranks_its_owner(api, user):
     assert (refused.status_code, refused.json()["error"]) == (422, "invalid_value")
 
 
-def test_a_stale_change_is_refused(api, user, key):
+def test_an_outdated_change_is_rejected(api, user, key):
     path = f"/v1/api-keys/{key['id']}"
     etag = api.get(path, headers=user).headers["etag"]
     assert api.patch(path, headers={**user, "If-Match": etag}, json={"name": "first tab"}).status_code == 200
@@ -62,7 +62,7 @@ def test_a_stale_change_is_refused(api, user, key):
     assert api.get(path, headers=user).json()["name"] == "first tab"
 
 
-def test_bad_bodies_are_refused_and_change_nothing(api, user):
+def test_invalid_bodies_are_rejected_and_change_nothing(api, user):
     before = api.get("/v1/api-keys", headers=user).json()
     json = {**user, "content-type": "application/json"}
     for content, status, error in (
@@ -77,7 +77,7 @@ def test_bad_bodies_are_refused_and_change_nothing(api, user):
     assert api.get("/v1/api-keys", headers=user).json() == before
 
 
-def test_the_use_of_a_key_is_noted(api, user, key):
+def test_the_use_of_a_key_is_recorded(api, user, key):
     assert api.get(f"/v1/api-keys/{key['id']}", headers=user).json()["last_used_at"] is None
     api.get("/v1/projects", headers={**bearer(key["key"]), "User-Agent": "ci/1"})
     noted = api.get(f"/v1/api-keys/{key['id']}", headers=user).json()

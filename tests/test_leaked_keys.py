@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 PLACE = "https://example.com/octocat/hello/commit/1"
 
 
-def test_a_key_that_anybody_hands_in_fails_on_the_next_request(api, key):
+def test_a_reported_key_fails_on_the_next_request(api, key):
     assert api.get("/v1/projects", headers=bearer(key["key"])).status_code == 200
     for _ in range(2):
         handed_in = api.post("/v1/leaked-keys", json={"key": key["key"], "found_at": PLACE})
@@ -24,7 +24,7 @@ def test_a_key_that_anybody_hands_in_fails_on_the_next_request(api, key):
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
 
 
-def test_what_is_not_a_whole_key_ends_none_and_gets_the_same_answer(api, key):
+def test_reporting_less_than_a_whole_key_revokes_nothing(api, key):
     text = key["key"]
     for candidate in ("", "hunter2", text[:-1], text.replace("vk_", "VK_"), text[:16] + "0" * 49):
         handed_in = api.post("/v1/leaked-keys", json={"key": candidate})
@@ -32,7 +32,7 @@ def test_what_is_not_a_whole_key_ends_none_and_gets_the_same_answer(api, key):
     assert api.get("/v1/projects", headers=bearer(text)).status_code == 200
 
 
-def test_a_report_that_is_not_well_formed_is_refused(api):
+def test_a_malformed_report_is_rejected(api):
     for body, status, error in (
         ({}, 400, "invalid_body"),
         ({"key": "x", "owner": "me"}, 400, "invalid_body"),
@@ -77,7 +77,7 @@ def sign() -> Iterator:
         server.shutdown()
 
 
-def test_what_github_reports_ends_and_only_under_its_signature(api, key, sign):
+def test_githubs_signed_reports_revoke_keys_and_no_others_do(api, key, sign):
     path = "/v1/leaked-keys/github"
     body = json.dumps(
         [

@@ -20,7 +20,7 @@ def rotate(api: httpx.Client, user: dict, key: dict, **body) -> httpx.Response:
     return api.post(f"/v1/api-keys/{key['id']}/rotate", headers=user, json=body)
 
 
-def test_an_old_key_and_its_successor_both_work_during_the_overlap(api, user, key):
+def test_both_keys_of_a_rotation_work_during_the_overlap(api, user, key):
     new = rotate(api, user, key, overlap_seconds=600)
     assert (new.status_code, new.json()["rotated_from"]) == (201, key["id"])
     assert new.json()["expires_at"] == key["expires_at"]
@@ -32,13 +32,13 @@ def test_an_old_key_and_its_successor_both_work_during_the_overlap(api, user, ke
     api.delete(f"/v1/api-keys/{new.json()['id']}", headers=user)
 
 
-def test_without_an_overlap_the_old_key_fails_on_the_next_request(api, user, key):
+def test_without_overlap_the_old_key_fails_on_the_next_request(api, user, key):
     new = rotate(api, user, key, overlap_seconds=0).json()
     assert not works(api, key) and works(api, new)
     api.delete(f"/v1/api-keys/{new['id']}", headers=user)
 
 
-def test_a_key_looks_at_itself_and_ends_itself(api, user, key):
+def test_a_key_can_read_and_revoke_itself(api, user, key):
     itself = bearer(key["key"])
     assert api.get("/v1/api-keys/self", headers=itself).json()["id"] == key["id"]
     for method, path in (
@@ -53,7 +53,7 @@ def test_a_key_looks_at_itself_and_ends_itself(api, user, key):
     assert api.get(f"/v1/api-keys/{key['id']}", headers=user).json()["revoked_reason"] == "in a log"
 
 
-def test_the_trail_tells_the_owner_what_happened_and_never_the_key(api, user, key):
+def test_the_audit_trail_shows_the_events_and_never_the_key(api, user, key):
     path = f"/v1/api-keys/{key['id']}"
     api.patch(path, headers=user, params={"reason": "laptop lost"}, json={"status": "disabled"})
     api.delete(path, headers=user, params={"reason": "not found"})
@@ -66,7 +66,7 @@ def test_the_trail_tells_the_owner_what_happened_and_never_the_key(api, user, ke
     assert key["key"][16:59] not in seen.text and "digest" not in seen.text
 
 
-def test_a_request_that_is_sent_again_gets_the_same_answer_and_makes_nothing(api, user):
+def test_a_repeated_request_gets_the_same_response(api, user):
     headers = {**user, "Idempotency-Key": str(uuid.uuid4())}
     body = {"name": f"e2e {uuid.uuid4()}"}
     first, second = (api.post("/v1/api-keys", headers=headers, json=body) for _ in range(2))
@@ -82,7 +82,7 @@ def test_a_request_that_is_sent_again_gets_the_same_answer_and_makes_nothing(api
 
 @pytest.mark.floods
 @pytest.mark.provider("custom")
-def test_two_hundred_parallel_creates_stop_exactly_at_the_limit(api, user):
+def test_200_parallel_creations_stop_exactly_at_the_limit(api, user):
     def live() -> int:
         pages = [
             api.get("/v1/api-keys", headers=user, params={"status": status, "limit": 100}) for status in ("active", "disabled")
@@ -110,7 +110,7 @@ def test_two_hundred_parallel_creates_stop_exactly_at_the_limit(api, user):
 
 @pytest.mark.floods
 @pytest.mark.provider("custom")
-def test_a_revoked_key_is_refused_on_the_next_request_in_1000_of_1000_tries(api, user):
+def test_a_revoked_key_fails_on_the_next_request_1000_times(api, user):
     def refused(number: int) -> bool:
         key = api.post("/v1/api-keys", headers=user, json={"name": f"revoke then use {number}"}).raise_for_status().json()
         if number % 20 == 0:
@@ -124,7 +124,7 @@ def test_a_revoked_key_is_refused_on_the_next_request_in_1000_of_1000_tries(api,
 
 
 @pytest.mark.provider("cognito")
-def test_root_and_operator_look_after_other_peoples_keys(api, token_of, user, key):
+def test_root_and_operator_manage_other_peoples_keys(api, token_of, user, key):
     owner = api.get("/v1/auth/me", headers=user).json()["id"]
     root, operator = bearer(token_of("root")), bearer(token_of("operator"))
     for admin in (root, operator):
@@ -148,7 +148,7 @@ def test_root_and_operator_look_after_other_peoples_keys(api, token_of, user, ke
 
 
 @pytest.mark.provider("cognito")
-def test_all_keys_of_an_owner_end_at_once_but_roots_only_by_root(api, token_of):
+def test_all_keys_can_be_revoked_but_roots_only_by_root(api, token_of):
     root, operator = bearer(token_of("root")), bearer(token_of("operator"))
     owner = {"owner": api.get("/v1/auth/me", headers=root).json()["id"]}
     keys = [api.post("/v1/api-keys", headers=root, json={"name": f"root's {number}"}).json() for number in range(3)]

@@ -60,7 +60,7 @@ def test_nobody_calls_the_emulator_without_the_stacks_key(who, method, path, hea
     assert "access-control-allow-origin" not in refused.headers
 
 
-def test_another_stacks_key_is_refused_and_nothing_was_made():
+def test_another_stacks_key_is_rejected_and_creates_nothing():
     stranger = boto3.client("lambda", aws_access_key_id="test", aws_secret_access_key="test")
     with pytest.raises(ClientError, match="isn't of this stack's key"):
         stranger.list_functions()
@@ -68,7 +68,7 @@ def test_another_stacks_key_is_refused_and_nothing_was_made():
     assert names and "drive-by" not in names
 
 
-def test_a_signature_counts_for_what_was_signed_alone():
+def test_a_signature_is_valid_only_for_the_signed_request():
     signed = {}
     client = boto3.client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
     client.meta.events.register("before-send.dynamodb.*", lambda request, **_: signed.update(request.headers))
@@ -81,7 +81,7 @@ def test_a_signature_counts_for_what_was_signed_alone():
     assert httpx.post(AWS, headers=changed, content="{}").status_code == 403
 
 
-def test_another_name_for_this_machine_is_refused():
+def test_another_name_for_this_machine_is_rejected():
     for url in (BASE_URL, AWS):
         port = urlsplit(url).port
         for host in ("evil.example", f"evil.example:{port}", f"evil.localhost:{port}", "localhost"):
@@ -101,7 +101,7 @@ def test_no_other_page_signs_in_to_the_local_api():
             assert "access-control-allow-origin" not in answer.headers and "token" not in answer.text
 
 
-def test_no_answer_of_the_api_may_be_read_by_every_page(api, user):
+def test_no_response_can_be_read_by_every_page(api, user):
     for path, headers in (("/v1/auth/me", user), ("/v1/auth/me", {}), ("/v1/projects", {}), ("/v1/nothing", {})):
         for asked in ({}, {"Origin": BASE_URL}):
             assert api.get(path, headers=headers | asked).headers["access-control-allow-origin"] == BASE_URL, path
@@ -131,7 +131,7 @@ def test_the_stacks_own_page_reaches_the_pool_and_no_other():
         assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
 
 
-def test_the_emulators_own_paths_are_not_part_of_the_api(api):
+def test_the_api_has_none_of_the_emulators_own_paths(api):
     for method, path in (
         ("POST", "/_ministack/reset"),
         ("POST", "/_ministack/config"),
@@ -164,7 +164,7 @@ def holders() -> dict[str, set[int]]:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the sockets of Linux")
-def test_every_port_is_on_loopback_and_no_event_is_open(api):
+def test_every_port_is_on_loopback_and_no_event_is_readable(api):
     """The functions' events, with the tokens in them, come from ports of their own, one an instance."""
     assert api.get("/v1/auth/config").status_code == 200
     by_inode = holders()
@@ -216,13 +216,13 @@ print(json.dumps([
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root of Linux can try it as somebody else")
-def test_another_user_of_the_machine_reads_and_calls_nothing():
+def test_another_user_of_the_machine_can_read_and_call_nothing():
     command = ["/usr/bin/python3", "-c", SOMEBODY_ELSE, os.environ["VEGA_LOCAL_STATE"], BASE_URL, AWS, json.dumps(DEBUG)]
     asked = subprocess.run(command, user=65534, group=65534, extra_groups=[], env={}, cwd="/", capture_output=True, text=True)
     assert (asked.stderr, json.loads(asked.stdout)) == ("", ["private", 403, 403, 403, 403, 403])
 
 
-def test_local_state_is_its_owners_alone():
+def test_local_state_is_private_to_its_owner():
     state = Path(os.environ["VEGA_LOCAL_STATE"])
     assert state.parent.name == ".state" and state.parent.stat().st_mode & 0o077 == 0
     written = [path for path in (state / "ministack" / "state").rglob("*") if path.is_file()]

@@ -75,7 +75,7 @@ def bring_forward_the_end_of(key_id: str) -> None:
     )
 
 
-def test_the_life_of_a_key_is_told_in_order_and_each_thing_once(api, user, key, subscriber):
+def test_a_keys_notifications_arrive_in_order_and_once(api, user, key, subscriber):
     made = api.post("/v1/api-keys", headers=user, json={"name": "e2e notices"}).json()
     for _ in range(3):
         assert api.get("/v1/projects", headers=bearer(made["key"])).status_code == 200
@@ -94,7 +94,7 @@ def test_the_life_of_a_key_is_told_in_order_and_each_thing_once(api, user, key, 
     assert len(subscriber.of(made["id"], "leaked")) == 3
 
 
-def test_an_expired_key_is_told_by_the_schedule_and_only_once(api, user, subscriber):
+def test_the_schedule_reports_an_expired_key_once(api, user, subscriber):
     made = api.post("/v1/api-keys", headers=user, json={"name": "e2e expiry"}).json()
     bring_forward_the_end_of(made["id"])
     assert api.get(f"/v1/api-keys/{made['id']}", headers=user).json()["status"] == "expired"
@@ -113,7 +113,7 @@ def sent_mail() -> dict:
 
 
 @pytest.mark.provider("cognito")
-def test_the_owner_is_mailed(api, user):
+def test_the_key_owner_gets_a_mail(api, user):
     name = f"mail {uuid.uuid4()}"
     made = api.post("/v1/api-keys", headers=user, json={"name": name}).json()
     mine = eventually(lambda: [it for account in sent_mail().values() for it in account if name in it["Subject"]])

@@ -15,13 +15,13 @@ TESTS = Path(__file__).resolve().parent
 DOCUMENT = json.loads((TESTS.parent / "docs" / "openapi.json").read_text())
 
 
-def test_the_document_is_served_to_anybody(api):
+def test_the_openapi_document_is_public(api):
     served = api.get("/v1/openapi.json")
     assert (served.status_code, served.headers["content-type"], served.json()) == (200, "application/json", DOCUMENT)
 
 
 @pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="looks at the local stack's build")
-def test_only_the_function_that_serves_the_document_carries_it():
+def test_only_the_openapi_function_contains_the_document():
     """The descriptions stand beside the handlers, and nothing of them is linked into what is deployed."""
     built = (TESTS.parent / ".aws-sam" / "build").glob("*/bootstrap")
     assert [path.parent.name for path in built if b"#/components/responses/" in path.read_bytes()] == ["OpenApiFunction"]
@@ -42,7 +42,7 @@ def contents(node: object):
             yield from contents(value)
 
 
-def test_every_example_is_as_its_schema_says():
+def test_every_example_matches_its_schema():
     examples = list(contents(DOCUMENT))
     assert len(examples) > 50
     for schema, example in examples:
@@ -62,7 +62,7 @@ def token(api, token_of: Callable[[str], str]):
             api.delete(f"/v1/api-keys/{key['id']}", headers=bearer(token))
 
 
-def test_schemathesis_finds_nothing_that_is_not_as_the_document_says(token: str, tmp_path: Path):
+def test_schemathesis_finds_no_difference_from_the_document(token: str, tmp_path: Path):
     command = [
         Path(sys.executable).parent / "schemathesis",
         "--config-file",

@@ -105,14 +105,14 @@ def person(api, cognito) -> Iterator[Person]:
         pass
 
 
-def test_the_keys_of_a_deleted_person_fail_on_the_next_request_after_the_event(person):
+def test_a_deleted_owners_keys_fail_after_the_pools_event(person):
     person.cognito.admin_delete_user(**person.named)
     assert person.happened("AdminDeleteUser")["revoked"] == 1
     assert person.status("/v1/projects") == 401
     assert (person.shown()["status"], person.shown()["revoked_reason"]) == ("revoked", "owner_deleted")
 
 
-def test_the_keys_of_a_disabled_person_fail_until_they_are_back_and_switch_them_on(person):
+def test_a_disabled_owners_keys_fail_until_enabled(person):
     person.cognito.admin_disable_user(**person.named)
     assert person.happened("AdminDisableUser")["disabled"] == 1
     assert (person.status("/v1/projects"), person.shown()["status"]) == (401, "disabled")
@@ -123,7 +123,7 @@ def test_the_keys_of_a_disabled_person_fail_until_they_are_back_and_switch_them_
     assert person.status("/v1/projects") == 200
 
 
-def test_an_older_token_enables_no_key_of_somebody_who_was_disabled(person):
+def test_an_older_token_enables_no_key_of_a_disabled_owner(person):
     person.cognito.admin_disable_user(**person.named)
     run(SCHEDULE)
     assert person.patch(person.headers, {"status": "active"}) == OUTDATED
@@ -143,7 +143,7 @@ def test_an_older_token_gives_no_key_a_group_that_its_owner_left(person):
     assert person.status("/v1/admin/projects") == 200
 
 
-def test_a_key_leaves_the_group_that_its_owner_left_on_the_schedule(person):
+def test_the_schedule_removes_a_group_that_the_owner_left(person):
     person.cognito.admin_remove_user_from_group(**person.named, GroupName="operator")
     assert run(SCHEDULE)["reduced"] == 1
     assert (person.status("/v1/projects"), person.status("/v1/admin/projects")) == (200, 403)
@@ -156,7 +156,7 @@ def test_a_key_leaves_the_group_that_its_owner_left_on_the_schedule(person):
     )
 
 
-def test_nothing_happens_to_the_keys_of_somebody_to_whom_nothing_happened(person):
+def test_an_unchanged_owners_keys_stay_unchanged(person):
     before = person.shown()
     report = person.happened("AdminDeleteUser")
     assert (report["checked"], report["gone"]) == (1, 0)

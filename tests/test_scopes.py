@@ -30,14 +30,14 @@ def status(api, key: dict, path: str) -> int:
     return api.get(path, headers=bearer(key["key"])).status_code
 
 
-def test_the_scopes_are_told_to_people_and_to_keys(api, user, make):
+def test_people_and_keys_can_list_the_scopes(api, user, make):
     for headers in (user, bearer(make(scopes=["read"])["key"])):
         scopes = {scope["name"]: scope["routes"] for scope in api.get("/v1/scopes", headers=headers).json()["items"]}
         assert scopes["read"] == ["GET /*", "HEAD /*"]
         assert "GET /v1/projects" in scopes["projects:read"]
 
 
-def test_a_key_with_a_scope_may_call_what_it_has_and_nothing_else(api, user, make):
+def test_a_key_with_a_scope_can_call_only_its_routes(api, user, make):
     narrow, read = make(scopes=["projects:read"]), make(scopes=["read"])
     assert narrow["scopes"] == ["projects:read"]
     assert (status(api, narrow, "/v1/projects"), status(api, narrow, "/v1/auth/me")) == (200, 403)
@@ -50,7 +50,7 @@ def test_a_key_with_a_scope_may_call_what_it_has_and_nothing_else(api, user, mak
     assert status(api, narrow, "/v1/auth/me") == 200
 
 
-def test_a_missing_scope_is_told_apart_from_a_missing_group(api, make):
+def test_a_missing_scope_differs_from_a_missing_group(api, make):
     key = make(scopes=["projects:read"])
     for path, error in (("/v1/auth/me", "insufficient_scope"), ("/v1/admin/projects", "forbidden")):
         refused = api.get(path, headers=bearer(key["key"]))
@@ -72,7 +72,7 @@ def logged(key_id: str, code: str) -> bool:
     return False
 
 
-def test_a_key_with_networks_works_from_there_and_is_refused_from_elsewhere(api, user, make):
+def test_a_key_with_networks_works_only_from_them(api, user, make):
     probe = make()
     assert status(api, probe, "/v1/projects") == 200
     address = api.get(f"/v1/api-keys/{probe['id']}", headers=user).json()["last_used_address"]
@@ -97,7 +97,7 @@ def test_a_key_with_networks_works_from_there_and_is_refused_from_elsewhere(api,
         ("cidrs", ["192.0.2.0/24"] * 21),
     ],
 )
-def test_a_restriction_that_cannot_be_meant_is_refused_by_its_name(api, user, member, value):
+def test_an_invalid_restriction_is_rejected_by_its_name(api, user, member, value):
     refused = api.post("/v1/api-keys", headers=user, json={"name": "x", member: value})
     assert (refused.status_code, refused.json()["error"]) == (422, "invalid_value")
     assert refused.json()["detail"].startswith(member)

@@ -28,7 +28,7 @@ def used(api, user, key) -> None:
 
 
 @pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="reads the local stack's logs")
-def test_nothing_secret_is_in_any_log(used):
+def test_no_log_contains_a_secret(used):
     import boto3
 
     logs = boto3.client("logs")
@@ -42,7 +42,7 @@ def test_nothing_secret_is_in_any_log(used):
     assert not found, found
 
 
-def test_nothing_secret_is_in_any_answer_but_in_the_one_that_hands_it_out(used):
+def test_only_the_issuing_response_contains_a_secret(used):
     assert len(SEEN.answers) > 10 and len(list(SEEN.secrets())) > 5, "the suite was watched"
     found = [
         f"{SEEN.name(secret)} in the answer to {answer.request}"
@@ -54,7 +54,7 @@ def test_nothing_secret_is_in_any_answer_but_in_the_one_that_hands_it_out(used):
     assert not found, found
 
 
-def test_no_answer_holds_what_is_stored_of_a_key(used):
+def test_no_response_contains_a_keys_digest(used):
     digests = [hashlib.sha256(secret.encode()).digest() for secret in SEEN.secrets() if secret.startswith("vk_")]
     assert digests
     for digest in digests:

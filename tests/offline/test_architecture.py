@@ -55,12 +55,12 @@ def command_line(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         (b"", "no Linux binary"),
     ],
 )
-def test_a_binary_is_known_by_its_elf_header(tmp_path: Path, content: bytes, found: str) -> None:
+def test_the_elf_header_gives_a_binarys_architecture(tmp_path: Path, content: bytes, found: str) -> None:
     write(tmp_path, "MeFunction", content)
     assert architecture.of_binary(tmp_path / "MeFunction/bootstrap") == found
 
 
-def test_the_interpreter_of_this_test_is_of_this_machine() -> None:
+def test_this_interpreter_has_the_hosts_architecture() -> None:
     assert architecture.of_binary(Path(sys.executable).resolve()) == architecture.of_host()
 
 
@@ -69,7 +69,7 @@ def test_a_build_of_the_wanted_architecture_passes(build: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_one_function_of_another_architecture_stops_the_deployment(build: Path) -> None:
+def test_one_function_of_another_architecture_stops_deployment(build: Path) -> None:
     write(build, "MeFunction", elf(ARM64))
     result = command_line("seal", build, "x86_64")
     assert result.returncode == 1
@@ -86,7 +86,7 @@ def test_a_build_without_functions_stops_the_deployment(tmp_path: Path) -> None:
     assert "make build ARCH=arm64" in result.stderr
 
 
-def test_a_sealed_template_takes_its_own_architecture_only(build: Path) -> None:
+def test_a_sealed_template_accepts_only_its_architecture(build: Path) -> None:
     """An earlier deployment may have saved another one as its answer, which would win over a default."""
     before = yaml_parse((ROOT / "template.yaml").read_text())
     for function in ("AuthorizerFunction", "MeFunction"):
@@ -108,7 +108,7 @@ def test_the_template_knows_the_same_architectures() -> None:
 @pytest.mark.parametrize(
     ("machine", "name"), [("x86_64", "x86_64"), ("AMD64", "x86_64"), ("aarch64", "arm64"), ("arm64", "arm64")]
 )
-def test_the_host_has_lambdas_name(monkeypatch: pytest.MonkeyPatch, machine: str, name: str) -> None:
+def test_the_host_gets_lambdas_architecture_name(monkeypatch: pytest.MonkeyPatch, machine: str, name: str) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert architecture.of_host() == name
 
@@ -135,7 +135,7 @@ def test_make_builds_for_the_host_unless_told_otherwise(tmp_path: Path, machine:
 
 
 @pytest.mark.parametrize("has_rustup", [True, False])
-def test_a_target_that_rust_lacks_is_named_and_not_fetched(tmp_path: Path, has_rustup: bool) -> None:
+def test_a_missing_rust_target_is_reported_and_not_downloaded(tmp_path: Path, has_rustup: bool) -> None:
     called = tmp_path / "called"
     for name in ("rustc", "rustup") if has_rustup else ("rustc",):
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{called}\necho {tmp_path}/lib/$4\n')

@@ -27,7 +27,7 @@ def known_tests() -> set[str]:
     return found
 
 
-def test_every_test_that_a_page_names_behind_a_claim_exists():
+def test_every_test_cited_in_the_documents_exists():
     for page, least in (("security.md", 30), ("comparison.md", 15)):
         claims, in_claims = [], False
         for line in (ROOT / "docs" / page).read_text().splitlines():
@@ -41,7 +41,7 @@ def test_every_test_that_a_page_names_behind_a_claim_exists():
         assert len(claims) > least
 
 
-def test_every_make_target_that_a_page_names_is_listed_by_make_help():
+def test_every_documented_make_target_is_in_make_help():
     listed = set(
         re.findall(
             r"^make (\S+)", subprocess.check_output(["make", "--no-print-directory", "help"], cwd=ROOT, text=True), re.MULTILINE
@@ -53,13 +53,13 @@ def test_every_make_target_that_a_page_names_is_listed_by_make_help():
         assert set(named) <= listed, f"{page.name}: {set(named) - listed}"
 
 
-def test_the_index_of_the_documents_lists_every_page():
+def test_the_documentation_index_lists_every_page():
     listed = re.findall(r"^\| \[([^\]]+)\]\(\1\) \|", (ROOT / "docs" / "README.md").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted({path.name for path in (ROOT / "docs").iterdir()} - {"README.md"})
     assert "(docs/README.md)" in (ROOT / "README.md").read_text()
 
 
-def test_the_page_of_errors_lists_exactly_the_documented_ones():
+def test_errors_md_lists_exactly_the_documented_errors():
     from test_errors import OPERATIONS, errors
 
     rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
@@ -83,7 +83,7 @@ def claims() -> list[str]:
     return found
 
 
-def test_every_claim_of_the_security_page_names_a_test_that_exists():
+def test_every_claim_in_security_md_names_an_existing_test():
     known = known_tests()
     assert len(known) > 150, "the sources were read"
     assert len(claims()) > 50, "the page was read"
@@ -97,7 +97,7 @@ def test_every_claim_of_the_security_page_names_a_test_that_exists():
         assert not missing, missing
 
 
-def test_the_openapi_document_has_the_routes_of_the_template_and_no_others():
+def test_the_openapi_document_has_exactly_the_templates_routes():
     """A route that is missing there: give its function's `routes()` a line (docs/openapi.md), then `make openapi`."""
     document = json.loads((ROOT / "docs" / "openapi.json").read_text())
     assert document["security"] == [{"bearer": []}]
@@ -134,7 +134,7 @@ def documented_errors(tag: str) -> set[tuple[int, str]]:
     return {(status, code) for operation in operations for code, status in errors(operation).items()}
 
 
-def test_every_error_of_the_code_is_documented_and_every_documented_one_is_in_the_code():
+def test_the_documented_errors_are_those_in_the_code():
     gateway = {(429, "too_many_requests"), (503, "temporarily_unavailable")}
     authorizer = {(401, "invalid_token"), (403, "forbidden"), (403, "insufficient_scope")}
     policy = (ROOT / "functions" / "authorizer" / "src" / "policy.rs").read_text()
@@ -148,7 +148,7 @@ def test_every_error_of_the_code_is_documented_and_every_documented_one_is_in_th
         assert documented <= may, f"{tag}: nothing makes: {documented - may}"
 
 
-def test_every_function_logs_an_invalid_configuration_in_the_same_way():
+def test_every_main_logs_an_invalid_configuration_the_same_way():
     for main in (ROOT / "functions").glob("*/src/main.rs"):
         source = main.read_text()
         assert ".log_line(" in source and '"configuration"' not in source, main.parent.parent.name
@@ -162,7 +162,7 @@ def test_every_error_of_api_gateway_is_documented():
         assert f'"{code}"' in document or f"`{code}`" in document, code
 
 
-def test_every_test_that_stands_in_for_an_error_over_http_exists():
+def test_every_substitute_for_an_error_test_exists():
     from test_errors import DOCUMENTED, ELSEWHERE, Caller
 
     assert set(ELSEWHERE.values()) <= known_tests(), set(ELSEWHERE.values()) - known_tests()

@@ -128,29 +128,29 @@ def test_what_belongs_to_the_stack_reaches_the_emulator(method, path, headers):
 
 
 @pytest.mark.parametrize(("method", "path", "headers"), REFUSED)
-def test_anything_else_is_refused_and_unreadable_to_a_page(method, path, headers):
+def test_anything_else_is_rejected_and_unreadable_to_a_page(method, path, headers):
     status, reached, sent = ask(method, path, headers)
     assert (status, reached) == (403, {})
     assert "access-control-allow-origin" not in sent
 
 
-def test_a_header_that_stands_twice_is_neither_of_the_two():
+def test_a_duplicate_header_counts_as_neither_value():
     for headers in (HOST | {"Host": "evil.example"}, HOST | PAGE | {"Origin": "https://evil.example"}):
         assert ask("GET", "/_ministack/health", headers)[0] == 403
 
 
-def test_a_websocket_is_refused_before_it_is_accepted():
+def test_a_websocket_is_rejected_before_it_is_accepted():
     assert ask("GET", STAGE, HOST, kind="websocket") == (None, {}, {})
 
 
-def test_another_user_gets_nothing_without_the_key():
+def test_another_user_needs_the_stacks_key():
     other = {"is_own_user": lambda client, port: False}
     for method, path, headers in ALLOWED:
         status, _, _ = ask(method, path, headers, **other)
         assert status == (200 if SIGNED.items() <= headers.items() else 403), path
 
 
-def test_only_the_page_may_read_what_the_emulator_answers():
+def test_only_the_page_can_read_the_emulators_responses():
     assert ask("POST", "/", HOST | PAGE | SIGN_IN)[2]["access-control-allow-origin"] == PAGE["origin"]
     assert "access-control-allow-origin" not in ask("POST", "/", HOST | SIGN_IN)[2]
     # the API's own
@@ -163,11 +163,11 @@ def test_the_api_hides_the_emulators_own_paths():
         assert (reached["path"], reached["raw_path"]) == (STAGE + path, (STAGE + path).encode())
 
 
-def test_nothing_is_open_under_the_api_before_it_is_deployed():
+def test_the_api_serves_nothing_before_it_is_deployed():
     assert ask("GET", "/_ministack/health", API, stage_path=lambda host, path: None)[0] == 403
 
 
-def test_a_client_is_its_user_by_the_systems_own_table():
+def test_the_kernels_table_tells_a_clients_user():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         port, peer = server.getsockname()[1], client.getsockname()
         assert is_own_user(peer, port)
@@ -212,13 +212,13 @@ def through(port: int, path: str, **headers: str) -> tuple[int, str]:
     return answer.status, body
 
 
-def test_the_front_end_passes_a_path_on_as_it_was_written(front):
+def test_the_front_end_forwards_a_path_as_it_was_sent(front):
     for path in ("//v1/projects", "///v1//projects/", "/v1/../x", "/v1/%2e%2e/x?a=//b", "/"):
         status, asked = through(front, path, Host=f"localhost:{front}")
         assert (status, asked.splitlines()[0]) == (200, f"GET {path} HTTP/1.1")
 
 
-def test_the_front_end_answers_to_its_own_names_only(front):
+def test_the_front_end_serves_only_its_own_names(front):
     for host in ("localhost", "127.0.0.1"):
         assert through(front, "/", Host=f"{host}:{front}")[0] == 200
     for host in (
@@ -234,11 +234,11 @@ def test_the_front_end_answers_to_its_own_names_only(front):
     assert through(front, "http://localhost/", Host=f"localhost:{front}")[0] == 400
 
 
-def test_the_front_end_passes_a_pages_origin_on(front):
+def test_the_front_end_forwards_a_pages_origin(front):
     assert "Origin: https://evil.example" in through(front, "/", Host=f"localhost:{front}", Origin="https://evil.example")[1]
 
 
-def test_state_of_an_earlier_version_becomes_private(tmp_path):
+def test_an_earlier_versions_state_becomes_private(tmp_path):
     state = tmp_path / ".state"
     (state / "custom").mkdir(parents=True)
     state.chmod(0o755)
@@ -246,7 +246,7 @@ def test_state_of_an_earlier_version_becomes_private(tmp_path):
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
-def test_settings_of_an_earlier_version_gain_a_key(tmp_path):
+def test_an_earlier_versions_settings_gain_a_key(tmp_path):
     stack = emulator.Stack("custom", 8000, tmp_path)
     (tmp_path / "settings.json").write_text(json.dumps({"auth_secret": "kept", "passwords": {}}))
     first = emulator.settings(stack)

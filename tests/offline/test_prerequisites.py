@@ -99,12 +99,12 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_a_complete_machine_passes_in_silence(machine: Machine) -> None:
+def test_a_complete_machine_passes_silently(machine: Machine) -> None:
     result = machine.check("stack", "examples", "browser", "instructions")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_everything_missing_is_named_at_once_with_its_command(machine: Machine) -> None:
+def test_everything_missing_is_listed_with_its_command(machine: Machine) -> None:
     machine.remove("cc", "cargo", "python3", "npm")
     result = machine.check()
     assert result.returncode == 1
@@ -170,7 +170,7 @@ def test_root_gets_the_packages_installed(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("answer", "installs"), [("y", True), ("n", False), ("", False)])
-def test_others_are_asked_first(machine: Machine, answer: str, installs: bool) -> None:
+def test_other_users_are_asked_first(machine: Machine, answer: str, installs: bool) -> None:
     machine.remove("npm")
     result = machine.check(answer=answer)
     assert "sudo apt-get? [y/N]" in result.stdout
@@ -202,7 +202,7 @@ def test_without_apt_each_tool_has_another_source(machine: Machine) -> None:
     assert all(re.search("https://|xcode-select", line) for line in lines[1::2])
 
 
-def test_curl_and_jq_are_noted_and_nobody_is_asked(machine: Machine) -> None:
+def test_missing_curl_and_jq_are_reported_without_a_question(machine: Machine) -> None:
     machine.remove("curl", "jq")
     result = machine.check("stack", "examples", answer="y")
     assert result.returncode == 0
@@ -211,7 +211,7 @@ def test_curl_and_jq_are_noted_and_nobody_is_asked(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
-def test_only_a_local_run_does_without_valgrind(machine: Machine, ci: str, code: int) -> None:
+def test_only_a_local_run_works_without_valgrind(machine: Machine, ci: str, code: int) -> None:
     machine.environment["CI"] = ci
     machine.remove("valgrind")
     result = machine.check("instructions")
@@ -219,7 +219,7 @@ def test_only_a_local_run_does_without_valgrind(machine: Machine, ci: str, code:
     assert ": valgrind\n    sudo apt-get install valgrind\n" in result.stderr
 
 
-def test_macos_is_told_at_once_what_works_there(machine: Machine) -> None:
+def test_macos_gets_a_list_of_what_works_there(machine: Machine) -> None:
     machine.system, machine.processor = "Darwin", "arm64"
     machine.remove("cc")
     result = machine.check("stack", "examples")
@@ -234,13 +234,13 @@ def test_macos_can_build_and_lint(machine: Machine) -> None:
     assert machine.check().returncode == 0
 
 
-def test_where_no_browser_is_packaged_one_must_be_there(machine: Machine) -> None:
+def test_a_browser_is_required_where_none_can_be_downloaded(machine: Machine) -> None:
     machine.processor = "aarch64"
     assert "missing: chromium\n    sudo apt-get install chromium\n" in machine.check("browser").stderr
     machine.environment["CHROMIUM"] = str(machine.folder / "cc")
     assert machine.check("browser").returncode == 0
 
 
-def test_node_is_checked_as_the_dashboard_wants_it() -> None:
+def test_the_node_check_matches_the_dashboards_engines() -> None:
     engines = re.search(r'"node": "\^([\d.]+)\.0 \|\| >=([\d.]+)\.0"', (ROOT / "dashboard/package.json").read_text())
     assert f"node|build|{engines.group(1)} {engines.group(2)}|" in (ROOT / "local/prerequisites").read_text()

@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
 
-def test_a_log_file_gets_a_line_now_and_then():
+def test_a_log_file_gets_a_line_every_30_seconds():
     out, clock = io.StringIO(), Clock()
     step = Step("compile", out, clock)
     for _ in range(61):
@@ -61,7 +61,7 @@ def test_a_terminal_gets_one_line_that_is_updated():
     assert "1 of 2, 0 s" in shown
 
 
-def test_cargo_is_read_for_how_far_it_is():
+def test_cargos_progress_is_parsed():
     assert cargo("    Building [=======>    ] 12/345: ring, serde(build)") == "12 of 345 crates"
     assert cargo("   Compiling serde v1.0.0") is None
 
@@ -91,7 +91,7 @@ def steps(tmp_path, monkeypatch):
     ]
 
 
-def test_the_summary_says_what_ran_and_what_was_skipped(steps, monkeypatch):
+def test_the_summary_lists_results_and_skipped_tests(steps, monkeypatch):
     monkeypatch.setenv("CODE", "0")
     all_steps = steps()
     assert checks.run(all_steps)
@@ -110,7 +110,7 @@ def test_after_a_failure_no_further_step_begins(steps, monkeypatch, capsys):
     assert lines[3].split()[:2] == ["second", "FAILED"] and lines[4].split() == ["third", "not", "run"]
 
 
-def test_every_step_waits_for_steps_that_exist_and_is_a_make_target():
+def test_every_step_is_a_make_target_with_existing_predecessors():
     names = {step.name for step in checks.steps()}
     assert all(names.issuperset(step.after) for step in checks.steps())
     makefile = (checks.ROOT / "Makefile").read_text()

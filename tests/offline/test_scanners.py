@@ -23,7 +23,7 @@ def rules() -> list[tuple[re.Pattern, list[str]]]:
     ]
 
 
-def test_the_rules_find_every_published_key_where_keys_are_found():
+def test_the_scanner_rules_find_every_published_key():
     for pattern, keywords in rules():
         for key in KEYS:
             for text in (
@@ -38,7 +38,7 @@ def test_the_rules_find_every_published_key_where_keys_are_found():
                 assert any(keyword in text.lower() for keyword in keywords)
 
 
-def test_the_rules_pass_over_what_only_looks_like_a_key():
+def test_the_scanner_rules_ignore_what_resembles_a_key():
     for pattern, _ in rules():
         for key in KEYS:
             for text in (

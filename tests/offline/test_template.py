@@ -63,7 +63,7 @@ def test_provider_custom_cannot_be_deployed_to_a_real_account():
     assert RESOURCES["CustomProviderIsForLocalDevelopmentOnly"]["Properties"]["Handle"] == {"Ref": "NeverSignalled"}
 
 
-def test_a_decision_is_not_kept_and_an_access_token_lives_for_an_hour():
+def test_no_decision_is_cached_and_access_tokens_live_an_hour():
     assert TEMPLATE["Parameters"]["AuthorizerCacheSeconds"]["Default"] == 0
     [authorizer] = RESOURCES["Api"]["Properties"]["Auth"]["Authorizers"].values()
     assert authorizer["Identity"]["ReauthorizeEvery"] == {"Ref": "AuthorizerCacheSeconds"}
@@ -71,7 +71,7 @@ def test_a_decision_is_not_kept_and_an_access_token_lives_for_an_hour():
     assert (client["AccessTokenValidity"], client["TokenValidityUnits"]["AccessToken"]) == (60, "minutes")
 
 
-def test_with_a_domain_the_execute_api_address_is_closed_on_aws_and_not_in_the_outputs():
+def test_a_domain_closes_the_execute_api_address_on_aws():
     assert RESOURCES["Api"]["Properties"]["DisableExecuteApiEndpoint"] == {"If": ["ServesDomainOnly", True, False]}
     assert RESOURCES["Api"]["Properties"]["AlwaysDeploy"], "it counts from the next deployment of the API on"
     for account, domain, is_closed in (
@@ -96,7 +96,7 @@ def names(resource: dict | str) -> str:
     return str(next(iter(resource.values())) if isinstance(resource, dict) else resource)
 
 
-def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else():
+def test_each_role_allows_only_its_functions_actions():
     table, index, elsewhere = {}, {}, {}
     for name, resource in RESOURCES.items():
         if resource["Type"] != "AWS::Serverless::Function":
@@ -147,7 +147,7 @@ def test_each_role_has_the_actions_of_its_function_on_the_table_and_nothing_else
 POOL_ARN = "arn:${AWS::Partition}:cognito-idp:${AWS::Region}:${AWS::AccountId}:userpool/${ExistingUserPoolId}"
 
 
-def test_what_asks_the_user_pool_is_deployed_with_one_only():
+def test_functions_that_need_a_pool_are_deployed_only_with_one():
     for provider, mail, deployed in (
         ("cognito", "", {"OwnersFunction"}),
         ("cognito", "vega@example.com", {"OwnersFunction", "MailFunction"}),
@@ -161,7 +161,7 @@ def test_what_asks_the_user_pool_is_deployed_with_one_only():
         assert found == deployed
 
 
-def test_what_anybody_may_call_on_aws_is_limited_in_rate():
+def test_the_open_routes_for_leaked_keys_have_a_rate_limit():
     limited = {
         setting["ResourcePath"].removeprefix("/").replace("~1", "/"): setting["ThrottlingRateLimit"]
         for setting in RESOURCES["Api"]["Properties"]["MethodSettings"]
@@ -178,7 +178,7 @@ def routes() -> dict[tuple[str, str], bool]:
     }
 
 
-def test_every_route_has_the_authorizer_but_those_that_must_be_open():
+def test_only_the_listed_routes_have_no_authorizer():
     auth = RESOURCES["Api"]["Properties"]["Auth"]
     assert auth["DefaultAuthorizer"] in auth["Authorizers"]
     open_routes = {path for (_, path), is_open in routes().items() if is_open}
@@ -194,7 +194,7 @@ def test_every_route_has_the_authorizer_but_those_that_must_be_open():
     }
 
 
-def test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_documents_say():
+def test_gateway_responses_are_readable_and_as_documented():
     responses = RESOURCES["Api"]["Properties"]["GatewayResponses"]
     for kind, response in responses.items():
         headers = response["ResponseParameters"]["Headers"]
@@ -214,7 +214,7 @@ def test_every_gateway_response_can_be_read_by_a_page_and_says_what_the_document
     assert "Retry-After" in responses["AUTHORIZER_FAILURE"]["ResponseParameters"]["Headers"]
 
 
-def test_each_function_is_given_the_variables_that_its_code_asks_for_and_no_others():
+def test_each_function_gets_exactly_the_variables_it_reads():
     asked = subprocess.run(
         ["cargo", "run", "--quiet", "--locked", "-p", "vega-variables"], cwd=ROOT, capture_output=True, check=True
     )
@@ -226,12 +226,12 @@ def test_each_function_is_given_the_variables_that_its_code_asks_for_and_no_othe
     assert not [main for main in ROOT.glob("functions/*/src/main.rs") if "VEGA_" in main.read_text()]
 
 
-def test_the_default_rules_leave_room_in_the_4_kb_of_a_functions_environment():
+def test_the_default_rules_leave_room_for_other_variables():
     rules = TEMPLATE["Parameters"]["AccessRules"]["Default"]
     assert len(rules.encode()) < 2500 and "scopes" in yaml.safe_load(rules)
 
 
-def test_every_function_on_aws_has_a_log_group_that_forgets():
+def test_every_function_on_aws_has_a_log_group_with_retention():
     groups = {
         resource["Properties"]["LogGroupName"]["Sub"]: (resource["Properties"]["RetentionInDays"], resource.get("Condition"))
         for resource in RESOURCES.values()
@@ -245,7 +245,7 @@ def test_every_function_on_aws_has_a_log_group_that_forgets():
     }
 
 
-def test_a_fault_that_is_answered_with_503_sets_off_an_alarm():
+def test_a_fault_that_is_answered_with_503_triggers_an_alarm():
     for function in ("Authorizer", "ApiKeys", "LeakedKeys"):
         metric_filter = RESOURCES[f"{function}Faults"]["Properties"]
         assert metric_filter["LogGroupName"] == {"Ref": f"{function}Logs"}
