@@ -1,7 +1,7 @@
-"""Everything CI checks: `make test`. Steps that don't need each other run two at a time, each into a log of its own.
+"""Runs every check that CI runs: `make test`. Independent steps run two at a time, each with its own log.
 
-The output is a line when a step begins and one when it ends, the log of a step that failed, and a summary: what ran, for how
-long, and which tests were skipped and why. After a failure no further step begins. Needs Python alone.
+The output is one line when a step begins and one when it ends, the log of a failed step, and a summary: the steps with their
+times, and the skipped tests with the reasons. After a failure no further step begins. Needs only Python.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Step:
 
 
 def steps() -> list[Step]:
-    """Formatting, lint and unit tests first: what fails fastest, and needs no build of its own."""
+    """Formatting, lint and unit tests come first: they fail fastest and need no build of their own."""
     checked = ("formatting", "lint", "unit tests", "tests without a stack")
     return [
         Step("tools", "tools"),
@@ -57,7 +57,7 @@ def steps() -> list[Step]:
 
 
 def run(all_steps: list[Step]) -> bool:
-    """Runs the steps; True if all of them passed."""
+    """Runs the steps. Returns whether all of them passed."""
     LOGS.mkdir(parents=True, exist_ok=True)
     passed: set[str] = set()
     while True:
@@ -104,7 +104,7 @@ def end(step: Step) -> None:
 
 
 def stop(all_steps: Iterable[Step]) -> None:
-    """Ends what is running, and lets it end what it started."""
+    """Ends the running steps, and gives them time to end their own processes."""
     running = [step.process for step in all_steps if step.process and step.process.poll() is None]
     for process in running:
         os.killpg(process.pid, signal.SIGINT)
@@ -115,7 +115,7 @@ def stop(all_steps: Iterable[Step]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-# Of cargo test, pytest and node's test runner.
+# Result lines of cargo test, pytest and node's test runner.
 PASSED = re.compile(r"^test result: ok\. (\d+) passed|^(\d+) passed|^ℹ pass (\d+)", re.MULTILINE)
 SKIPPED = re.compile(
     r"^SKIPPED \[(\d+)\] \S+: (.+)$|^test .* \.\.\. ignored, (.+)$|^\s*﹣ .* # (.+)$|^skipped: (.+)$", re.MULTILINE

@@ -1,6 +1,6 @@
-"""Fixtures of the end-to-end tests: the API at VEGA_BASE_URL, and people who sign in to it.
+"""Fixtures for the end-to-end tests: the API at VEGA_BASE_URL, and people who sign in to it.
 
-What they need to know of a deployment stands in the environment: see tests/README.md.
+The environment describes the deployment: see tests/README.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEBUG = {"email": "debug@example.com", "password": "vega-debug-password"}
 
 @dataclass
 class Answer:
-    """What the API answered, and which secrets it was meant to hand out."""
+    """A response from the API, with the secrets that it was supposed to contain."""
 
     request: str
     text: str
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass
 class Seen:
-    """Every secret that the suite got or sent, by what it is, and every answer: test_secrets.py looks for the ones in the others."""
+    """All secrets that the suite sent or received, and all responses: test_secrets.py searches the latter for the former."""
 
     by_secret: dict[str, str] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
@@ -45,14 +45,14 @@ class Seen:
             self.by_secret.setdefault(secret[16:59], f"the secret part of {name}")
 
     def secrets(self) -> Iterator[str]:
-        """Those that are long enough not to be found by chance."""
+        """The secrets that are too long to be found by chance."""
         return (secret for secret in self.by_secret if len(secret) >= 19)
 
     def name(self, secret: str) -> str:
         return self.by_secret[secret]
 
     def watch(self, response: httpx.Response) -> None:
-        """What a client sends and gets: called for each response of `api`."""
+        """Records what a client sends and receives; called for each response of `api`."""
         request = response.request
         response.read()
         place = f"{request.method} {request.url.path}"
@@ -69,7 +69,7 @@ def secret_members(body: bytes) -> Iterator[tuple[str, str]]:
     with contextlib.suppress(ValueError):
         read = json.loads(body)
         for members in read if isinstance(read, list) else [read]:
-            # GitHub wants to be told which of the tokens that it reported an answer is about
+            # GitHub requires each result to repeat the reported token.
             for name in ("key", "access_token", "refresh_token", "password", "token_raw"):
                 if isinstance(members, dict) and isinstance(members.get(name), str):
                     yield name, members[name]
@@ -101,7 +101,7 @@ def cognito():
 
 
 def srp_tokens(cognito, email: str, password: str) -> dict[str, str]:
-    """Signs in as a browser does: over SRP, so that the password isn't sent."""
+    """Signs in like a browser: over SRP, so that the password isn't sent."""
     pool, client = os.environ["VEGA_COGNITO_USER_POOL_ID"], os.environ["VEGA_COGNITO_APP_CLIENT_ID"]
     srp = AWSSRP(username=email, password=password, pool_id=pool, client_id=client, client=cognito)
     tokens = srp.authenticate_user()["AuthenticationResult"]
@@ -112,7 +112,7 @@ def srp_tokens(cognito, email: str, password: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def token_of(api: httpx.Client, request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """The access token of a user of a group; provider custom has one user, in group `user`."""
+    """The access token of a group's user. Provider custom has one user, in group `user`."""
     tokens: dict[str, str] = {}
 
     def token(group: str) -> str:
@@ -130,13 +130,13 @@ def token_of(api: httpx.Client, request: pytest.FixtureRequest) -> Callable[[str
 
 @pytest.fixture
 def user(token_of: Callable[[str], str]) -> dict[str, str]:
-    """The headers of a signed-in user of group `user`."""
+    """The headers of a signed-in user in group `user`."""
     return bearer(token_of("user"))
 
 
 @pytest.fixture
 def key(api: httpx.Client, user: dict[str, str]) -> Iterator[dict]:
-    """A new API key of that user's, revoked afterwards."""
+    """A new API key of that user, revoked afterwards."""
     made = api.post("/v1/api-keys", headers=user, json={"name": f"e2e {uuid.uuid4()}"})
     assert made.status_code == 201, made.text
     yield made.json()
@@ -144,10 +144,10 @@ def key(api: httpx.Client, user: dict[str, str]) -> Iterator[dict]:
 
 
 def eventually(look: Callable):
-    """What `look` finds, once it finds something: for what the stack does after its answer, such as logs and mail."""
+    """Repeats `look` until it finds something: for what the stack does after its response, such as logs and mail."""
     deadline = time.monotonic() + 60
     while not (found := look()):
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, "still not there after 60 s"
         time.sleep(0.1)
     return found
 

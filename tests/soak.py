@@ -1,4 +1,4 @@
-"""Runs the end-to-end suites again and again while every core is busy, and counts the failures of each test.
+"""Runs the end-to-end suites repeatedly while every core is busy, and counts each test's failures.
 
     make soak RUNS=20                       both providers
     make soak RUNS=20 PROVIDERS=cognito SUITES=browser
@@ -32,7 +32,7 @@ STACK = [sys.executable, ROOT / "local" / "stack.py"]
 
 @dataclass
 class Results:
-    """How often each test ran and failed, and its first error."""
+    """The number of runs and failures of each test, and its first error."""
 
     runs: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -45,7 +45,7 @@ class Results:
             self.errors.setdefault(test, error)
 
     def read(self, suite: str, report: Path) -> None:
-        """Adds a JUnit report; of a suite that wrote none, that it didn't."""
+        """Adds a JUnit report. A missing report counts as a failure of the suite."""
         try:
             cases = [case for case in ElementTree.parse(report).iter("testcase") if case.find("skipped") is None]
         except (OSError, ElementTree.ParseError):
@@ -58,7 +58,7 @@ class Results:
             self.add(f"{suite}: {case.get('name')}", text and text.strip().splitlines()[0])
 
     def table(self) -> str:
-        """The tests that failed, most often first."""
+        """The failed tests, most frequent first."""
         lines = [
             f"{self.failures[test]:>3}/{self.runs[test]}  {test}\n          {self.errors[test]}"
             for test, _ in self.failures.most_common()
@@ -68,7 +68,7 @@ class Results:
 
 def spin(parent: int) -> None:
     """Keeps a core busy for as long as the parent process lives."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, and its parent ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches this process too, but its parent ends it.
     while os.getppid() == parent:
         hashlib.sha256(bytes(1 << 20))
 
@@ -76,7 +76,7 @@ def spin(parent: int) -> None:
 @contextlib.contextmanager
 def load() -> Iterator[None]:
     """Keeps every core busy."""
-    context = multiprocessing.get_context("spawn")  # so that this process is the parent
+    context = multiprocessing.get_context("spawn")  # So that this process is the parent.
     workers = [context.Process(target=spin, args=[os.getpid()]) for _ in range(os.cpu_count() or 1)]
     for worker in workers:
         worker.start()
@@ -88,7 +88,7 @@ def load() -> Iterator[None]:
 
 
 def call(command: list, log: Path, **environment: str) -> int:
-    """Runs a command in a process group of its own, and interrupts the whole group when interrupted: so it can clean up."""
+    """Runs a command in its own process group. An interrupt is passed on to the whole group, so that it can clean up."""
     with log.open("w") as file:
         process = subprocess.Popen(
             command,
@@ -103,7 +103,7 @@ def call(command: list, log: Path, **environment: str) -> int:
             return process.wait()
         except KeyboardInterrupt:
             for number in INTERRUPTS:
-                signal.signal(number, signal.SIG_IGN)  # a second one must not leave anything behind
+                signal.signal(number, signal.SIG_IGN)  # A second one must not leave anything behind.
             os.killpg(process.pid, signal.SIGINT)
             process.wait()
             raise
@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8030)
     arguments = parser.parse_args()
 
-    for number in INTERRUPTS:  # also where a shell started this with SIGINT ignored
+    for number in INTERRUPTS:  # Also if a shell started this with SIGINT ignored.
         signal.signal(number, signal.default_int_handler)
     results = Results()
     try:

@@ -1,4 +1,4 @@
-"""The document's own examples, and each entry of "Debugging auth failures" as the symptom that it describes.
+"""The reference document's examples, and the symptom of each entry in its "Debugging auth failures".
 
 The README's section "Debugging" explains each of these.
 """
@@ -36,7 +36,7 @@ def test_401_from_me_is_an_expired_or_malformed_token(api, user):
 
 @pytest.mark.provider("custom")
 def test_401_on_every_request_is_a_token_from_another_issuer(api):
-    """What a wrong VEGA_COGNITO_… variable, or the wrong provider, looks like from outside."""
+    """The symptom of a wrong VEGA_COGNITO_… variable or the wrong provider."""
     claims = {"iss": "https://cognito-idp.us-west-1.amazonaws.com/us-west-1_other", "sub": "x", "token_use": "access"}
     parts = [{"alg": "RS256", "kid": "other"}, claims, "signature"]
     token = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)

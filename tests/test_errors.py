@@ -1,4 +1,4 @@
-"""Every error that docs/openapi.json has is provoked over HTTP, at every route that has it, or says which test does it."""
+"""Provokes every error in docs/openapi.json over HTTP, on every route that documents it, or names the test that does."""
 
 import json
 import uuid
@@ -18,7 +18,7 @@ OPERATIONS = {
 
 
 def errors(operation: dict) -> dict[str, int]:
-    """The codes of an operation, each with its status."""
+    """The error codes of an operation, each with its status."""
     found = {}
     for status, response in operation["responses"].items():
         response = DOCUMENT["components"]["responses"][response["$ref"].split("/")[-1]] if "$ref" in response else response
@@ -28,25 +28,25 @@ def errors(operation: dict) -> dict[str, int]:
 
 DOCUMENTED = [(name, code) for name, (_, _, operation) in OPERATIONS.items() for code in errors(operation)]
 
-# What can't be provoked here, and the test that provokes it where it can.
+# Errors that can't be provoked here, with the test that provokes them elsewhere.
 ELSEWHERE = {
-    # the emulator doesn't throttle
+    # The emulator doesn't throttle.
     "too_many_requests": "test_gateway_responses_are_readable_and_as_documented",
-    # no HTTP client sends a control character
+    # No HTTP client sends a control character.
     "malformed_request": "a_header_with_a_control_character_is_unreadable_and_no_fault",
-    # a working stack has no faults
+    # A working stack has no faults.
     "temporarily_unavailable": "without_its_database_it_says_so_and_no_more",
-    # a hundred keys, for each provider
+    # It would take a hundred keys per provider.
     "key_limit_reached": "the_limit_is_told_by_its_number",
-    # the shortest life is a day, or a second that a test would have to wait for
+    # The shortest lifetime is a day, or an `expires_at` that the test would have to wait for.
     "key_expired": "the_trail_of_a_key_says_that_it_expired_from_that_very_second_on",
-    # two requests at once, by chance
+    # Two concurrent requests meet only by chance.
     "idempotency_in_progress": "of_one_request_sent_many_times_at_once_one_key_is_made",
-    # the emulator can't put the authorizer's word into the body of a 403: local/README.md
+    # The emulator can't insert the authorizer's word into the body of a 403: local/README.md.
     "insufficient_scope": "test_a_missing_scope_differs_from_a_missing_group",
-    # it would hold up the tokens of the other tests
+    # It would bar the tokens of the other tests.
     "token_outdated": "an_administrator_can_block_what_older_tokens_do_with_keys",
-    # the local stack takes GitHub's reports; its signature is needed to get this far
+    # The local stack accepts GitHub's reports, and these need its signature.
     (
         "reportGithubSecrets",
         "not_found",
@@ -54,7 +54,7 @@ ELSEWHERE = {
     ("reportGithubSecrets", "invalid_body"): "a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing",
 }
 ADMINISTRATORS = {"adminListApiKeys", "revokeApiKeysOf", "adminRevokeApiKey"}
-# A good body of each operation that has one.
+# A valid body for each operation that has one.
 BODIES = {
     "createApiKey": {"name": "e2e errors"},
     "changeApiKey": {"name": "e2e errors"},
@@ -73,7 +73,7 @@ BAD_VALUES = {
 
 
 class Caller:
-    """Sends an operation: a good request, but for what is given."""
+    """Sends a valid request for an operation, except for the arguments given."""
 
     def __init__(self, api: httpx.Client, user: dict[str, str], token_of: Callable[[str], str]) -> None:
         self.api, self.user, self.token_of = api, user, token_of
@@ -97,11 +97,11 @@ class Caller:
         return self.api.request(method, path, headers={**as_, **(headers or {})}, params=params, **content)
 
     def own(self, name: str, **content) -> httpx.Response:
-        """With a key of the caller's in the path, or, where the operation is about the key itself, as the key."""
+        """Sends it with one of the caller's keys in the path or, for operations on the calling key, as that key."""
         key = self.key()
         return self.send(name, id=key["id"], **({"as_": bearer(key["key"])} if name.endswith("OwnApiKey") else {}), **content)
 
-    # One method for each code.
+    # One method per error code.
 
     def invalid_token(self, name: str) -> httpx.Response:
         return self.send(name, as_={})

@@ -1,5 +1,5 @@
-"""Every sample event in events/ gets its expected answer from the function as it is deployed: the built binary, through
-the Lambda Runtime API, with the emulator that the SAM CLI brings. The table is the local stack's."""
+"""Every sample event in events/ gets its expected response from the deployed binary, through the Lambda Runtime API of the
+emulator that comes with the SAM CLI. The table is the local stack's."""
 
 import json
 import os
@@ -41,7 +41,7 @@ pytestmark = [
 
 
 def access_rules() -> str:
-    """The default of the template's parameter, which is what these events are about."""
+    """The default of the template's parameter, which these events assume."""
     return re.search(r"  AccessRules:.*?Default: \|\n(.*?)\n  \w", (ROOT / "template.yaml").read_text(), re.DOTALL).group(1)
 
 
@@ -60,7 +60,7 @@ def environment(function: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def invoke() -> Iterator:
-    """Sends an event to a function. Each is started once, and ended with all that it started."""
+    """Sends an event to a function. Each function is started once and killed with its children."""
     running: dict[str, tuple[subprocess.Popen, int]] = {}
 
     def started(function: str) -> int:
@@ -91,7 +91,7 @@ def invoke() -> Iterator:
             try:
                 return httpx.post(url, json=event, timeout=30).json()
             except httpx.ConnectError:
-                time.sleep(0.1)  # the emulator is not listening yet
+                time.sleep(0.1)  # The emulator isn't listening yet.
         raise AssertionError(f"the Runtime Interface Emulator ended ({process.returncode})")
 
     yield call

@@ -1,4 +1,4 @@
-"""What API Gateway answers by itself: routes, CORS, odd headers."""
+"""Responses from API Gateway itself: routes, CORS, unusual headers."""
 
 import http.client
 
@@ -34,7 +34,7 @@ def test_an_unknown_route_is_404(api, user):
     assert (missing.status_code, missing.json()["error"]) == (404, "not_found")
 
 
-# The gateway may take some of them for the plain path, and then its authorizer must be asked about that one.
+# The gateway may route some of these like the plain path, and must then ask the authorizer about that path.
 SPELLINGS = [
     "/v1/admin/projects/",
     "/v1//admin/projects",
@@ -57,7 +57,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("path", SPELLINGS)
 def test_no_spelling_of_a_path_reaches_a_forbidden_route(api, user, path):
-    """Sent as it is written: httpx would resolve the dots."""
+    """Sends the path as written: httpx would resolve the dots."""
     secure = api.base_url.scheme == "https"
     connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(api.base_url.host, api.base_url.port)
     connection.request("GET", path, headers=user)

@@ -1,4 +1,4 @@
-"""Keys over HTTP: make one, use it, revoke it, and it is over."""
+"""API keys over HTTP: create, use, change and revoke."""
 
 import concurrent.futures
 

@@ -1,4 +1,4 @@
-"""Keys that were found in the open: whoever hands one in ends it, and so does GitHub, under its signature."""
+"""Leaked keys: anyone can report one, which revokes it, and so can GitHub under its signature."""
 
 import base64
 import http.server
@@ -45,16 +45,16 @@ def test_a_malformed_report_is_rejected(api):
 
 @pytest.fixture
 def sign() -> Iterator:
-    """GitHub's part: it publishes its key where the local stack looks for it, and signs."""
+    """Plays GitHub: publishes a key where the local stack expects GitHub's, and signs with it."""
     if "VEGA_LOCAL_GITHUB_PORT" not in os.environ:
-        pytest.skip("needs the local stack, which takes the test's word for GitHub's")
+        pytest.skip("needs the local stack, which accepts the test's key as GitHub's")
     private = ec.generate_private_key(ec.SECP256R1())
     pem = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     document = json.dumps({"public_keys": [{"key_identifier": "k1", "key": pem.decode(), "is_current": True}]}).encode()
 
     class Publish(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.headers["User-Agent"] else 403)  # as GitHub does
+            self.send_response(200 if self.headers["User-Agent"] else 403)  # Like GitHub.
             self.send_header("Content-Length", str(len(document)))
             self.end_headers()
             self.wfile.write(document)

@@ -1,4 +1,4 @@
-"""The life of a key over HTTP: made, rotated, looked after, ended; and that a request can be sent again."""
+"""A key's life over HTTP: creation, rotation, administration, revocation; and repeated requests."""
 
 import concurrent.futures
 import uuid

@@ -1,4 +1,4 @@
-"""What a web page, or another user of the machine, gets out of the local stack while it runs: nothing."""
+"""While the local stack runs, a web page or another user of the machine gets nothing from it."""
 
 import base64
 import contextlib
@@ -20,14 +20,14 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from conftest import BASE_URL, DEBUG, PROVIDER
 
-pytestmark = pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="is about the local stack")
+pytestmark = pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="needs the local stack")
 AWS = os.environ.get("AWS_ENDPOINT_URL", "")
 EVIL = {"Origin": "https://evil.example"}
 PLAIN = {"Content-Type": "text/plain"}
 
 
 def drive_by() -> str:
-    """A function that leaves a file behind if it ever runs."""
+    """A function that creates a file if it ever runs."""
     program = io.BytesIO()
     with zipfile.ZipFile(program, "w") as archive:
         archive.writestr("bootstrap", "#!/bin/sh\nid > /tmp/vega-drive-by\n")
@@ -37,7 +37,7 @@ def drive_by() -> str:
     return json.dumps(function)
 
 
-# Each is what a browser sends for a page without asking first, or another user of the machine with curl.
+# Requests that a browser sends for a page without a preflight, or another user of the machine with curl.
 CALLS = [
     ("POST", "/2015-03-31/functions", PLAIN, drive_by()),
     ("POST", "/2015-03-31/functions/drive-by/invocations", PLAIN, ""),
@@ -145,7 +145,7 @@ def test_the_api_has_none_of_the_emulators_own_paths(api):
 
 
 def listening(table: str) -> Iterator[tuple[str, int, str]]:
-    """Address as the kernel writes it, port and inode of each listening socket."""
+    """Address in the kernel's notation, port and inode of each listening socket."""
     for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[3] == "0A":
@@ -154,7 +154,7 @@ def listening(table: str) -> Iterator[tuple[str, int, str]]:
 
 
 def holders() -> dict[str, set[int]]:
-    """Which processes hold a socket, by its inode."""
+    """The processes that have a socket open, by its inode."""
     found: dict[str, set[int]] = {}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -163,9 +163,9 @@ def holders() -> dict[str, set[int]]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the sockets of Linux")
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's socket tables")
 def test_every_port_is_on_loopback_and_no_event_is_readable(api):
-    """The functions' events, with the tokens in them, come from ports of their own, one an instance."""
+    """Each function instance gets its events, with their tokens, from its own port."""
     assert api.get("/v1/auth/config").status_code == 200
     by_inode = holders()
     sockets = [
@@ -215,7 +215,7 @@ print(json.dumps([
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root of Linux can try it as somebody else")
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root on Linux can try this as another user")
 def test_another_user_of_the_machine_can_read_and_call_nothing():
     command = ["/usr/bin/python3", "-c", SOMEBODY_ELSE, os.environ["VEGA_LOCAL_STATE"], BASE_URL, AWS, json.dumps(DEBUG)]
     asked = subprocess.run(command, user=65534, group=65534, extra_groups=[], env={}, cwd="/", capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What happens to keys arrives as events on EventBridge, as docs/notifications.schema.json has them, and once."""
+"""Notifications about keys arrive on EventBridge once, as described in docs/notifications.schema.json."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="re
 
 
 class Subscriber:
-    """A queue that gets every notice from now on."""
+    """A queue that receives every notification from now on."""
 
     def __init__(self):
         self.sqs, self.seen = boto3.client("sqs"), []
@@ -34,7 +34,7 @@ class Subscriber:
         self.events.put_targets(Rule=self.name, Targets=[{"Id": "queue", "Arn": arn}])
 
     def of(self, key: str, last: str) -> list[dict]:
-        """The notices of a key, up to the one that is `last`."""
+        """The notifications about a key, up to the one of kind `last`."""
 
         def look() -> list[dict]:
             messages = self.sqs.receive_message(QueueUrl=self.url, WaitTimeSeconds=2, MaxNumberOfMessages=10)
@@ -66,7 +66,7 @@ def scan_for_expiry() -> dict:
 
 
 def bring_forward_the_end_of(key_id: str) -> None:
-    """Lets a key expire without waiting for it: moves its end into the past, in the table. shared/store writes it."""
+    """Makes a key expire without waiting: moves its expiry into the past, in the table, as shared/store writes it."""
     boto3.client("dynamodb").update_item(
         TableName=os.environ["VEGA_KEYS_TABLE"],
         Key={"pk": {"S": f"K#{key_id}"}, "sk": {"S": "A"}},
@@ -88,7 +88,7 @@ def test_a_keys_notifications_arrive_in_order_and_once(api, user, key, subscribe
         assert made["key"] not in json.dumps(notice)
     assert (notices[0]["key_name"], notices[1]["network"]) == ("e2e notices", "127.0.0.0/24")
     assert "https://example.com/paste/1" in notices[2]["reason"]
-    # another one's end comes after anything more that there would have been of the first
+    # The other key's revocation arrives after any further notification about the first key would have.
     api.delete(f"/v1/api-keys/{key['id']}", headers=user)
     assert "revoked" in [it["notice"] for it in subscriber.of(key["id"], "revoked")]
     assert len(subscriber.of(made["id"], "leaked")) == 3
@@ -106,7 +106,7 @@ def test_the_schedule_reports_an_expired_key_once(api, user, subscriber):
 
 
 def sent_mail() -> dict:
-    """What the emulator keeps of each mail, by account."""
+    """The mails that the emulator keeps, by account."""
     request = AWSRequest("GET", f"{os.environ['AWS_ENDPOINT_URL']}/_ministack/ses/messages")
     SigV4Auth(boto3.Session().get_credentials(), "ses", os.environ["AWS_DEFAULT_REGION"]).add_auth(request)
     return httpx.get(request.url, headers=dict(request.headers)).json()["messages"]

@@ -1,5 +1,5 @@
-"""What happens to people in the user pool reaches their keys. The function is invoked as EventBridge would: what CloudTrail
-saw is made up here, since the emulator has no CloudTrail, but what was done to the pool is not."""
+"""The owner sync applies changes in the user pool to the owners' keys. The function is invoked like EventBridge would: the test
+changes the pool for real, but forges CloudTrail's record, which the emulator doesn't have."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from conftest import bearer, srp_tokens
 
 pytestmark = [
     pytest.mark.provider("cognito"),
-    pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="makes and deletes people of the local pool"),
+    pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="creates and deletes people in the local pool"),
 ]
 
 
 class Person:
-    """Somebody in the groups `operator` and `user`, with a key, who may be gone afterwards."""
+    """Somebody in the groups `operator` and `user`, with a key. The test may delete them."""
 
     def __init__(self, api, cognito):
         self.api, self.cognito, self.pool = api, cognito, os.environ["VEGA_COGNITO_USER_POOL_ID"]
@@ -43,7 +43,7 @@ class Person:
         return bearer(srp_tokens(self.cognito, self.email, self.password)["AccessToken"])
 
     def new_token(self) -> dict[str, str]:
-        """Of another second than what happened before: tokens say when they were issued in whole ones."""
+        """A token issued in a later second than the last change: tokens state their time of issue in whole seconds."""
         happened = int(time.time())
         while int(time.time()) == happened:
             time.sleep(0.05)
@@ -54,14 +54,14 @@ class Person:
         return answer.status_code, answer.json().get("error")
 
     def status(self, route: str) -> int:
-        """What the key gets there."""
+        """The status that the key gets for the route."""
         return self.api.get(route, headers=bearer(self.key)).status_code
 
     def shown(self) -> dict:
         return self.api.get(f"/v1/api-keys/{self.id}", headers=self.headers).json()
 
     def happened(self, call: str) -> dict:
-        """Cognito's call, as CloudTrail has it."""
+        """Invokes the function with Cognito's call as CloudTrail records it."""
         return run(
             {
                 "version": "0",

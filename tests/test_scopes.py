@@ -1,4 +1,4 @@
-"""Keys that are narrowed: to scopes, and to networks."""
+"""Keys limited to scopes and networks."""
 
 import os
 import uuid
@@ -12,7 +12,7 @@ IS_LOCAL = "VEGA_LOCAL_STATE" in os.environ
 
 @pytest.fixture
 def make(api, user):
-    """Makes keys, and revokes them afterwards."""
+    """Creates keys, and revokes them afterwards."""
     made = []
 
     def key(**wanted) -> dict:
@@ -43,9 +43,9 @@ def test_a_key_with_a_scope_can_call_only_its_routes(api, user, make):
     assert (status(api, narrow, "/v1/projects"), status(api, narrow, "/v1/auth/me")) == (200, 403)
     assert (status(api, read, "/v1/projects"), status(api, read, "/v1/auth/me")) == (200, 200)
     assert api.get("/v1/auth/me", headers=bearer(read["key"])).json()["scopes"] == ["read"]
-    # a scope doesn't open what the groups don't
+    # A scope doesn't grant what the groups don't.
     assert status(api, narrow, "/v1/admin/projects") == 403
-    # and it can be taken back
+    # The limit can be removed.
     api.patch(f"/v1/api-keys/{narrow['id']}", headers=user, json={"scopes": []}).raise_for_status()
     assert status(api, narrow, "/v1/auth/me") == 200
 
@@ -56,14 +56,14 @@ def test_a_missing_scope_differs_from_a_missing_group(api, make):
         refused = api.get(path, headers=bearer(key["key"]))
         assert refused.status_code == 403
         assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
-        # the emulator can't put the authorizer's word into the body: local/README.md
+        # The emulator can't insert the authorizer's word into the body: local/README.md.
         assert refused.json()["error"] == ("forbidden" if IS_LOCAL else error)
         if IS_LOCAL:
             assert eventually(lambda code=error: logged(key["id"], code))
 
 
 def logged(key_id: str, code: str) -> bool:
-    """Whether the authorizer logged this about the key; the emulator writes its log after the answer."""
+    """Whether the authorizer logged this code about the key. The emulator writes its log after the response."""
     logs = boto3.client("logs")
     for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
         events = logs.filter_log_events(logGroupName=group["logGroupName"], filterPattern=key_id)["events"]

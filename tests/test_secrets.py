@@ -1,6 +1,6 @@
-"""What the whole suite sent and got, and everything that the stack wrote meanwhile: no secret is where it doesn't belong.
+"""No secret that the suite sent or received appears in a log or in an unrelated response.
 
-These tests run last, whatever files are run with them: see conftest.py, which remembers every secret.
+These tests run last, whatever files are run with them: conftest.py has recorded every secret by then.
 """
 
 import base64
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.last
 
 @pytest.fixture
 def used(api, user, key) -> None:
-    """Uses each kind of secret at least once, well and badly, also where none of them belongs."""
+    """Uses each kind of secret at least once, correctly and incorrectly, also in places where none belongs."""
     token = user["Authorization"].removeprefix("Bearer ")
     for headers in (user, bearer(key["key"]), bearer(key["key"][:-1] + "x"), bearer(token[:-3] + "xyz")):
         api.get("/v1/projects", headers=headers)
@@ -43,12 +43,12 @@ def test_no_log_contains_a_secret(used):
 
 
 def test_only_the_issuing_response_contains_a_secret(used):
-    assert len(SEEN.answers) > 10 and len(list(SEEN.secrets())) > 5, "the suite was watched"
+    assert len(SEEN.answers) > 10 and len(list(SEEN.secrets())) > 5, "the suite was recorded"
     found = [
         f"{SEEN.name(secret)} in the answer to {answer.request}"
         for answer in SEEN.answers
         for secret in SEEN.secrets()
-        # the document shows the debug login as anybody can read it in the README
+        # The OpenAPI document contains the debug login's password, as does the README.
         if secret in answer.text and secret not in answer.handed_out and answer.request != "GET /v1/openapi.json"
     ]
     assert not found, found

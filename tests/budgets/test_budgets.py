@@ -1,5 +1,5 @@
-"""What the authorizer may weigh. It stands before every request, so what is added to it is paid by all: a number that has
-to be raised is raised knowingly, with the reason in the commit. How it got there: docs/performance.md."""
+"""The authorizer's size and dependency budgets. It runs before every request, so every request pays for additions to it: a budget
+is only raised deliberately, with the reason in the commit. docs/performance.md has the history."""
 
 import os
 import re
@@ -10,10 +10,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # As it is deployed: `make authorizer`.
 AUTHORIZER = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "lambda" / "authorizer" / "bootstrap"
 
-# What is linked: the authorizer alone, without what the other crates and the tests turn on.
+# Crates linked into the authorizer alone, without features that other crates and the tests turn on.
 MAX_CRATES = 165
 MAX_BYTES = 6_000_000
-# A second crypto library or HTTP client, and what reads profiles from files.
+# A second crypto library or HTTP client, and a crate that reads profiles from files.
 FORBIDDEN = {"aws-config", "aws-lc-rs", "aws-lc-sys", "native-tls", "openssl", "reqwest"}
 
 
@@ -31,7 +31,7 @@ def test_the_authorizer_is_small():
 
 
 def test_the_authorizer_needs_no_newer_glibc_than_lambda_has():
-    """Amazon Linux 2023 has 2.34. The versions that a binary asks for stand in it as plain text."""
+    """Amazon Linux 2023 has 2.34. A binary contains the versions that it requires as plain text."""
     wanted = {
         tuple(map(int, version.split(b"."))) for version in re.findall(rb"\0GLIBC_(\d+(?:\.\d+)+)", AUTHORIZER.read_bytes())
     }

@@ -1,4 +1,4 @@
-"""Functions and deployment are of one architecture: local/architecture.py, on made-up ELF headers and a made-up `uname`."""
+"""local/architecture.py keeps functions and deployment on one architecture: tested with fake ELF headers and a fake `uname`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def elf(machine: int, *, big_endian: bool = False) -> bytes:
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
-    """A build for x86_64 of two functions."""
+    """A build of two functions for x86_64."""
     for function in ("AuthorizerFunction", "MeFunction"):
         write(tmp_path, function, elf(X86_64))
     shutil.copy(ROOT / "template.yaml", tmp_path)
@@ -87,7 +87,7 @@ def test_a_build_without_functions_stops_the_deployment(tmp_path: Path) -> None:
 
 
 def test_a_sealed_template_accepts_only_its_architecture(build: Path) -> None:
-    """An earlier deployment may have saved another one as its answer, which would win over a default."""
+    """An earlier deployment may have saved another architecture, which would take precedence over a default."""
     before = yaml_parse((ROOT / "template.yaml").read_text())
     for function in ("AuthorizerFunction", "MeFunction"):
         write(build, function, elf(ARM64))
@@ -117,7 +117,7 @@ def test_the_host_gets_lambdas_architecture_name(monkeypatch: pytest.MonkeyPatch
 def test_make_builds_for_the_host_unless_told_otherwise(tmp_path: Path, machine: str, name: str) -> None:
     (tmp_path / "uname").write_text(f"#!/bin/sh\ncase $1 in -m) echo {machine} ;; *) echo Linux {machine} ;; esac\n")
     (tmp_path / "uname").chmod(0o755)
-    # `make offline` hands its own ARCH down.
+    # `make offline` passes on its own ARCH.
     environment = {name: value for name, value in os.environ.items() if name != "ARCH"}
     for arguments, expected in (([], name), (["ARCH=arm64"], "arm64")):
         planned = subprocess.run(

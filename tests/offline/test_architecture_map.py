@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md names only what exists, and what it says is absent is absent."""
+"""Every name in ARCHITECTURE.md exists, and everything that it calls absent is absent."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What the documents say is held to what is there."""
+"""Checks the documents against the code."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from pathlib import Path
 from test_template import RESOURCES, routes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# What they say is not that something is stopped.
+# These sections make no claim that something is stopped.
 WITHOUT_CLAIMS = {"Security", "What is protected, from whom", "What is trusted", "What isn't covered"}
 
 
 def known_tests() -> set[str]:
-    """The name of every test there is, in Rust, in Python and in a browser."""
+    """The names of all tests: Rust, Python and browser."""
     attributes = r"(?:#\[[^\n]*\]\s*|///[^\n]*\s*)*"
     rust = re.compile(r"#\[(?:tokio::)?test\b[^\n]*\]\s*" + attributes + r"(?:async )?fn (\w+)\(")
     found = set()
@@ -69,7 +69,7 @@ def test_errors_md_lists_exactly_the_documented_errors():
 
 
 def claims() -> list[str]:
-    """The rows of the tables, and the sentences outside of them."""
+    """The rows of the tables, and the sentences outside the tables."""
     found = []
     for section in re.split(r"^#+ ", (ROOT / "docs" / "security.md").read_text(), flags=re.MULTILINE)[1:]:
         title, *lines = section.splitlines()
@@ -98,7 +98,7 @@ def test_every_claim_in_security_md_names_an_existing_test():
 
 
 def test_the_openapi_document_has_exactly_the_templates_routes():
-    """A route that is missing there: give its function's `routes()` a line (docs/openapi.md), then `make openapi`."""
+    """If a route is missing: describe it in its function's `routes()` (docs/openapi.md), then run `make openapi`."""
     document = json.loads((ROOT / "docs" / "openapi.json").read_text())
     assert document["security"] == [{"bearer": []}]
     documented = {
@@ -106,15 +106,15 @@ def test_the_openapi_document_has_exactly_the_templates_routes():
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
-    # API Gateway's `{file+}` is the rest of the path, which OpenAPI can't say.
+    # API Gateway's `{file+}` is the rest of the path, which OpenAPI can't express.
     assert documented == {(method, path.replace("+}", "}")): is_open for (method, path), is_open in routes().items()}
 
 
 def emitted(function: str) -> set[tuple[int, str]]:
-    """Status and code of each problem that the source of a function makes, by itself or by what it shares."""
+    """Status and code of each problem in a function's source or in the shared code that it uses."""
     source = "".join(path.read_text().split("#[cfg(test)]")[0] for path in (ROOT / "functions" / function / "src").glob("*.rs"))
     found = {(int(status), code) for status, code in re.findall(r'Problem::new\(\s*(\d+),\s*"(\w+)"', source)}
-    # API Gateway calls a function for its own routes alone: the last arm of its `match` can't be reached.
+    # API Gateway calls a function only for its own routes, so the last arm of its `match` is unreachable.
     if len(re.findall(r'"not_found"', source)) <= len(re.findall(r'"not_found", "There is no such route\."', source)):
         found.discard((404, "not_found"))
     if "Problem::fault(" in source:
@@ -145,7 +145,7 @@ def test_the_documented_errors_are_those_in_the_code():
         documented, own = documented_errors(tag), emitted(tag)
         assert own <= documented, f"{tag}: not documented: {own - documented}"
         may = own | gateway | (authorizer if (401, "invalid_token") in documented else set())
-        assert documented <= may, f"{tag}: nothing makes: {documented - may}"
+        assert documented <= may, f"{tag}: nothing returns: {documented - may}"
 
 
 def test_every_main_logs_an_invalid_configuration_the_same_way():

@@ -1,4 +1,4 @@
-"""Whom the local stack answers: local/guard.py and local/forward.py by themselves, without an emulator behind them."""
+"""local/guard.py and local/forward.py serve only permitted callers: tested without an emulator behind them."""
 
 import asyncio
 import http.client
@@ -27,7 +27,7 @@ LOGIN = "/v1/auth/login"
 
 
 def ask(method: str, path: str, headers: dict[str, str], *, kind: str = "http", **changes) -> tuple[int | None, dict, dict]:
-    """The status, what reached the emulator, and the headers of the answer."""
+    """Returns the status, the scope that reached the emulator, and the response's headers."""
     reached, answered = {}, []
 
     async def ministack(scope, receive, send):
@@ -83,7 +83,7 @@ ALLOWED = [
     ("GET", STAGE, HOST),
 ]
 REFUSED = [
-    # a page of another origin: what the browser sends for it without a preflight, and the preflight
+    # A page of another origin: requests that a browser sends without a preflight, and the preflight.
     ("POST", FUNCTIONS, HOST | EVIL | {"content-type": "text/plain"}),
     ("POST", FUNCTIONS, HOST | {"origin": "null"}),
     ("GET", FUNCTIONS, HOST),
@@ -97,7 +97,7 @@ REFUSED = [
     ("POST", "/_ministack/reset", HOST),
     ("GET", "/_ministack/ses/messages", HOST),
     ("GET", "/a-bucket/object", HOST),
-    # a name that was made to lead here
+    # A foreign name that resolves to this machine.
     ("GET", "/_ministack/health", {"host": "evil.example:8001"}),
     ("POST", "/", {"host": "evil.example:8001"} | SIGN_IN),
     ("POST", LOGIN, {"host": "evil.example"}),
@@ -106,7 +106,7 @@ REFUSED = [
     ("GET", "/", {"host": "a-bucket.s3.localhost:8001"}),
     ("GET", "/live" + LOGIN, {"host": "abc.execute-api.localhost:8001"}),
     ("GET", "/_ministack/health", {}),
-    # a key that isn't this stack's, and what only looks as if it needed none
+    # Another key than this stack's, and requests that only appear to need none.
     ("GET", FUNCTIONS, HOST | FORGED),
     ("GET", FUNCTIONS, HOST | {"authorization": "Bearer good"}),
     ("POST", "/", HOST),
@@ -153,7 +153,7 @@ def test_another_user_needs_the_stacks_key():
 def test_only_the_page_can_read_the_emulators_responses():
     assert ask("POST", "/", HOST | PAGE | SIGN_IN)[2]["access-control-allow-origin"] == PAGE["origin"]
     assert "access-control-allow-origin" not in ask("POST", "/", HOST | SIGN_IN)[2]
-    # the API's own
+    # The API's own header.
     assert ask("POST", LOGIN, API | PAGE)[2]["access-control-allow-origin"] == "*"
 
 
@@ -177,7 +177,7 @@ def test_the_kernels_table_tells_a_clients_user():
 
 @pytest.fixture
 def front():
-    """The front end before an emulator that says what it was asked, and gives it as the body."""
+    """The front end with an emulator that returns each request as the response's body."""
     with socket.create_server(("127.0.0.1", 0)) as upstream, socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
         probe.close()

@@ -1,4 +1,4 @@
-"""local/prerequisites on machines that lack something: a PATH of fake tools, and a fake apt-get that installs more of them."""
+"""local/prerequisites on machines that lack tools: a PATH with fake tools, and a fake apt-get that installs more of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUST = re.search(r'rust-version = "(.+)"', (ROOT / "Cargo.toml").read_text()).group(1)
-# What the script itself is written with.
+# Commands that the script itself uses.
 REAL = ("sh", "awk", "cat", "cut", "dirname", "sed", "tr", "env")
 EVERYTHING = {
     "make": "",
@@ -46,7 +46,7 @@ class Machine:
         for name, version in EVERYTHING.items():
             self.install(name, version)
         self.script("sudo", 'exec "$@"')
-        # Each package brings the tool of its name; update and install are noted.
+        # Each package provides the tool of its name; every call is logged.
         self.script(
             "apt-get",
             f'echo "apt-get $*" >>{self.log}\n'
@@ -72,7 +72,7 @@ class Machine:
             (self.folder / name).unlink()
 
     def check(self, *purposes: str, answer: str | None = None) -> subprocess.CompletedProcess[str]:
-        """With an `answer`, somebody is at the terminal."""
+        """Runs the script. With an `answer`, it has a terminal with somebody who types that."""
         self.script("uname", f'case $1 in -sm) echo "{self.system} {self.processor}" ;; esac')
         self.script("id", f"echo {self.user}")
         master, terminal = pty.openpty()

@@ -1,4 +1,4 @@
-"""local/progress.py says how far a step is, and tests/checks.py what became of each."""
+"""local/progress.py shows a step's progress, and tests/checks.py the results of all steps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_log_file_gets_a_line_every_30_seconds():
 
 
 def read(terminal: int) -> bytes:
-    """The next piece of a terminal's output: the kernel delivers it in pieces. Empty at the end, which Linux calls an error."""
+    """The next piece of a terminal's output. Empty at the end, which Linux reports as an error."""
     try:
         return os.read(terminal, 1000)
     except OSError:
@@ -76,7 +76,7 @@ def test_a_failed_step_shows_the_end_of_its_output(tmp_path):
 
 @pytest.fixture
 def steps(tmp_path, monkeypatch):
-    """A makefile of three steps, the second of which fails if it is told to."""
+    """A makefile with three steps, the second of which fails if CODE says so."""
     (tmp_path / "Makefile").write_text(
         "first:\n\t@echo 'test result: ok. 7 passed; 0 failed'\n\t@echo 'skipped: counting, no valgrind'\n"
         "second:\n\t@echo something is wrong; exit $(CODE)\n"

@@ -1,4 +1,4 @@
-"""The scanners' rules in docs/scanners find the published keys of the format, and nothing that only looks like one."""
+"""The rules in docs/scanners find the published keys of the format, and nothing that only resembles a key."""
 
 import re
 from pathlib import Path

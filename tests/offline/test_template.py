@@ -1,4 +1,4 @@
-"""What template.yaml must never do, whatever the parameters: read from its own conditions and roles, without AWS."""
+"""What template.yaml must never deploy, whatever the parameters: checked in its conditions and roles, without AWS."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ RESOURCES = TEMPLATE["Resources"]
 
 
 def holds(expression: dict, values: dict[str, str]) -> bool:
-    """Evaluates a condition as CloudFormation does."""
+    """Evaluates a condition like CloudFormation."""
     [(function, argument)] = expression.items()
     match function:
         case "Condition":
@@ -38,7 +38,7 @@ def holds(expression: dict, values: dict[str, str]) -> bool:
             return all(holds(part, values) for part in argument)
         case "Or":
             return any(holds(part, values) for part in argument)
-    raise AssertionError(f"{function} is unknown to this test")
+    raise AssertionError(f"{function} is not supported by this test")
 
 
 def is_deployed(resource: str, provider: str, account: str) -> bool:
@@ -58,7 +58,7 @@ def test_provider_custom_cannot_be_deployed_to_a_real_account():
     ):
         assert is_deployed("LoginDebugFunction", provider, account) == login
         assert is_deployed("CustomProviderIsForLocalDevelopmentOnly", provider, account) == stops
-    # never signalled, so it fails after a second and takes the stack with it
+    # Never signalled, so it fails after a second, and the stack with it.
     assert RESOURCES["CustomProviderIsForLocalDevelopmentOnly"]["Type"] == "AWS::CloudFormation::WaitCondition"
     assert RESOURCES["CustomProviderIsForLocalDevelopmentOnly"]["Properties"]["Handle"] == {"Ref": "NeverSignalled"}
 
@@ -73,7 +73,7 @@ def test_no_decision_is_cached_and_access_tokens_live_an_hour():
 
 def test_a_domain_closes_the_execute_api_address_on_aws():
     assert RESOURCES["Api"]["Properties"]["DisableExecuteApiEndpoint"] == {"If": ["ServesDomainOnly", True, False]}
-    assert RESOURCES["Api"]["Properties"]["AlwaysDeploy"], "it counts from the next deployment of the API on"
+    assert RESOURCES["Api"]["Properties"]["AlwaysDeploy"], "otherwise it takes effect only at the next change of the API"
     for account, domain, is_closed in (
         ("123456789012", "api.vega.example.com", True),
         ("123456789012", "", False),
@@ -92,7 +92,7 @@ def test_cognito_is_the_default():
 
 
 def names(resource: dict | str) -> str:
-    """What a role's statement is about, as the template writes it."""
+    """The resource of a role's statement, as written in the template."""
     return str(next(iter(resource.values())) if isinstance(resource, dict) else resource)
 
 
@@ -125,7 +125,7 @@ def test_each_role_allows_only_its_functions_actions():
         "OpenApiFunction": [],
         "LoginDebugFunction": [],
     }
-    # nothing that lets a caller in reads the index
+    # No function that decides about requests reads the index.
     assert {name for name, actions in index.items() if actions} == {"OwnersFunction", "NotificationsFunction"}
     assert all(actions in ([], ["dynamodb:Scan"]) for actions in index.values())
     pool = str(["MakesUserPool", {"GetAtt": "UserPool.Arn"}, {"Sub": POOL_ARN}])
@@ -170,7 +170,7 @@ def test_the_open_routes_for_leaked_keys_have_a_rate_limit():
 
 
 def routes() -> dict[tuple[str, str], bool]:
-    """Method and path of each route, and whether it is open: has no authorizer."""
+    """Method and path of each route, and whether it is open, that is, without the authorizer."""
     events = [event for one in RESOURCES.values() for event in one.get("Properties", {}).get("Events", {}).values()]
     return {
         (route["Method"], route["Path"]): route.get("Auth", {}).get("Authorizer") == "NONE"
@@ -209,7 +209,7 @@ def test_gateway_responses_are_readable_and_as_documented():
         [body] = responses[kind]["ResponseTemplates"].values()
         problem = yaml.safe_load(body)
         assert (responses[kind]["StatusCode"], problem["status"], problem["error"]) == (status, status, error)
-    # the authorizer's word, which it always gives: functions/authorizer/src/policy.rs
+    # The authorizer always sets this word: functions/authorizer/src/policy.rs.
     assert "insufficient_scope" in responses["ACCESS_DENIED"]["ResponseParameters"]["Headers"]["WWW-Authenticate"]
     assert "Retry-After" in responses["AUTHORIZER_FAILURE"]["ResponseParameters"]["Headers"]
 
@@ -221,8 +221,8 @@ def test_each_function_gets_exactly_the_variables_it_reads():
     functions = [one["Properties"] for one in RESOURCES.values() if one["Type"] == "AWS::Serverless::Function"]
     given = {one["CodeUri"].removeprefix("functions/"): sorted(one["Environment"]["Variables"]) for one in functions}
     assert given == json.loads(asked.stdout)
-    assert "Environment" not in TEMPLATE["Globals"]["Function"], "it would reach functions that don't ask for it"
-    # What a main asked for by itself would not be seen
+    assert "Environment" not in TEMPLATE["Globals"]["Function"], "it would reach functions that don't read it"
+    # A variable that a main reads by itself wouldn't be listed.
     assert not [main for main in ROOT.glob("functions/*/src/main.rs") if "VEGA_" in main.read_text()]
 
 
@@ -240,7 +240,7 @@ def test_every_function_on_aws_has_a_log_group_with_retention():
     assert groups == {
         f"/aws/lambda/${{{name}}}": ({"Ref": "LogRetentionDays"}, resource.get("Condition"))
         for name, resource in RESOURCES.items()
-        # the debug login is never deployed to AWS
+        # The debug login is never deployed to AWS.
         if resource["Type"] == "AWS::Serverless::Function" and name != "LoginDebugFunction"
     }
 
@@ -249,7 +249,7 @@ def test_a_fault_that_is_answered_with_503_triggers_an_alarm():
     for function in ("Authorizer", "ApiKeys", "LeakedKeys"):
         metric_filter = RESOURCES[f"{function}Faults"]["Properties"]
         assert metric_filter["LogGroupName"] == {"Ref": f"{function}Logs"}
-        # the word of vega_http::serve and of the authorizer's log line
+        # The outcome that vega_http::serve and the authorizer log.
         assert metric_filter["FilterPattern"] == '{ $.outcome = "fault" }'
         [metric] = metric_filter["MetricTransformations"]
         alarm = RESOURCES[f"{function}FaultsAlarm"]["Properties"]
