@@ -23,7 +23,7 @@ ELF_MACHINES = {0x3E: "x86_64", 0xB7: "arm64"}
 
 
 class Mismatch(Failure):
-    """Functions and deployment disagree; the text says where and what to do."""
+    """Functions and deployment differ; the text says where, and what to do."""
 
 
 def of_host() -> str:
@@ -37,13 +37,13 @@ def of_binary(path: Path) -> str:
     with path.open("rb") as file:
         header = file.read(20)
     if len(header) < 20 or header[:4] != b"\x7fELF":
-        return "no Linux binary"
+        return "not a Linux binary"
     [machine] = struct.unpack_from("<H" if header[5] == 1 else ">H", header, 18)
     return ELF_MACHINES.get(machine, f"ELF machine {machine:#x}")
 
 
 def check(build: Path, wanted: str) -> None:
-    """Refuses a build in which any function is of another architecture."""
+    """Rejects a build in which any function has another architecture."""
     binaries = sorted(build.glob("*/bootstrap"))
     if not binaries:
         raise Mismatch(f"there are no functions in {build}: `make build ARCH={wanted}` builds them")
@@ -52,14 +52,14 @@ def check(build: Path, wanted: str) -> None:
         raise Mismatch(
             f"This deployment is for {wanted}, but in {build}:\n"
             + "".join(f"    {function} is {found}\n" for function, found in others.items())
-            + "Lambda would accept them, and fail at every invocation. Rebuild them with the architecture that you want:\n"
+            + "Lambda would accept them, and every invocation would fail. Rebuild them for the architecture that you want:\n"
             + f"    make build ARCH={wanted}    (this machine is {of_host()})"
         )
 
 
 def seal(build: Path, architecture: str) -> None:
     """Checks a build, then lets the built template accept no other architecture, whatever an earlier deployment saved."""
-    from samcli.yamlhelper import yaml_dump, yaml_parse  # in the tools' environment only, and slow to load
+    from samcli.yamlhelper import yaml_dump, yaml_parse  # Only in the tools' environment, and slow to load.
 
     check(build, architecture)
     path = build / "template.yaml"
@@ -73,7 +73,7 @@ def seal(build: Path, architecture: str) -> None:
 
 
 def check_target(architecture: str) -> None:
-    """Refuses an architecture that the installed Rust can't build for, before any tool downloads what is missing."""
+    """Rejects an architecture that the installed Rust can't build for, before any tool downloads the target."""
     target = TARGETS[architecture]
     library = subprocess.run(
         ["rustc", "--print", "target-libdir", "--target", target], check=True, capture_output=True, text=True

@@ -1,7 +1,7 @@
-"""Builds the dashboard and the functions for this machine: `python3 local/build.py`, with the standard library alone.
+"""Builds the dashboard and the functions for this machine: `python3 local/build.py`, with only the standard library.
 
-The functions are compiled in the tests' profile, all at once. `sam build` then lays them out as a deployment expects them,
-in .aws-sam/build; for AWS the same `sam build` compiles them with every optimisation (functions/Makefile).
+The functions are compiled in the test profile, all at once. `sam build` then packages them for a deployment in
+.aws-sam/build. For AWS, the same `sam build` compiles them with all optimisations (functions/Makefile).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "local" / ".state"
 TOOLS = ROOT / "local" / ".venv" / "tools" / "bin"
 SAM_BUILD = ROOT / ".aws-sam" / "build"
-# Of which template .aws-sam/build is, and that it is a local build: `make deploy` leaves another kind there.
+# Contains the digest of the template that was packaged. `make deploy` leaves a build without this file.
 LAID_OUT = SAM_BUILD / "local"
-# What a build depends on, without what it writes itself.
+# The inputs of a build, without the file that it writes itself.
 WATCHED = ("functions", "shared", "dashboard/src")
 WRITTEN = ROOT / "dashboard" / "src" / "api" / "openapi.ts"
 
 
 def environment(**more: str) -> dict[str, str]:
-    # A make above this one must not lend its flags and its job server to cargo.
+    # cargo must not use the flags and the job server of the make that runs this script.
     kept = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     return {**kept, "PATH": f"{TOOLS}:{os.environ['PATH']}", "SAM_CLI_TELEMETRY": "0", "BUILD": "local", **more}
 
@@ -60,7 +60,7 @@ def build_page() -> None:
 
 
 def lay_out() -> None:
-    """Brings .aws-sam/build up to date with the template and with what was compiled."""
+    """Updates .aws-sam/build from the template and the compiled programs."""
     template = hashlib.sha256((ROOT / "template.yaml").read_bytes()).hexdigest()
     if not LAID_OUT.exists() or LAID_OUT.read_text() != template:
         LAID_OUT.unlink(missing_ok=True)
@@ -86,11 +86,11 @@ def built() -> dict[str, str]:
 
 
 def sources() -> dict[str, tuple[int, int]]:
-    """When each source was changed, and its size: differs after every edit."""
+    """Modification time and size of each source file: differs after every edit."""
     seen = {}
     for folder in WATCHED:
         for path in (ROOT / folder).rglob("*"):
-            # An editor's temporary file may be gone between the two looks.
+            # An editor's temporary file may disappear while it is being read.
             with contextlib.suppress(FileNotFoundError):
                 if path != WRITTEN and not path.name.startswith(".") and path.is_file():
                     stat = path.stat()

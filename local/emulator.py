@@ -1,4 +1,4 @@
-"""MiniStack, the AWS emulator of a local stack: its process, its clients, and what it lacks and is given."""
+"""MiniStack, a local stack's AWS emulator: its process, its clients, and workarounds for its gaps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from progress import Failure
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / "local" / ".venv" / "ministack" / "bin" / "python"
-# The custom domain that the emulator maps to the API, so that no stage prefix shows. local/forward.py asks for it.
+# The custom domain that the emulator maps to the API, so that paths have no stage. local/forward.py uses it.
 DOMAIN = "api.vega.localhost"
 STACK_NAME = "vega-auth"
 REGION = "us-west-1"
@@ -52,11 +52,11 @@ class Stack:
         return boto3.client(service, endpoint_url=self.aws, region_name=REGION, **self.credentials())
 
     def credentials(self) -> dict[str, str]:
-        """The key of this stack alone, which local/guard.py asks for. Its id says nothing, the secret everything."""
+        """This stack's own key, which local/guard.py requires. Only the secret matters, not the id."""
         return {"aws_access_key_id": "local", "aws_secret_access_key": settings(self)["secret_access_key"]}
 
     def environment(self) -> dict[str, str]:
-        """Where AWS is, and what to sign with, for the tools and tests that talk to it."""
+        """Endpoint and credentials for tools and tests that call AWS."""
         return {
             "AWS_ENDPOINT_URL": self.aws,
             "AWS_DEFAULT_REGION": REGION,
@@ -69,7 +69,7 @@ class Stack:
 
 
 def settings(stack: Stack) -> dict:
-    """The secrets of this stack, made once and readable by their owner alone."""
+    """This stack's secrets, generated once and readable only by their owner."""
     path = stack.state / "settings.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
     made = {
@@ -88,14 +88,14 @@ def settings(stack: Stack) -> dict:
 
 
 def keep_private(folder: Path) -> None:
-    """Makes a folder its owner's alone, and so everything in it, whoever wrote that and however long ago."""
+    """Makes a folder private to its owner, and thereby everything in it, however old."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
 
 
 @contextlib.contextmanager
 def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
-    """MiniStack, in a process group of its own, so that it and every function it started can be ended together."""
+    """Runs MiniStack in its own process group, so that it can be ended together with the functions that it started."""
     for port in (stack.port, stack.aws_port):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,7 +103,7 @@ def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 raise Failure(
-                    f"port {port} is in use: stop what listens there, or choose others: make dev PORT=8100"
+                    f"port {port} is in use: stop the program that uses it, or choose another port: make dev PORT=8100"
                 ) from error
     data = stack.state / "ministack"
     scratch = data / "tmp"
@@ -117,14 +117,14 @@ def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
         "GATEWAY_PORT": str(stack.aws_port),
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_REGION": REGION,
-        # What the functions are told too: an emulator on this machine, which is what provider custom asks for.
+        # The functions get this too: provider custom requires an emulator on this machine.
         **stack.environment(),
         "PERSIST_STATE": "1",
         "STATE_DIR": str(data / "state"),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(data / "s3"),
         "LAMBDA_EXECUTOR": "local",
-        # A broker of IoT's, which listens on every address of the machine.
+        # IoT's broker would listen on every address of the machine.
         "IOT_MTLS_ENABLED": "0",
     }
     with (stack.state / "ministack.log").open("w") as log:
@@ -144,7 +144,7 @@ def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
     finally:
         # A second Ctrl-C must not leave anything behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        process.terminate()  # it writes its state, then ends
+        process.terminate()  # It writes its state, then exits.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         with contextlib.suppress(ProcessLookupError):
@@ -165,7 +165,7 @@ def wait_until_healthy(stack: Stack, process: subprocess.Popen) -> None:
 
 
 def make_up_for_the_emulator(stack: Stack) -> None:
-    """The emulator leaves two things of the API's body out: it gets them by the calls that exist for them."""
+    """Sets the two parts of the API's body that the emulator ignores, through the API calls for them."""
     api = load_template(CorsAllowedOrigin=stack.url)["Resources"]["Api"]["Properties"]
     gateway, api_id = stack.client("apigateway"), stack.outputs()["ApiId"]
     for kind, response in api["GatewayResponses"].items():
@@ -188,7 +188,7 @@ def put_gateway_response(gateway, api_id: str, kind: str, response: dict) -> Non
 
 
 def put_preflight(gateway, api_id: str, resource_id: str, cors: dict) -> None:
-    """The answer to OPTIONS that SAM makes of `Cors`."""
+    """The response to OPTIONS that SAM generates from `Cors`."""
     method = {"restApiId": api_id, "resourceId": resource_id, "httpMethod": "OPTIONS"}
     names = {
         "AllowOrigin": "Allow-Origin",
@@ -203,13 +203,13 @@ def put_preflight(gateway, api_id: str, resource_id: str, cors: dict) -> None:
 
 
 def resolved(text: str) -> str:
-    """The template's text, without the authorizer's word in the body of a 403, which the emulator doesn't put in:
-    `forbidden` is true of each."""
+    """The template's text with `forbidden`, which is true of every 403, in place of the authorizer's word, which the emulator
+    doesn't insert."""
     return text.replace("$context.authorizer.denied_as", "forbidden")
 
 
 def load_template(**parameters: str) -> dict:
-    """template.yaml, with each `!Function value` read as its plain value, and these parameters in the place of their names."""
+    """Reads template.yaml with each `!Function value` as its plain value, and with the given parameters inserted."""
     text = (ROOT / "template.yaml").read_text()
     for name, value in parameters.items():
         text = text.replace(f"${{{name}}}", value)

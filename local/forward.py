@@ -1,8 +1,8 @@
 """Serves the local API at http://localhost:8000, without a stage in the path.
 
-On AWS a custom domain does that. The emulator has them too, and tells them by the Host header, which must have a dot in
-it. So all that this does is pass requests on with that header, and with the caller's address, which the emulator takes from
-X-Forwarded-For, where API Gateway takes it from the connection. Whatever else a client sends arrives as it was sent.
+On AWS, a custom domain does this. The emulator supports custom domains too, by a Host header that contains a dot. So this
+server only forwards requests with that header, and with the caller's address in X-Forwarded-For, where the emulator expects
+it; API Gateway takes it from the connection. Everything else is forwarded as the client sent it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Iterator
 
 from peers import is_own_user
 
-# RFC 9110 section 7.6.1: these are about one connection, not about the message.
+# RFC 9110 section 7.6.1: these belong to one connection, not to the message.
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-# API Gateway's own limit of a request.
+# API Gateway's own limit for a request.
 MAX_BODY = 10 * 1024 * 1024
 
 
@@ -29,14 +29,14 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
 
     class Forward(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Less than the 75 seconds after which the emulator closes a connection without requests.
+        # Less than the 75 seconds after which the emulator closes an idle connection.
         timeout = 60
         # Head and body are written separately: with Nagle's algorithm the body waits 40 ms for the client's delayed ACK.
         disable_nagle_algorithm = True
 
         def setup(self) -> None:
             super().setup()
-            # One for each client's connection. A new one for each request would leave thousands of closed ones in the
+            # One per client connection. One per request would leave thousands of closed connections in the
             # table that is_own_user reads.
             self.upstream = http.client.HTTPConnection("127.0.0.1", to_port, timeout=30)
 
@@ -50,21 +50,21 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
 
         def forward(self) -> None:
             if not self.is_own_user:
-                return self.send_error(403, "This local stack is another user's: start one of your own, on other ports")
-            # Another name may be a web page's, which has its own name lead here to be of one origin with this.
+                return self.send_error(403, "This local stack belongs to another user: start your own on other ports")
+            # Another host name may belong to a web page that resolves its own name to this machine to share its origin.
             if self.headers.get_all("host", []) not in ([f"localhost:{port}"], [f"127.0.0.1:{port}"]):
                 return self.send_error(403, f"The local stack's address is http://localhost:{port}")
-            # `self.path` has lost a second slash at its start by now.
+            # `self.path` has already lost a second leading slash.
             target = self.requestline.split()[1]
             if not target.startswith("/"):
-                return self.send_error(400, "Name a path")
+                return self.send_error(400, "The request target must be a path")
             if "transfer-encoding" in self.headers:
                 return self.send_error(411, "Send a Content-Length")
             lengths = self.headers.get_all("content-length", ["0"])
             if len(lengths) != 1 or not lengths[0].isdecimal():
-                return self.send_error(400, "One Content-Length, please")
+                return self.send_error(400, "Send exactly one Content-Length")
             if int(lengths[0]) > MAX_BODY:
-                return self.send_error(413, "API Gateway takes no more than 10 MB")
+                return self.send_error(413, "API Gateway accepts at most 10 MB")
             body = self.rfile.read(int(lengths[0]))
             upstream = self.upstream
             try:
@@ -79,7 +79,7 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
                 content = answer.read()
             except (OSError, http.client.HTTPException):
                 upstream.close()
-                return self.send_error(502, "The emulator did not answer")
+                return self.send_error(502, "The emulator did not respond")
             self.send_response_only(answer.status, answer.reason)
             for name, value in answer.getheaders():
                 if name.lower() not in HOP_BY_HOP | {"content-length"}:
@@ -92,7 +92,7 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = forward
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the functions log what was decided."""
+            """Logs nothing: the functions log the decisions."""
 
     server = Server(("127.0.0.1", port), Forward)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -108,6 +108,6 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is nobody's error: a browser does so whenever a page is left."""
+        """A client that disconnects is no error: browsers do so whenever somebody leaves a page."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)

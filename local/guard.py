@@ -1,11 +1,11 @@
-"""MiniStack, behind checks of who is calling.
+"""MiniStack, behind checks of the caller.
 
-An emulator of AWS runs the code that it is sent, as the developer, and MiniStack does so for anybody: it checks no
-signature, and lets every web page read its answers. So this stands in front of it, in the same process:
+An AWS emulator executes any code that it receives, with the developer's permissions, and MiniStack does so for anybody: it
+checks no signatures and lets every web page read its responses. So this guard runs in front of it, in the same process:
 
-- what calls AWS must have signed with this stack's own secret key: its functions, its deployment, its owner's tools;
-- unsigned, as on AWS, are calls of the API itself, the pool's key set, and the steps of signing in to the pool;
-- a page of another origin, another name for this machine and another of its users are refused, whatever they ask for.
+- Calls to AWS must be signed with this stack's own secret key: by its functions, its deployment or its owner's tools.
+- As on AWS, calls to the API itself, to the pool's key set and for signing in to the pool need no signature.
+- A page of another origin, another host name for this machine and another user of the machine are always rejected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from peers import is_own_user
 Messages = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-# What Amplify calls for the dashboard, and pycognito for a person at a terminal: Cognito takes these from everybody.
+# Calls by Amplify for the dashboard, and by pycognito on a terminal: Cognito accepts these from everybody.
 SIGN_IN = {
     "AWSCognitoIdentityProviderService." + operation
     for operation in (
@@ -50,9 +50,9 @@ class Guard:
     port: int
     page_port: int
     domain: str
-    # Whether this stack's key signed a request: method, path, query, headers, body.
+    # Whether this stack's key signed a request, given by method, path, query, headers and body.
     is_signed: Callable[[str, str, str, dict[str, str], bytes], bool]
-    # The stage and path that a path of the custom domain stands for, or nothing before it is deployed.
+    # The stage path for a path of the custom domain, or None before the deployment.
     stage_path: Callable[[str, str], str | None]
     is_own_user: Callable[[tuple[str, int], int], bool] = is_own_user
 
@@ -60,15 +60,15 @@ class Guard:
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         if scope["type"] != "http":
-            return await send({"type": "websocket.close"})  # nothing here is a WebSocket; unaccepted, that is a 403
+            return await send({"type": "websocket.close"})  # Nothing here is a WebSocket. Closing it unaccepted gives a 403.
         headers = joined(scope["headers"])
         host, origin, path = headers.get("host", "").lower(), headers.get("origin"), scope["path"]
         if origin is not None and origin not in self.origins():
-            return await refuse(send, f"pages of {origin} may not call this stack")
+            return await refuse(send, f"pages of {origin} can't call this stack")
         if host not in self.hosts():
             return await refuse(send, f"this stack isn't called {host}: use http://127.0.0.1:{self.port}")
         if host == f"{self.domain}:{self.port}":
-            # Under this name MiniStack's own paths, such as /_ministack/reset, would come before the API's.
+            # Under this name, MiniStack's own paths, such as /_ministack/reset, would take precedence over the API's.
             stage = self.stage_path(host, path)
             if stage is None:
                 return await refuse(send, "nothing is deployed yet")
@@ -76,31 +76,31 @@ class Guard:
             scope, path = {**scope, "path": stage + path, "raw_path": raw}, stage + path
         if STAGE.fullmatch(path):
             if not self.is_own_user(scope["client"], self.port):
-                return await refuse(send, "it is another user's")
+                return await refuse(send, "it belongs to another user")
             return await self.app(scope, receive, send)
         if headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
             body = await whole(receive)
             raw = (scope.get("raw_path") or quote(path).encode()).decode("latin-1")
             if body is None or not self.is_signed(scope["method"], raw, scope["query_string"].decode("latin-1"), headers, body):
-                return await refuse(send, "the signature isn't of this stack's key: see local/README.md")
+                return await refuse(send, "the signature wasn't made with this stack's key: see local/README.md")
             receive = again(body, receive)
         elif not is_open(scope, headers):
             return await refuse(send, "sign the request with this stack's key: see local/README.md")
         elif not self.is_own_user(scope["client"], self.port):
-            return await refuse(send, "it is another user's")
+            return await refuse(send, "it belongs to another user")
         await self.app(scope, receive, with_origin(origin, send))
 
     def origins(self) -> set[str]:
-        """Where the page is served: by the front end, and under the API's own stage."""
+        """Origins of the page: the front end, and the API's own stage."""
         return {f"http://localhost:{self.page_port}", f"http://127.0.0.1:{self.page_port}", f"http://127.0.0.1:{self.port}"}
 
     def hosts(self) -> set[str]:
-        """What clients call this machine. The last is what it is to a container, for `sam local invoke`."""
+        """The host names that clients use. The last is the machine's name inside a container, for `sam local invoke`."""
         return {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", self.domain, "host.docker.internal")}
 
 
 def is_open(scope: dict, headers: dict[str, str]) -> bool:
-    """What needs no signature. Nothing but method, path and target may steer MiniStack elsewhere."""
+    """Whether a request needs no signature. Only method, path and target may determine where MiniStack routes it."""
     method, path = scope["method"], scope["path"]
     if scope["query_string"] or "authorization" in headers:
         return False
@@ -112,7 +112,7 @@ def is_open(scope: dict, headers: dict[str, str]) -> bool:
 
 
 def joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """As MiniStack reads them: a header that stands twice is one, so two hosts or origins are none that is known."""
+    """Joins headers like MiniStack: a duplicate header becomes one value, so two hosts or origins match no known one."""
     headers: dict[str, str] = {}
     for name, value in raw:
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
@@ -141,7 +141,7 @@ def again(body: bytes, receive: Messages) -> Messages:
 
 
 def with_origin(origin: str | None, send: Send) -> Send:
-    """MiniStack lets pages of every origin read its answers: of those that come here, it is the page's own."""
+    """MiniStack lets pages of every origin read its responses; this restricts it to the stack's own page."""
 
     async def send_with_origin(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -168,7 +168,7 @@ def is_signed_with(secret: str) -> Callable[[str, str, str, dict[str, str], byte
 
     def is_signed(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> bool:
         signature = sigv4.parse_header_signature(headers)
-        if isinstance(signature, tuple):  # what is missing of it
+        if isinstance(signature, tuple):  # The missing part.
             return False
         parameters = parse_qs(query, keep_blank_values=True)
         return sigv4.header_signature_failure(signature, secret, method, path, parameters, headers, body) is None
@@ -177,9 +177,10 @@ def is_signed_with(secret: str) -> Callable[[str, str, str, dict[str, str], byte
 
 
 def hide_runtime_apis() -> None:
-    """Each function has its events from a port of its own, which would hand them to whoever asks, and take their answers.
+    """Puts the functions' Runtime APIs behind a secret path.
 
-    A secret path, as long as a key, keeps everybody else out; the Rust runtime takes an address that has one.
+    Each function gets its events from its own port, which would serve anybody and accept their responses. The path is as long
+    as a key, and the Rust runtime accepts an address with a path.
     """
     from ministack.core.lambda_runtime import ProvidedWorker
     from ministack.services import lambda_svc
@@ -215,7 +216,7 @@ def main() -> None:
     from ministack import app as ministack
 
     _, page_port, domain = sys.argv
-    del sys.argv[1:]  # MiniStack reads them too
+    del sys.argv[1:]  # MiniStack would read them too.
 
     def stage_path(host: str, path: str) -> str | None:
         found = ministack._resolve_custom_domain_request(host, path)

@@ -1,7 +1,7 @@
-"""Which user is at the other end of a loopback connection.
+"""Finds the user at the other end of a loopback connection.
 
-Every user of a machine can connect to 127.0.0.1. The debug login has documented credentials, so on a shared machine
-that must not be enough.
+Every user of a machine can connect to 127.0.0.1. The debug login has documented credentials, so on a shared machine a
+connection must not be enough.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import socket
 import struct
 from pathlib import Path
 
-# Of Linux alone. An IPv6 socket that is connected to an IPv4 address stands in the second one.
+# Only on Linux. The second table lists IPv6 sockets that are connected to IPv4 addresses.
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def is_own_user(client: tuple[str, int], port: int) -> bool:
-    """Whether a client of 127.0.0.1:`port` is a process of this user, or of root. Without such a table there is no telling."""
+    """Whether a client of 127.0.0.1:`port` is a process of this user or of root. Without the tables it always is."""
     if not TABLES[0].exists():
         return True
     theirs, ours = written(*client), written("127.0.0.1", port)
@@ -28,6 +28,6 @@ def is_own_user(client: tuple[str, int], port: int) -> bool:
 
 
 def written(address: str, port: int) -> str:
-    """As the kernel writes it: the address as a number of this machine's byte order."""
+    """An address in the kernel's notation: a number in this machine's byte order."""
     [number] = struct.unpack("=I", socket.inet_aton(address))
     return f"{number:08X}:{port:04X}"

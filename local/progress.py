@@ -1,4 +1,4 @@
-"""Runs a long step and says how far it is: one line that is updated on a terminal, a line now and then in a log file."""
+"""Runs a long step and shows its progress: one updated line on a terminal, a line every 30 seconds in a log file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# In a file, a line every so many seconds.
+# Interval of the lines in a file.
 QUIET_SECONDS = 30
 
 
 class Failure(Exception):
-    """Something a person has to mend; the text says what and how."""
+    """A failure that a person has to fix; the text says what and how."""
 
 
 class StepFailed(Failure):
-    """A command that failed; the text has the end of what it printed."""
+    """A command that failed; the text has the end of its output."""
 
 
 class Step:
-    """One step of the set-up. Prints its name, how far it is, and how long it took."""
+    """One step of the set-up. Prints its name, progress and duration."""
 
     def __init__(self, name: str, out=sys.stdout, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._out, self._clock = name, out, clock
@@ -37,7 +37,7 @@ class Step:
         return round(self._clock() - self._started)
 
     def at(self, detail: str) -> None:
-        """How far it is."""
+        """Shows the progress."""
         if self._live or self._clock() - self._printed >= QUIET_SECONDS:
             self._printed = self._clock()
             self._show(f"… {detail}, {self.seconds} s")
@@ -48,7 +48,7 @@ class Step:
     def _show(self, text: str, last: bool = False) -> None:
         line = f"  {self._name}: {text}"
         if self._live:
-            # A terminal that was never told its width has none.
+            # A terminal whose width was never set reports 0.
             width = os.get_terminal_size(self._out.fileno()).columns or 80
             print(f"\r\x1b[K{line[: width - 1]}", end="\n" if last else "", file=self._out, flush=True)
         else:
@@ -63,8 +63,8 @@ def run(
     quiet: bool = False,
     **settings,
 ) -> None:
-    """Runs `command` as a step, or `quiet`ly. `read` makes of a line of its output how far it is, or None. The rest of the
-    output goes to `log`; if the command fails, its end is in the error."""
+    """Runs `command` as a step, or `quiet`ly. `read` turns a line of output into the progress, or None. All other output goes
+    to `log`; if the command fails, the error has its end."""
     step = Step(name, io.StringIO() if quiet else sys.stdout)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w+") as file:
@@ -78,7 +78,7 @@ def run(
             **settings,
         )
         try:
-            # cargo updates its own line by carriage returns: text mode makes line ends of them.
+            # cargo updates its own line with carriage returns, which text mode turns into line ends.
             for line in process.stdout:
                 if detail := read(line):
                     step.at(detail)
@@ -99,6 +99,6 @@ CARGO = re.compile(r"Building \[.*\] (\d+)/(\d+)(?:: (.*))?")
 
 
 def cargo(line: str) -> str | None:
-    """How far cargo is, by its own progress bar."""
+    """cargo's progress, from its own progress bar."""
     found = CARGO.search(line)
     return found and f"{found[1]} of {found[2]} crates"

@@ -1,7 +1,7 @@
 """The local stack: the real template, on an AWS emulator, at http://localhost:8000.
 
-`sam build` and `sam deploy` are the ones that deploy to AWS, and so is template.yaml; MiniStack plays AWS. What the
-emulator lacks is made up for after the deployment and listed in local/README.md. Run through the Makefile:
+`sam build`, `sam deploy` and template.yaml are the same as for AWS; MiniStack plays AWS. After the deployment, this script
+works around the emulator's gaps, which local/README.md lists. Run it through the Makefile:
 
     make dev                            the debug user (VEGA_AUTH_PROVIDER=custom)
     make dev VEGA_AUTH_PROVIDER=cognito a user pool, with a user in each group
@@ -39,12 +39,12 @@ def fingerprint(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-# --- the steps --------------------------------------------------------------------------------------------------------
+# --- steps ------------------------------------------------------------------------------------------------------------
 
 
 def deploy(stack: Stack) -> None:
-    """Deploys the built template as it is, unless that very deployment is there already. Programs alone that changed go
-    straight to their functions."""
+    """Deploys the built template unchanged, unless the same deployment exists. If only programs changed, it updates their
+    functions directly."""
     architecture.check(build.SAM_BUILD, architecture.of_host())
     kept = settings(stack)
     debug = {name: os.environ[variable] for name, variable in DEBUG_PARAMETERS.items() if os.environ.get(variable)}
@@ -52,9 +52,9 @@ def deploy(stack: Stack) -> None:
         "AuthProvider": stack.provider,
         "Architecture": architecture.of_host(),
         "DomainName": DOMAIN,
-        # The debug login's credentials are documented: no page but the stack's own may sign in with them.
+        # The debug login's credentials are documented: only the stack's own page can sign in with them.
         "CorsAllowedOrigin": stack.url,
-        # Nobody listens there but a test that plays GitHub.
+        # Only a test that plays GitHub listens there.
         "GithubKeysUrl": f"http://127.0.0.1:{stack.port + 2}/meta/public_keys/secret_scanning",
         "NoticeMailFrom": MAIL_FROM,
         **({"AuthSecret": kept["auth_secret"], **debug} if stack.provider == "custom" else {}),
@@ -67,9 +67,9 @@ def deploy(stack: Stack) -> None:
         print(f"  deploy: {', '.join(changed) if changed else 'nothing'} changed")
         return
     marker.unlink(missing_ok=True)
-    # By file, so that the secret isn't on a command line that other users of this machine can read.
+    # In a file, so that the secret isn't on a command line, which other users of this machine can read.
     with tempfile.TemporaryDirectory(dir=stack.state) as folder:
-        config = Path(folder) / "samconfig.yaml"  # JSON is YAML
+        config = Path(folder) / "samconfig.yaml"  # JSON is valid YAML.
         overrides = [f"{name}={value}" for name, value in parameters.items()]
         config.write_text(
             json.dumps({"version": 0.1, "default": {"deploy": {"parameters": {"parameter_overrides": overrides}}}})
@@ -102,7 +102,7 @@ def deploy(stack: Stack) -> None:
     if is_new:
         served(stack).write_text(json.dumps(build.built()))
     else:
-        # CloudFormation sees no change where it deployed this very program before, and another was put in its place since.
+        # CloudFormation sees no change if it deployed this program before and another one replaced it since.
         update_functions(stack)
     make_up_for_the_emulator(stack)
     if stack.provider == "cognito":
@@ -112,7 +112,7 @@ def deploy(stack: Stack) -> None:
 
 
 def count_resources() -> Callable[[str], str | None]:
-    """Reads how far a deployment is from what `sam deploy` prints."""
+    """Counts the deployed resources in the output of `sam deploy`."""
     complete = 0
 
     def read(line: str) -> str | None:
@@ -124,12 +124,12 @@ def count_resources() -> Callable[[str], str | None]:
 
 
 def served(stack: Stack) -> Path:
-    """Which programs the emulator has: their digests by the functions' logical ids."""
+    """The file with the digests of the emulator's programs, by the functions' logical ids."""
     return stack.state / "served.json"
 
 
 def update_functions(stack: Stack) -> list[str]:
-    """Gives the emulator each program that isn't the one it has. Returns their logical ids."""
+    """Replaces the emulator's programs that differ. Returns their logical ids."""
     record = served(stack)
     before = json.loads(record.read_text()) if record.exists() else {}
     now = build.built()
@@ -141,10 +141,10 @@ def update_functions(stack: Stack) -> list[str]:
 
 
 def update_programs(stack: Stack, programs: dict[str, Path]) -> None:
-    """Puts other programs in the place of those of some functions, by logical id."""
+    """Replaces the programs of the given functions, by logical id."""
     names, client = function_names(stack), stack.client("lambda")
     for function, program in programs.items():
-        # A function whose condition doesn't hold is built, and not deployed.
+        # A function whose condition is false is built but not deployed.
         if function in names:
             client.update_function_code(FunctionName=names[function], ZipFile=zipped(program))
             client.get_waiter("function_updated_v2").wait(FunctionName=names[function], WaiterConfig={"Delay": 1})
@@ -183,7 +183,7 @@ def is_deployed(stack: Stack) -> bool:
 
 
 def make_users(stack: Stack, passwords: dict[str, str]) -> None:
-    """One user in each group, and one in none, if they aren't there yet."""
+    """Creates one user per group, and one in no group, unless they exist."""
     cognito, pool = stack.client("cognito-idp"), stack.outputs()["UserPoolId"]
     for email, group in USERS.items():
         with contextlib.suppress(cognito.exceptions.UsernameExistsException):
@@ -198,7 +198,7 @@ def make_users(stack: Stack, passwords: dict[str, str]) -> None:
             cognito.admin_add_user_to_group(UserPoolId=pool, Username=email, GroupName=group)
 
 
-# --- what people call -------------------------------------------------------------------------------------------------
+# --- actions ----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -222,17 +222,17 @@ def dev(stack: Stack) -> int:
         while not stop:
             time.sleep(0.3)
             if build.sources() != sources:
-                # An editor that saves several files, or one in several steps, is done by then.
+                # By then, an editor that saves several files, or one in several steps, is finished.
                 time.sleep(0.2)
                 before, sources = sources, build.sources()
                 reload(stack, before, sources)
         print("\nstopping …", flush=True)
-    print("stopped; `make dev` goes on where this left off, `make reset` forgets it all")
+    print("stopped; `make dev` continues with this data, `make reset` deletes it")
     return 0
 
 
 def reload(stack: Stack, before: dict, now: dict) -> None:
-    """Serves what changed while the stack runs, and says so in a line. What can't be built changes nothing."""
+    """Serves changes while the stack runs, and reports them in one line. If the build fails, nothing changes."""
     started = time.monotonic()
     changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
     try:
@@ -242,7 +242,7 @@ def reload(stack: Stack, before: dict, now: dict) -> None:
         build.lay_out()
         functions = update_functions(stack)
     except Failure as failure:
-        print(f"{failure}\nStill serving the version before. Waiting for the next change.", flush=True)
+        print(f"{failure}\nStill serving the previous version. Waiting for the next change.", flush=True)
         return
     what = ", ".join(functions) if functions else "no function changed"
     print(f"reloaded: {what} ({time.monotonic() - started:.1f} s)", flush=True)
@@ -259,32 +259,32 @@ def what_to_try(stack: Stack) -> str:
         )
     else:
         passwords = settings(stack)["passwords"]
-        who = "The users, and their passwords for this stack:\n" + "".join(
+        who = "Users of this stack, with their passwords:\n" + "".join(
             f"    {email:22} {passwords[email]:28} {group or 'no group'}\n" for email, group in USERS.items()
         )
         sign_in = f"TOKEN=$(make -s token EMAIL=user@example.com PORT={stack.port})"
     return f"""
-Ready: {stack.url}/api-keys is the page, {stack.url} the API   (Ctrl-C stops it; `make logs` shows what was decided)
+Ready: {stack.url}/api-keys is the dashboard, {stack.url} the API   (Ctrl-C stops it; `make logs` shows the decisions)
 {who}
-Paste into another terminal, in this folder (jq reads the answers):
+Paste into another terminal, in this folder (jq parses the responses):
 
-  # sign in; who am I?
+  # sign in, and get the current user
   {sign_in}
   curl -s {stack.url}/v1/auth/me -H "Authorization: Bearer $TOKEN"
 
-  # make a key, and call the API with it
+  # create a key, and call the API with it
   CREATED=$(curl -s {stack.url}/v1/api-keys -H "Authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{{"name":"first"}}')
   KEY=$(echo "$CREATED" | jq -r .key); ID=$(echo "$CREATED" | jq -r .id)
   curl -s {stack.url}/v1/projects -H "Authorization: Bearer $KEY"
 
-  # revoke it: the next call is refused
+  # revoke it: the next call gets a 401
   curl -s -X DELETE {stack.url}/v1/api-keys/$ID -H "Authorization: Bearer $TOKEN"
   curl -si {stack.url}/v1/projects -H "Authorization: Bearer $KEY"
 """
 
 
 def test(stack: Stack, authorizer: Path | None, command: list[str]) -> int:
-    """Runs `command` against a fresh stack, which is gone afterwards; with `authorizer`, if given, as its authorizer."""
+    """Runs `command` against a fresh stack and deletes it afterwards. If given, `authorizer` replaces the stack's own."""
     print(f"Vega Auth for a test, provider {stack.provider}, port {stack.port}:")
     shutil.rmtree(stack.state, ignore_errors=True)
     try:
@@ -299,7 +299,7 @@ def test(stack: Stack, authorizer: Path | None, command: list[str]) -> int:
 
 
 def test_environment(stack: Stack) -> dict[str, str]:
-    """What tests/ needs to know of a deployment; see tests/README.md for a deployed one."""
+    """The environment that tests/ needs; for a stack on AWS see tests/README.md."""
     outputs = stack.outputs()
     return {
         "VEGA_BASE_URL": stack.url,
@@ -326,7 +326,7 @@ def test_environment(stack: Stack) -> dict[str, str]:
 
 
 def token(stack: Stack, email: str) -> int:
-    """Signs a user of the local pool in over SRP and prints the access token."""
+    """Signs in a user of the local pool over SRP and prints the access token."""
     from pycognito import AWSSRP
 
     outputs = stack.outputs()
@@ -342,7 +342,7 @@ def token(stack: Stack, email: str) -> int:
 
 
 def logs(stack: Stack) -> int:
-    """What the functions logged, oldest first."""
+    """Prints the functions' logs, oldest line first."""
     client, lines = stack.client("logs"), []
     for group in client.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
         for event in client.filter_log_events(logGroupName=group["logGroupName"], limit=1000)["events"]:
@@ -353,7 +353,7 @@ def logs(stack: Stack) -> int:
 
 def reset() -> int:
     shutil.rmtree(STATE, ignore_errors=True)
-    print("forgot every local user, key and table")
+    print("deleted all local users, keys and tables")
     return 0
 
 
@@ -366,7 +366,7 @@ def main() -> int:
         actions.add_parser(name)
     actions.add_parser("token").add_argument("email", choices=USERS)
     tests = actions.add_parser("test")
-    tests.add_argument("--authorizer", type=Path, help="an authorizer that was built in another way")
+    tests.add_argument("--authorizer", type=Path, help="another build of the authorizer")
     tests.add_argument("command", nargs="+")
     arguments = parser.parse_args()
 
@@ -374,7 +374,7 @@ def main() -> int:
     provider = "cognito" if arguments.action == "token" else arguments.provider
     stack = Stack(provider, arguments.port, STATE / ("cognito" if arguments.action == "token" else folder))
     keep_private(STATE)
-    # Ended in whatever way, it leaves no emulator behind.
+    # However it ends, it leaves no emulator behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         match arguments.action:

@@ -62,7 +62,7 @@ def test_nobody_calls_the_emulator_without_the_stacks_key(who, method, path, hea
 
 def test_another_stacks_key_is_rejected_and_creates_nothing():
     stranger = boto3.client("lambda", aws_access_key_id="test", aws_secret_access_key="test")
-    with pytest.raises(ClientError, match="isn't of this stack's key"):
+    with pytest.raises(ClientError, match="wasn't made with this stack's key"):
         stranger.list_functions()
     names = [function["FunctionName"] for function in boto3.client("lambda").list_functions()["Functions"]]
     assert names and "drive-by" not in names

@@ -49,10 +49,10 @@ def command_line(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         (elf(ARM64), "arm64"),
         (elf(ARM64, big_endian=True), "arm64"),
         (elf(243), "ELF machine 0xf3"),
-        (elf(X86_64)[:19], "no Linux binary"),
-        (b"\xcf\xfa\xed\xfe" + bytes(60), "no Linux binary"),  # macOS
-        (b"#!/bin/sh\nexec /usr/bin/true\n", "no Linux binary"),
-        (b"", "no Linux binary"),
+        (elf(X86_64)[:19], "not a Linux binary"),
+        (b"\xcf\xfa\xed\xfe" + bytes(60), "not a Linux binary"),  # macOS
+        (b"#!/bin/sh\nexec /usr/bin/true\n", "not a Linux binary"),
+        (b"", "not a Linux binary"),
     ],
 )
 def test_the_elf_header_gives_a_binarys_architecture(tmp_path: Path, content: bytes, found: str) -> None:
