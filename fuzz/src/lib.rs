@@ -14,8 +14,8 @@ use vega_auth::{
     ApiKey, Authenticator, Credential, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, KeyRecords, KeySet, KeyStatus,
     LastUse, Timestamp, TokenUse, TokenVerifier, UnverifiedJwt,
 };
-use vega_store::testing::read_answer;
-use vega_vectors::{API_KEY, EventVector, Kind, NOW, SECRET};
+use vega_store::read_answer;
+use vega_testing::vectors::{self, API_KEY, EventVector, Kind, NOW, SECRET};
 
 const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
 
@@ -50,7 +50,7 @@ pub fn authorization(data: &[u8]) {
 pub fn jwt(data: &[u8]) {
     let _ = KeySet::parse(data);
     let token = match data.iter().position(|byte| *byte == b'\n') {
-        Some(at) => vega_vectors::sign_hs256(&data[..at], &data[at + 1..]),
+        Some(at) => vectors::sign_hs256(&data[..at], &data[at + 1..]),
         None => String::from_utf8_lossy(data).into_owned(),
     };
     let secret = HmacSecret::new_from_text(SECRET).unwrap();
@@ -58,7 +58,7 @@ pub fn jwt(data: &[u8]) {
     let _ = parsed.rs256_kid();
     let Ok(claims) = parsed.verify_hs256(&secret) else { return };
     if claims.accept_custom(TokenUse::Access, Timestamp(NOW)).is_ok() {
-        let said = vega_vectors::claims_of(&token);
+        let said = vectors::claims_of(&token);
         assert_eq!((&said["iss"], &said["client_id"]), (&json!("vega:custom"), &json!("vega-debug")));
         assert_eq!((&said["token_use"], &said["sub"]), (&json!("access"), &json!(claims.sub)));
         assert!(said["exp"].as_i64().is_some_and(|exp| exp > NOW) && said["iat"].is_i64());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use api_keys::{ApiKeys, Config, Entropy};
 use serde_json::{Value, json};
 use vega_auth::{ApiKey, KeyRecords as _, LastUse, Timestamp};
-use vega_store::testing::TestDatabase;
+use vega_testing::TestDatabase;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 

@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use serde_json::{Value, json};
 use vega_auth::{AccessRules, Authenticator, CachedKeys, FetchKeySet, Groups, HmacSecret, Timestamp, TokenVerifier};
 use vega_store::KeyReader;
-use vega_store::testing::{InjectedFault, TestDatabase};
+use vega_testing::{InjectedFault, TestDatabase};
 
 const START: Timestamp = Timestamp(1_800_000_000);
 const DAY: i64 = 24 * 60 * 60;
@@ -154,11 +154,11 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
             .prop_map(|(person, is)| Step::Reconcile { person, is }),
     ];
     let kinds = vec![
-        InjectedFault::Drops,
-        InjectedFault::Throttles,
-        InjectedFault::Fails,
-        InjectedFault::Babbles,
-        InjectedFault::Truncates,
+        InjectedFault::DropConnection,
+        InjectedFault::Throttle,
+        InjectedFault::Fail,
+        InjectedFault::Garbage,
+        InjectedFault::Truncate,
     ];
     // from the first request to the database on, or from a later one, once or for good
     let trouble = (0..4_usize, prop::sample::select(kinds), prop::sample::select(vec![1, 99]));
@@ -489,9 +489,9 @@ impl World {
         let pool = Pool(Arc::new(Mutex::new(OwnerStatus::Gone)));
         let owners = |store| Owners { store, pool: pool.clone(), pace: Duration::ZERO };
         Self {
-            api: api(database.troubled_store()),
-            gate: gate(database.troubled_reader()),
-            owners: owners(database.troubled_store()),
+            api: api(database.faulty_store()),
+            gate: gate(database.faulty_reader()),
+            owners: owners(database.faulty_store()),
             calm_owners: owners(database.store()),
             pool: pool.clone(),
             calm_api: api(database.store()),
@@ -750,8 +750,8 @@ impl World {
 
     fn make(&self, trouble: FaultPlan) {
         match trouble {
-            Some((good, kind, times)) => self.database.trouble_after(good, Some((kind, times))),
-            None => self.database.trouble(None),
+            Some((good, kind, times)) => self.database.inject_after(good, kind, times),
+            None => self.database.clear_faults(),
         }
     }
 

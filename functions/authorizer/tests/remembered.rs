@@ -9,16 +9,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
-    ApiKey, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, Groups, HmacSecret, KeyId, KeyRecord,
-    KeyRecords, KeySecret, LastUse, Rejection, SigningKeys, Timestamp, TokenVerifier, UserPool,
+    ApiKey, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord,
+    KeyRecords, LastUse, Rejection, SigningKeys, Timestamp, TokenVerifier, UserPool,
 };
-use vega_store::testing::TestDatabase;
-use vega_store::{Actor, EventKind, KeyReader};
+use vega_store::{EventKind, KeyReader};
+use vega_testing::{TestDatabase, actor, key_with_secret, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 /// Made for these tests with `openssl genrsa`; it opens nothing.
 const PEM: &str = include_str!("../../../tests/vectors/keys/issuer-1.pem");
-const JWKS: &str = vega_vectors::KEY_SET;
+const JWKS: &str = vega_testing::vectors::KEY_SET;
 
 /// An issuer of which a test says what it answers: a key set, or nothing.
 #[derive(Clone)]
@@ -164,29 +164,16 @@ fn a_token_that_was_refused_is_refused_again() {
 /// A key of a table, of which the process may remember what it read for so many seconds.
 async fn keys(seconds: u16) -> (TestDatabase, ApiKey, Authenticator<Issuer, CachedKeys<KeyReader>>) {
     let database = TestDatabase::start().await;
-    let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+    let key = vega_testing::key();
     let record = KeyRecord {
-        owner_username: "ada".into(),
-        name: "ci".into(),
-        groups: Groups::known(["user"]),
         cidrs: vec!["192.0.2.0/24".parse().unwrap()],
         expires_at: Some(NOW.plus(50)),
-        ..KeyRecord::new(&key, "ada", NOW)
+        ..record(&key, "ada")
     };
-    database.store().create(&record, 10, None, &actor()).await.unwrap();
+    database.store().create(&record, 10, None, &actor("ada")).await.unwrap();
     let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(&"x".repeat(32)).unwrap());
-    let keys = CachedKeys::new(database.troubled_reader(), seconds);
+    let keys = CachedKeys::new(database.faulty_reader(), seconds);
     (database, key, Authenticator { tokens, keys })
-}
-
-fn actor() -> Actor {
-    Actor {
-        id: "ada".into(),
-        username: "ada".into(),
-        address: String::new(),
-        request_id: String::new(),
-        ..Actor::default()
-    }
 }
 
 async fn code(
@@ -208,7 +195,7 @@ const HOME: &str = "192.0.2.1";
 
 async fn revoke(database: &TestDatabase, key: &ApiKey) {
     let record = database.store().find(key.id()).await.unwrap().unwrap();
-    database.store().revoke(&record, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    database.store().revoke(&record, EventKind::Revoked, None, &actor("ada"), NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -242,7 +229,7 @@ async fn what_is_remembered_of_a_key_is_checked_every_time() {
     let (database, key, authenticator) = keys(3600).await;
     assert_eq!(code(&authenticator, key.expose(), HOME, 0).await, "ok");
     database.stop();
-    let other = ApiKey::new(key.id(), &KeySecret::from_entropy(&mut [8; 32]));
+    let other = key_with_secret(8);
     assert_eq!(code(&authenticator, other.expose(), HOME, 1).await, "wrong_secret");
     assert_eq!(code(&authenticator, key.expose(), "198.51.100.1", 1).await, "address_not_allowed");
     assert_eq!(code(&authenticator, key.expose(), HOME, 49).await, "ok");

@@ -11,9 +11,9 @@ use leaked_keys::{Config, LeakedKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use vega_auth::{ApiKey, FetchKeySet, Groups, KeyRecord, KeySecret, KeyStatus, SigningKeys, Timestamp};
-use vega_store::testing::{InjectedFault, TestDatabase};
-use vega_store::{Actor, Store};
+use vega_auth::{ApiKey, FetchKeySet, KeyRecord, KeyStatus, SigningKeys, Timestamp};
+use vega_store::Store;
+use vega_testing::{InjectedFault, TestDatabase, actor, key_with_secret as key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const PLACE: &str = "https://example.com/commit/1";
@@ -112,26 +112,10 @@ impl Api {
     }
 }
 
-fn key(secret: u8) -> ApiKey {
-    ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [secret; 32]))
-}
-
 async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) {
-    let mut record = KeyRecord {
-        owner_username: "ada".into(),
-        name: "ci".into(),
-        groups: Groups::known(["user"]),
-        ..KeyRecord::new(key, "user-1", NOW.plus(-100))
-    };
+    let mut record = KeyRecord { created_at: NOW.plus(-100), ..record(key, "user-1") };
     change(&mut record);
-    let actor = Actor {
-        id: "user-1".into(),
-        username: "ada".into(),
-        address: "192.0.2.1".into(),
-        request_id: "request-0".into(),
-        ..Actor::default()
-    };
-    store.create(&record, 5, None, &actor).await.unwrap();
+    store.create(&record, 5, None, &actor("user-1")).await.unwrap();
 }
 
 #[tokio::test]
@@ -309,10 +293,10 @@ async fn a_report_of_many_matches_is_through_before_the_deadline() {
     let mut api = Api::start().await;
     let store = api.database.store();
     make(&store, &key(1), |_| {}).await;
-    api.keys.store = api.database.troubled_store();
+    api.keys.store = api.database.faulty_store();
     let mut matches = vec![json!({ "token": key(2).expose(), "type": "vega_api_key", "url": PLACE }); 99];
     matches.push(json!({ "token": key(1).expose(), "type": "vega_api_key", "url": PLACE }));
-    api.database.trouble(Some((InjectedFault::Lags, usize::MAX)));
+    api.database.inject(InjectedFault::Lag, usize::MAX);
     let (status, feedback) = api.report_of_github(&json!(matches).to_string()).await;
     let labels: Vec<_> = feedback.as_array().unwrap().iter().map(|one| one["label"].as_str().unwrap()).collect();
     assert_eq!((status, labels.len(), labels[0], labels[99]), (200, 100, "false_positive", "true_positive"));

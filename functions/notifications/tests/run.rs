@@ -6,10 +6,10 @@ use std::sync::Mutex;
 
 use notifications::{KeyEvent, Kind, Notification, Notifier, Report, SendNotification, Task};
 use serde_json::Value;
-use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeySecret, Timestamp};
+use vega_auth::{KeyId, KeyRecord, Timestamp};
 use vega_aws::CallError;
-use vega_store::testing::TestDatabase;
-use vega_store::{Actor, EventKind};
+use vega_store::EventKind;
+use vega_testing::{TestDatabase, actor, key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const DAY: i64 = 24 * 60 * 60;
@@ -36,20 +36,6 @@ struct Test {
     notifier: Notifier<Bus>,
 }
 
-fn key() -> ApiKey {
-    ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]))
-}
-
-fn actor() -> Actor {
-    Actor {
-        id: "user-1".into(),
-        username: "ada".into(),
-        address: "192.0.2.1".into(),
-        request_id: "request-0".into(),
-        ..Actor::default()
-    }
-}
-
 impl Test {
     async fn start() -> Self {
         let database = TestDatabase::start_with_index().await;
@@ -58,15 +44,9 @@ impl Test {
     }
 
     async fn make(&self, change: impl FnOnce(&mut KeyRecord)) -> KeyId {
-        let mut record = KeyRecord {
-            owner_username: "ada".into(),
-            name: "ci".into(),
-            description: "a secret plan".into(),
-            groups: Groups::known(["user"]),
-            ..KeyRecord::new(&key(), "user-1", NOW)
-        };
+        let mut record = KeyRecord { description: "a secret plan".into(), ..record(&key(), "user-1") };
         change(&mut record);
-        self.notifier.store.create(&record, 100, None, &actor()).await.unwrap();
+        self.notifier.store.create(&record, 100, None, &actor("user-1")).await.unwrap();
         record.id
     }
 
@@ -87,7 +67,11 @@ async fn a_notice_is_sent_once_and_says_what_the_schema_says() {
     let test = Test::start().await;
     let id = test.make(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
     let record = test.notifier.store.find(id).await.unwrap().unwrap();
-    test.notifier.store.revoke(&record, EventKind::Leaked, Some("leaked: a paste"), &actor(), NOW).await.unwrap();
+    test.notifier
+        .store
+        .revoke(&record, EventKind::Leaked, Some("leaked: a paste"), &actor("user-1"), NOW)
+        .await
+        .unwrap();
     for kind in [Kind::Created, Kind::FirstUsed, Kind::Leaked] {
         let network = (kind == Kind::FirstUsed).then_some("192.0.2.0/24");
         assert_eq!(test.tell(kind, network).await, Report { sent: 1, faults: vec![] });
@@ -177,7 +161,7 @@ async fn a_key_that_never_ends_or_was_revoked_is_not_told_to_expire() {
     let id = "000000000000".parse().unwrap();
     test.make(|record| (record.id, record.expires_at) = (id, Some(NOW.plus(90 * DAY)))).await;
     let record = test.notifier.store.find(id).await.unwrap().unwrap();
-    test.notifier.store.revoke(&record, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    test.notifier.store.revoke(&record, EventKind::Revoked, None, &actor("user-1"), NOW).await.unwrap();
     for day in [80, 88, 91] {
         assert_eq!(test.notifier.run(Task::ScanForExpiry, NOW.plus(day * DAY)).await, Report::default());
     }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Report, Task};
-use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
-use vega_store::testing::TestDatabase;
+use vega_auth::{Groups, KeyId, KeyRecord, KeyStatus, Timestamp};
 use vega_store::{Actor, Change, ChangeError, CreateError, EventKind};
+use vega_testing::{TestDatabase, actor, numbered_key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const ALL: Task = Task::SyncAll { may_revoke: None };
@@ -55,12 +55,12 @@ impl Test {
         change: impl FnOnce(&mut KeyRecord),
     ) -> Result<KeyId, CreateError> {
         let owner = actor.id.as_str();
-        let key = ApiKey::new(format!("{number:012}").parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+        let key = numbered_key(number);
         let mut record = KeyRecord {
             owner_username: format!("{owner}@example.com"),
-            name: "ci".into(),
             groups: Groups::known(groups.iter().copied()),
-            ..KeyRecord::new(&key, owner, NOW.plus(-100))
+            created_at: NOW.plus(-100),
+            ..record(&key, owner)
         };
         change(&mut record);
         self.owners.store.create(&record, 100, None, actor).await.map(|()| key.id())
@@ -102,12 +102,10 @@ impl Test {
 /// Somebody whose token was issued then and says these groups.
 fn token(owner: &str, groups: &[&str], issued_at: Timestamp) -> Actor {
     Actor {
-        id: owner.into(),
         username: format!("{owner}@example.com"),
-        address: "192.0.2.1".into(),
-        request_id: "request-0".into(),
         token_issued_at: Some(issued_at),
         token_groups: Groups::known(groups.iter().copied()),
+        ..actor(owner)
     }
 }
 

@@ -220,8 +220,7 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use vega_testing::{Reply, TestServer};
 
     use super::*;
 
@@ -248,27 +247,12 @@ mod tests {
         Service::new(settings, clock).unwrap()
     }
 
-    /// Calls a service that gives these answers, one a connection. The outcome, and how many were asked for.
+    /// Calls a service that gives these answers in turn. Returns the outcome and the number of requests.
     async fn call(answers: &[(&str, &str)]) -> (Result<Value, CallError>, usize) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let service = service(Some(&format!("http://{}/", listener.local_addr().unwrap())));
-        let mut given = 0;
-        let server = async {
-            for (head, body) in answers {
-                let (mut connection, _) = listener.accept().await.unwrap();
-                let _ = connection.read(&mut [0; 8192]).await;
-                given += 1;
-                let length = body.len();
-                let answer = format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
-                connection.write_all(answer.as_bytes()).await.unwrap();
-            }
-            std::future::pending::<()>().await;
-        };
-        let outcome = tokio::select! {
-            outcome = service.post("/", Some("Service.Operation"), &Value::Null) => outcome,
-            () = server => unreachable!("the server goes on"),
-        };
-        (outcome, given)
+        let replies = answers.iter().map(|(status, body)| Reply::status(status, body));
+        let server = TestServer::start_in_turn(replies, Reply::Hang).await;
+        let outcome = service(Some(server.url())).post("/", Some("Service.Operation"), &Value::Null).await;
+        (outcome, server.requests().len())
     }
 
     /// botocore 1.43 signed the same request at the same instant with the same credentials.

@@ -43,64 +43,47 @@ impl FetchKeySet for HttpKeySet {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use vega_testing::{Reply, TestServer};
 
     use super::*;
 
-    /// Fetches from a server that answers every connection with `answer` and then closes it, or never answers.
-    async fn fetch(answer: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = async {
-            loop {
-                let (mut connection, _) = listener.accept().await.unwrap();
-                let _ = connection.read(&mut [0; 4096]).await;
-                match &answer {
-                    Some(bytes) => {
-                        let _ = connection.write_all(bytes).await;
-                    }
-                    None => std::future::pending().await,
-                }
-            }
-        };
-        let source = HttpKeySet::new(HttpsClient::new(None).unwrap(), format!("http://{address}/jwks.json"));
-        tokio::select! {
-            fetched = source.fetch() => fetched.map_err(|error| error.to_string()),
-            () = server => unreachable!("the server goes on"),
-        }
-    }
-
-    fn response(head: &str, body: &[u8]) -> Vec<u8> {
-        [head.as_bytes(), format!("\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+    /// Fetches from a server that replies like this.
+    async fn fetch(reply: Reply) -> Result<Vec<u8>, String> {
+        let server = TestServer::start(reply).await;
+        let source = HttpKeySet::new(HttpsClient::new(None).unwrap(), format!("{}/jwks.json", server.url()));
+        source.fetch().await.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
     async fn the_body_is_what_the_endpoint_sent() {
-        assert_eq!(fetch(Some(response("HTTP/1.1 200 OK", b"{}"))).await, Ok(b"{}".to_vec()));
+        assert_eq!(fetch(Reply::ok("{}")).await, Ok(b"{}".to_vec()));
     }
 
     #[tokio::test]
-    async fn anything_but_200_is_a_failure_and_a_redirect_is_not_followed() {
-        for head in
-            ["HTTP/1.1 404 Not Found", "HTTP/1.1 500 Oops", "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/"]
-        {
-            assert!(fetch(Some(response(head, b"{}"))).await.unwrap_err().contains("answered"));
+    async fn only_200_is_success_and_redirects_are_not_followed() {
+        for reply in [
+            Reply::status("404 Not Found", "{}"),
+            Reply::status("500 Internal Server Error", "{}"),
+            Reply::Redirect("{}".into()),
+        ] {
+            assert!(fetch(reply).await.unwrap_err().contains("answered"));
         }
     }
 
     #[tokio::test]
-    async fn a_huge_answer_is_cut_off_as_it_arrives() {
-        let largest = vec![b' '; MAX_KEY_SET_BYTES];
-        assert!(fetch(Some(response("HTTP/1.1 200 OK", &largest))).await.is_ok());
-        let larger = vec![b' '; MAX_KEY_SET_BYTES + 1];
-        assert_eq!(fetch(Some(response("HTTP/1.1 200 OK", &larger))).await.unwrap_err(), "key set too large");
+    async fn a_response_that_is_too_large_is_cut_off() {
+        let largest = " ".repeat(MAX_KEY_SET_BYTES);
+        assert!(fetch(Reply::ok(&largest)).await.is_ok());
+        assert_eq!(fetch(Reply::ok(format!("{largest} "))).await.unwrap_err(), "key set too large");
+        assert_eq!(fetch(Reply::Flood).await.unwrap_err(), "key set too large");
     }
 
     #[tokio::test]
-    async fn a_dead_connection_and_a_silent_endpoint_are_failures_in_bounded_time() {
-        assert!(fetch(Some(Vec::new())).await.is_err());
+    async fn a_closed_connection_and_silence_are_failures_in_time() {
+        assert!(fetch(Reply::Close).await.is_err());
+        let server = TestServer::start(Reply::Hang).await;
+        let source = HttpKeySet::new(HttpsClient::new(None).unwrap(), format!("{}/jwks.json", server.url()));
         tokio::time::pause();
-        assert!(tokio::time::timeout(TIMEOUT * 2, fetch(None)).await.unwrap().is_err());
+        assert!(tokio::time::timeout(TIMEOUT * 2, source.fetch()).await.unwrap().is_err());
     }
 }

@@ -28,8 +28,10 @@ pub struct Settings {
     endpoint: Option<String>,
     credentials: Credentials,
     identity: Identity,
-    pub(crate) attempt_timeout: Duration,
-    pub(crate) operation_timeout: Duration,
+    /// Deadline for one attempt.
+    pub attempt_timeout: Duration,
+    /// Deadline for all attempts together.
+    pub operation_timeout: Duration,
 }
 
 impl Settings {
@@ -53,27 +55,6 @@ impl Settings {
         })
     }
 
-    /// An emulator at this endpoint, which takes any credentials.
-    #[cfg(feature = "testing")]
-    pub fn emulator(endpoint: &str) -> Self {
-        let credentials = Credentials::new("test", "test", None, None, "emulator");
-        Self {
-            region: "us-west-1".into(),
-            endpoint: Some(endpoint.into()),
-            identity: credentials.clone().into(),
-            credentials,
-            attempt_timeout: ATTEMPT_TIMEOUT,
-            operation_timeout: OPERATION_TIMEOUT,
-        }
-    }
-
-    /// Waits for an answer as long as a busy machine may take: who gives up and asks again makes it busier.
-    #[cfg(feature = "testing")]
-    #[must_use]
-    pub fn with_batch_timeouts(self) -> Self {
-        Self { attempt_timeout: Duration::from_mins(2), operation_timeout: Duration::from_mins(5), ..self }
-    }
-
     /// Where `DynamoDB` is: at the endpoint that was given, else at the region's own.
     pub(crate) fn endpoint(&self) -> Cow<'_, str> {
         let usual = || Cow::Owned(aws_endpoint("dynamodb", &self.region));
@@ -88,7 +69,8 @@ impl Settings {
         &self.identity
     }
 
-    pub(crate) fn client(&self) -> Client {
+    /// The SDK's client.
+    pub fn client(&self) -> Client {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -12,9 +12,6 @@ use crate::{Actor, ChangeError, EventKind, Store};
 
 /// The sparse index of the keys that aren't revoked, nor expired and swept, by their owner.
 pub const INDEX: &str = "key-owners";
-/// What it has of a key: template.yaml says the same.
-#[cfg(feature = "testing")]
-pub const PROJECTED: [&str; 6] = ["owner_username", "groups", "status", "created_at", "expires_at", "rotated_to"];
 /// How many items a page has: keys, and one for each owner. An owner may be on two.
 const ITEMS_A_PAGE: i32 = 500;
 

@@ -25,14 +25,12 @@ mod keys;
 mod notifications;
 mod owner;
 mod reader;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod transact;
 
 pub use audit::{Actor, AuditEvent, EventCursor, EventKind};
 pub use client::Settings;
 pub use idempotency_record::IdempotencyRecord;
-pub use key_owners::{KeyOwner, OwnerCursor};
+pub use key_owners::{INDEX, KeyOwner, OwnerCursor};
 pub use keys::{Change, ChangeError, CreateError, Store};
 pub use notifications::{Expiring, ExpiryCursor};
-pub use reader::KeyReader;
+pub use reader::{KeyReader, read_answer};

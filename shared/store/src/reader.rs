@@ -181,8 +181,16 @@ impl KeyReader {
     }
 }
 
+/// The key in `DynamoDB`'s answer to the authorizer's Query.
+///
+/// # Errors
+/// When the answer or a record in it can't be read.
+pub fn read_answer(answer: &[u8], id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+    item::read_key(&items(answer)?, id)
+}
+
 /// The items in the answer to a Query.
-pub(crate) fn items(answer: &[u8]) -> Result<Vec<Item>, Fault> {
+fn items(answer: &[u8]) -> Result<Vec<Item>, Fault> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Found {

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use vega_auth::{ApiKey, Fault, Groups, KeyId, KeyRecord, KeyRecords as _, KeySecret, KeyStatus, LastUse, Timestamp};
+use vega_auth::{Fault, KeyId, KeyRecord, KeyRecords as _, KeyStatus, LastUse, Timestamp};
 use vega_https_client::HttpsClient;
-use vega_store::testing::{InjectedFault, TestDatabase};
-use vega_store::{Actor, EventKind, KeyReader, Settings, Store};
+use vega_store::{EventKind, KeyReader, Store};
+use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, emulator, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -24,8 +23,8 @@ impl Adapter {
         [Self::Store(database.store()), Self::Reader(database.reader())]
     }
 
-    fn both_troubled(database: &TestDatabase) -> [Self; 2] {
-        [Self::Store(database.troubled_store()), Self::Reader(database.troubled_reader())]
+    fn both_faulty(database: &TestDatabase) -> [Self; 2] {
+        [Self::Store(database.faulty_store()), Self::Reader(database.faulty_reader())]
     }
 
     async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
@@ -37,22 +36,13 @@ impl Adapter {
 }
 
 async fn key(database: &TestDatabase) -> KeyId {
-    let key = ApiKey::new("7Gh2kQ9XbT4m".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+    let key = vega_testing::key();
     let record = KeyRecord {
         owner_username: "Ada \"the\" \u{1f511}\u{e9}\n".into(),
-        name: "ci".into(),
-        groups: Groups::known(["user"]),
         expires_at: Some(NOW.plus(60)),
-        ..KeyRecord::new(&key, "ada", NOW)
+        ..record(&key, "ada")
     };
-    let actor = Actor {
-        id: "ada".into(),
-        username: "ada".into(),
-        address: String::new(),
-        request_id: String::new(),
-        ..Actor::default()
-    };
-    database.store().create(&record, 10, None, &actor).await.unwrap();
+    database.store().create(&record, 10, None, &actor("ada")).await.unwrap();
     key.id()
 }
 
@@ -80,14 +70,7 @@ async fn both_read_a_change_that_was_made_before() {
     let id = key(&database).await;
     for adapter in Adapter::both(&database) {
         let read = adapter.find(id).await.unwrap().unwrap();
-        let actor = Actor {
-            id: "ada".into(),
-            username: "ada".into(),
-            address: String::new(),
-            request_id: String::new(),
-            ..Actor::default()
-        };
-        database.store().revoke(&read, EventKind::Revoked, None, &actor, NOW).await.unwrap();
+        database.store().revoke(&read, EventKind::Revoked, None, &actor("ada"), NOW).await.unwrap();
         assert_eq!(adapter.find(id).await.unwrap().unwrap().status, KeyStatus::Revoked);
     }
 }
@@ -135,28 +118,28 @@ async fn a_garbled_record_and_a_database_that_is_gone_are_the_same_faults_to_bot
 async fn trouble_that_passes_is_tried_again_by_both_and_what_is_no_trouble_is_not() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
-    for trouble in [InjectedFault::Drops, InjectedFault::Throttles, InjectedFault::Fails, InjectedFault::Hangs] {
-        for adapter in Adapter::both_troubled(&database) {
-            database.trouble(Some((trouble, 2)));
+    for fault in [InjectedFault::DropConnection, InjectedFault::Throttle, InjectedFault::Fail, InjectedFault::Hang] {
+        for adapter in Adapter::both_faulty(&database) {
+            database.inject(fault, 2);
             let before = database.requests();
-            assert!(adapter.find(id).await.unwrap().is_some(), "{trouble:?}");
-            assert_eq!(database.requests() - before, 3, "{trouble:?}");
+            assert!(adapter.find(id).await.unwrap().is_some(), "{fault:?}");
+            assert_eq!(database.requests() - before, 3, "{fault:?}");
         }
     }
-    for adapter in Adapter::both_troubled(&database) {
-        database.trouble(Some((InjectedFault::Fails, usize::MAX)));
+    for adapter in Adapter::both_faulty(&database) {
+        database.inject(InjectedFault::Fail, usize::MAX);
         let before = database.requests();
         assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
         assert_eq!(database.requests() - before, 3);
-        database.trouble(None);
+        database.clear_faults();
     }
 }
 
 /// The clock is the test's: it runs ahead whenever all wait.
 #[tokio::test(start_paused = true)]
 async fn a_database_that_never_answers_is_a_fault_in_time_to_both() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = Settings::emulator(&format!("http://{}", silent.local_addr().unwrap()));
+    let silent = TestServer::start(Reply::Hang).await;
+    let settings = emulator(silent.url());
     let client = HttpsClient::new(None).unwrap();
     let id = "000000000000".parse().unwrap();
     for adapter in [

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeyRecords as _, KeySecret, KeyStatus, LastUse, Timestamp};
-use vega_store::testing::TestDatabase;
-use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, IdempotencyRecord, Settings, Store};
+use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, IdempotencyRecord, Store};
+use vega_testing::{Reply, TestDatabase, TestServer, emulator};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -31,13 +30,7 @@ fn used(at: Timestamp, address: &str) -> LastUse {
 }
 
 fn actor() -> Actor {
-    Actor {
-        id: "ada".into(),
-        username: "Ada".into(),
-        address: "192.0.2.1".into(),
-        request_id: "r-1".into(),
-        ..Actor::default()
-    }
+    vega_testing::actor("ada")
 }
 
 async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), CreateError> {
@@ -516,9 +509,8 @@ async fn a_garbled_record_and_a_database_that_is_gone_are_faults() {
 /// The clock is the test's: it runs ahead whenever all wait.
 #[tokio::test(start_paused = true)]
 async fn a_database_that_never_answers_is_a_fault_in_time() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = Settings::emulator(&format!("http://{}", silent.local_addr().unwrap()));
-    let store = Store::new(&settings, "keys".into());
+    let silent = TestServer::start(Reply::Hang).await;
+    let store = Store::new(&emulator(silent.url()), "keys".into());
     let started = tokio::time::Instant::now();
     assert_eq!(store.find(record(1, "ada").id).await.unwrap_err().code(), "store_unavailable");
     assert!(started.elapsed() <= Duration::from_millis(2600), "{:?}", started.elapsed());

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use vega_testing::Reply;
 
-use crate::key_server::Answer;
 use crate::{Gateway, KEY_SET, NOW, UNAUTHORIZED, check, claims, rs256, rs256_of, with};
 
 const COOL_DOWN: i64 = 30;
@@ -51,19 +52,21 @@ fn is_unknown(seen: (String, String)) {
     check(seen, UNAUTHORIZED, "unknown_signing_key");
 }
 
-/// All that an endpoint can do instead of serving a key set.
-fn wrong_answers() -> Vec<Answer> {
+/// Everything that an endpoint can do instead of serving a key set.
+fn wrong_replies() -> Vec<Reply> {
     let texts = ["", "<html>", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kid":"test-1"}]}"#, "[[[[[[", "\u{0}"];
-    let mut all: Vec<Answer> = texts.iter().map(|text| Answer::Serves((*text).to_owned())).collect();
-    all.extend(["204 No Content", "404 Not Found", "429 Slow Down", "500 Oops"].map(Answer::Status));
+    let statuses = ["204 No Content", "404 Not Found", "429 Too Many Requests", "500 Internal Server Error"];
+    let good = || format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{KEY_SET}", KEY_SET.len()).into_bytes();
+    let mut all: Vec<Reply> = texts.iter().map(Reply::ok).collect();
+    all.extend(statuses.map(|status| Reply::status(status, KEY_SET)));
     all.extend([
-        Answer::Serves(format!("{}{}", KEY_SET, " ".repeat(70_000))),
-        Answer::Redirects,
-        Answer::Floods,
-        Answer::BreaksOff,
-        Answer::Stalls,
-        Answer::Hangs,
-        Answer::HangsUp,
+        Reply::ok(format!("{}{}", KEY_SET, " ".repeat(70_000))),
+        Reply::Redirect(KEY_SET.into()),
+        Reply::Flood,
+        Reply::Truncate(good()),
+        Reply::Stall(good()),
+        Reply::Hang,
+        Reply::Close,
     ]);
     all
 }
@@ -71,20 +74,20 @@ fn wrong_answers() -> Vec<Answer> {
 #[tokio::test]
 async fn a_rotation_refuses_nobody_and_a_second_one_within_a_cool_down_for_the_rest_of_it_only() {
     let gateway = Gateway::cognito().await;
-    gateway.issuer.serves(&key_set(&["test-1"]));
+    gateway.issuer.reply_with(Reply::ok(key_set(&["test-1"])));
     is_allowed(gateway.presents("test-1", 0).await);
     // announced and used at once, as no issuer should
-    gateway.issuer.serves(KEY_SET);
+    gateway.issuer.reply_with(Reply::ok(KEY_SET));
     is_unknown(gateway.presents("test-2", COOL_DOWN - 1).await);
     is_allowed(gateway.presents("test-2", COOL_DOWN).await);
     is_allowed(gateway.presents("test-1", COOL_DOWN).await);
     // the first key is withdrawn: what it signed is refused within 15 minutes
-    gateway.issuer.serves(&key_set(&["test-2"]));
+    gateway.issuer.reply_with(Reply::ok(key_set(&["test-2"])));
     is_allowed(gateway.presents("test-1", COOL_DOWN + REFRESH - 1).await);
     is_unknown(gateway.presents("test-1", COOL_DOWN + REFRESH).await);
     is_allowed(gateway.presents("test-2", COOL_DOWN + REFRESH).await);
     // and back again, long after the last fetch: nobody notices
-    gateway.issuer.serves(&key_set(&["test-1"]));
+    gateway.issuer.reply_with(Reply::ok(key_set(&["test-1"])));
     is_allowed(gateway.presents("test-1", 2 * (COOL_DOWN + REFRESH)).await);
 }
 
@@ -92,7 +95,7 @@ async fn a_rotation_refuses_nobody_and_a_second_one_within_a_cool_down_for_the_r
 async fn a_key_that_the_issuer_removed_is_trusted_for_15_minutes_at_most() {
     let gateway = Gateway::cognito().await;
     is_allowed(gateway.presents("test-1", 0).await);
-    gateway.issuer.serves(&key_set(&["test-2"]));
+    gateway.issuer.reply_with(Reply::ok(key_set(&["test-2"])));
     is_allowed(gateway.presents("test-1", REFRESH - 1).await);
     is_unknown(gateway.presents("test-1", REFRESH).await);
 }
@@ -106,7 +109,7 @@ async fn a_hundred_requests_at_once_cost_one_fetch() {
         for seen in join_all(requests).await {
             is_allowed(seen);
         }
-        assert_eq!(gateway.issuer.fetches(), round);
+        assert_eq!(gateway.issuer.requests().len(), round);
     }
 }
 
@@ -114,7 +117,7 @@ async fn a_hundred_requests_at_once_cost_one_fetch() {
 async fn while_a_slow_fetch_goes_on_a_known_key_serves_and_only_one_request_waits() {
     let gateway = Gateway::cognito().await;
     is_allowed(gateway.presents("test-1", 0).await);
-    gateway.issuer.answers(Answer::Hangs);
+    gateway.issuer.reply_with(Reply::Hang);
     let requests: Vec<_> = (0..20).map(|_| gateway.presents("test-1", REFRESH)).collect();
     tokio::time::pause(); // it runs ahead whenever all wait
     let started = Instant::now();
@@ -125,7 +128,7 @@ async fn while_a_slow_fetch_goes_on_a_known_key_serves_and_only_one_request_wait
     let mut took = join_all(timed).await;
     took.sort_unstable();
     assert!(took[18].is_zero() && !took[19].is_zero(), "one waits for the end of the fetch: {took:?}");
-    assert_eq!(gateway.issuer.fetches(), 2);
+    assert_eq!(gateway.issuer.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -139,27 +142,27 @@ async fn ten_thousand_made_up_kids_cost_one_fetch_a_cool_down() {
         let seen = gateway.decide_at(&format!("{header}.{body}.{signature}"), NOW.plus(number / 100)).await;
         is_unknown(seen);
     }
-    assert_eq!(gateway.issuer.fetches(), 4, "at 0, 30, 60 and 90 s");
+    assert_eq!(gateway.issuer.requests().len(), 4, "at 0, 30, 60 and 90 s");
     is_allowed(gateway.presents("test-1", 99).await);
 }
 
 #[tokio::test]
 async fn an_issuer_that_is_down_is_asked_once_a_cool_down_too() {
     let gateway = Gateway::cognito().await;
-    gateway.issuer.answers(Answer::Status("500 Oops"));
+    gateway.issuer.reply_with(Reply::status("500 Internal Server Error", KEY_SET));
     let token = rs256(&claims());
     for number in 0..1000 {
         is_down(gateway.decide_at(&token, NOW.plus(number / 10)).await);
     }
-    assert_eq!(gateway.issuer.fetches(), 4, "at 0, 30, 60 and 90 s");
+    assert_eq!(gateway.issuer.requests().len(), 4, "at 0, 30, 60 and 90 s");
 }
 
 #[tokio::test]
 async fn whatever_an_endpoint_answers_instead_of_a_key_set_harms_nobody_whose_key_is_known() {
-    for answer in wrong_answers() {
+    for reply in wrong_replies() {
         let gateway = Gateway::cognito().await;
         is_allowed(gateway.presents("test-1", 0).await);
-        gateway.issuer.answers(answer.clone());
+        gateway.issuer.reply_with(reply.clone());
         tokio::time::pause(); // it runs ahead whenever all wait
         let started = Instant::now();
         // the set is due, then known to be overdue
@@ -170,9 +173,9 @@ async fn whatever_an_endpoint_answers_instead_of_a_key_set_harms_nobody_whose_ke
         is_allowed(gateway.presents("test-1", DAY - 1).await);
         // a day without the issuer: we don't know any more
         is_down(gateway.presents("test-1", DAY).await);
-        assert!(started.elapsed() < Duration::from_secs(5), "{answer:?} holds two fetches up: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{reply:?} holds two fetches up: {:?}", started.elapsed());
         tokio::time::resume();
-        gateway.issuer.serves(KEY_SET);
+        gateway.issuer.reply_with(Reply::ok(KEY_SET));
         is_down(gateway.presents("test-1", DAY - 2 + COOL_DOWN).await);
         is_allowed(gateway.presents("test-1", DAY - 1 + COOL_DOWN).await);
     }
@@ -180,17 +183,17 @@ async fn whatever_an_endpoint_answers_instead_of_a_key_set_harms_nobody_whose_ke
 
 #[tokio::test]
 async fn a_first_start_during_an_outage_answers_503_and_recovers_by_itself() {
-    for answer in [Answer::HangsUp, Answer::Status("503 Service Unavailable"), Answer::Redirects] {
+    for reply in [Reply::Close, Reply::status("503 Service Unavailable", KEY_SET), Reply::Redirect(KEY_SET.into())] {
         let gateway = Gateway::cognito().await;
-        gateway.issuer.answers(answer);
+        gateway.issuer.reply_with(reply);
         let vega_auth::TokenVerifier::Cognito(_, keys) = &gateway.authorizer.authenticator.tokens else { panic!() };
         assert_eq!(keys.warm_up(NOW).await.unwrap_err().code(), "key_set_unavailable");
         // the first request tries again, and then there is a pause
         is_down(gateway.presents("test-1", 1).await);
-        gateway.issuer.serves(KEY_SET);
+        gateway.issuer.reply_with(Reply::ok(KEY_SET));
         is_down(gateway.presents("test-1", COOL_DOWN).await);
         is_allowed(gateway.presents("test-1", 1 + COOL_DOWN).await);
-        assert_eq!(gateway.issuer.fetches(), 3);
+        assert_eq!(gateway.issuer.requests().len(), 3);
     }
 }
 
@@ -199,32 +202,11 @@ async fn a_clock_that_goes_backwards_prolongs_no_trust_and_no_pause() {
     let gateway = Gateway::cognito().await;
     // the clock ran a day ahead when the set was fetched
     is_allowed(gateway.presents("test-1", DAY).await);
-    gateway.issuer.serves(&key_set(&["test-2"]));
+    gateway.issuer.reply_with(Reply::ok(key_set(&["test-2"])));
     is_unknown(gateway.presents("test-1", 0).await);
     is_allowed(gateway.presents("test-2", 0).await);
-    assert_eq!(gateway.issuer.fetches(), 2);
+    assert_eq!(gateway.issuer.requests().len(), 2);
     // a second or two between two readings of it are no such thing
     is_allowed(gateway.presents("test-2", -2).await);
-    assert_eq!(gateway.issuer.fetches(), 2);
-}
-
-/// Runs them all on this thread, and gives what they give, in their order.
-async fn join_all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|context| {
-        for (future, outcome) in &mut waiting {
-            if outcome.is_none()
-                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *outcome = Some(value);
-            }
-        }
-        if waiting.iter().all(|(_, outcome)| outcome.is_some()) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    waiting.into_iter().filter_map(|(_, outcome)| outcome).collect()
+    assert_eq!(gateway.issuer.requests().len(), 2);
 }

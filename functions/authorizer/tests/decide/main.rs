@@ -3,7 +3,6 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 mod arbitrary;
-mod key_server;
 mod key_sets;
 mod vectors;
 
@@ -18,20 +17,18 @@ use vega_auth::{
 };
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
-use vega_store::testing::{InjectedFault, TestDatabase};
-use vega_store::{Actor, EventKind, KeyReader};
-use vega_vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
+use vega_store::{EventKind, KeyReader};
+use vega_testing::vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
+use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, record};
 
-use crate::key_server::KeyServer;
-
-const NOW: Timestamp = Timestamp(vega_vectors::NOW);
+const NOW: Timestamp = vega_testing::NOW;
 const RULES: &str = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/admin/*","groups":["root"]},{"route":"* /v1/x/*","groups":["user"]}],"scopes":{"x":["* /v1/x/*"]}}"#;
 const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
 const ISSUER_KEY: &[u8] = include_bytes!("../../../../tests/vectors/keys/issuer-1.pem");
 
 struct Gateway {
     authorizer: Authorizer<HttpKeySet, KeyReader>,
-    issuer: KeyServer,
+    issuer: TestServer,
     database: TestDatabase,
 }
 
@@ -45,14 +42,12 @@ impl Gateway {
     }
 
     async fn new(kind: Kind) -> Self {
-        let issuer = KeyServer::start(KEY_SET).await;
+        let issuer = TestServer::start(Reply::ok(KEY_SET)).await;
         let tokens = if kind == Kind::Cognito {
             let [region, pool_id, client_id] = POOL;
             let pool = UserPool::new(region, pool_id, client_id).unwrap();
-            TokenVerifier::Cognito(
-                pool,
-                SigningKeys::new(HttpKeySet::new(HttpsClient::new(None).unwrap(), issuer.url())),
-            )
+            let url = format!("{}/us-west-1_Test/.well-known/jwks.json", issuer.url());
+            TokenVerifier::Cognito(pool, SigningKeys::new(HttpKeySet::new(HttpsClient::new(None).unwrap(), url)))
         } else {
             TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap())
         };
@@ -100,21 +95,9 @@ impl Gateway {
 
     async fn key(&self, change: impl FnOnce(&mut KeyRecord)) -> ApiKey {
         let key: ApiKey = API_KEY.parse().unwrap();
-        let mut record = KeyRecord {
-            owner_username: "ada".into(),
-            name: "ci".into(),
-            groups: Groups::known(["user"]),
-            ..KeyRecord::new(&key, "ada", NOW)
-        };
+        let mut record = record(&key, "ada");
         change(&mut record);
-        let actor = Actor {
-            id: "ada".into(),
-            username: "ada".into(),
-            address: String::new(),
-            request_id: String::new(),
-            ..Actor::default()
-        };
-        self.database.store().create(&record, 10, None, &actor).await.unwrap();
+        self.database.store().create(&record, 10, None, &actor("ada")).await.unwrap();
         key
     }
 }
@@ -133,11 +116,11 @@ fn event(authorization: &str) -> Value {
 }
 
 fn claims() -> Value {
-    vega_vectors::good_claims(Kind::Cognito)
+    vega_testing::vectors::good_claims(Kind::Cognito)
 }
 
 fn custom_claims() -> Value {
-    vega_vectors::good_claims(Kind::Custom)
+    vega_testing::vectors::good_claims(Kind::Custom)
 }
 
 fn with(mut claims: Value, name: &str, value: Value) -> Value {
@@ -207,7 +190,7 @@ async fn a_good_key_gets_through_and_its_use_is_noted() {
 async fn a_thief_who_uses_a_busy_key_for_50_seconds_is_noticed() {
     let mut gateway = Gateway::custom().await;
     let key = gateway.key(|_| {}).await;
-    gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
+    gateway.authorizer.authenticator.keys = gateway.database.faulty_reader();
     let mut seen_from = Vec::new();
     for second in 0..180 {
         let address = match second {
@@ -316,14 +299,7 @@ async fn a_revoked_key_fails_on_the_next_request() {
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     let store = gateway.database.store();
     let record = store.find(key.id()).await.unwrap().unwrap();
-    let actor = Actor {
-        id: "ada".into(),
-        username: "ada".into(),
-        address: String::new(),
-        request_id: String::new(),
-        ..Actor::default()
-    };
-    store.revoke(&record, EventKind::Revoked, None, &actor, NOW).await.unwrap();
+    store.revoke(&record, EventKind::Revoked, None, &actor("ada"), NOW).await.unwrap();
     check(gateway.decide(key.expose()).await, UNAUTHORIZED, "key_revoked");
 }
 
@@ -338,47 +314,47 @@ async fn a_database_that_is_gone_is_a_fault_for_keys_and_nothing_to_tokens() {
 
 #[tokio::test]
 async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_over_when_it_is_over() {
-    for trouble in InjectedFault::ALL {
+    for fault in InjectedFault::ALL {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
-        gateway.database.trouble(Some((trouble, usize::MAX)));
+        gateway.authorizer.authenticator.keys = gateway.database.faulty_reader();
+        gateway.database.inject(fault, usize::MAX);
         tokio::time::pause(); // it runs ahead whenever all wait
         let started = tokio::time::Instant::now();
         check(gateway.decide(key.expose()).await, "temporarily unavailable", "store_unavailable");
-        assert!(started.elapsed() < Duration::from_secs(3), "{trouble:?}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(3), "{fault:?}: {:?}", started.elapsed());
         tokio::time::resume();
-        assert!(gateway.database.requests() <= 3, "{trouble:?}: {} tries", gateway.database.requests());
+        assert!(gateway.database.requests() <= 3, "{fault:?}: {} tries", gateway.database.requests());
         check(gateway.decide(&hs256(&custom_claims(), SECRET)).await, "allow:ada", "ok");
-        gateway.database.trouble(None);
+        gateway.database.clear_faults();
         check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     }
 }
 
 #[tokio::test]
 async fn a_passing_trouble_is_not_noticed() {
-    for trouble in [
-        InjectedFault::Drops,
-        InjectedFault::Throttles,
-        InjectedFault::Fails,
-        InjectedFault::Hangs,
-        InjectedFault::Lags,
+    for fault in [
+        InjectedFault::DropConnection,
+        InjectedFault::Throttle,
+        InjectedFault::Fail,
+        InjectedFault::Hang,
+        InjectedFault::Lag,
     ] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
-        gateway.database.trouble(Some((trouble, 1)));
+        gateway.authorizer.authenticator.keys = gateway.database.faulty_reader();
+        gateway.database.inject(fault, 1);
         check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     }
 }
 
 #[tokio::test]
 async fn an_outage_of_every_second_request_refuses_nobody() {
-    for trouble in [InjectedFault::Drops, InjectedFault::Throttles, InjectedFault::Fails] {
+    for fault in [InjectedFault::DropConnection, InjectedFault::Throttle, InjectedFault::Fail] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
-        gateway.database.partial_trouble(trouble);
+        gateway.authorizer.authenticator.keys = gateway.database.faulty_reader();
+        gateway.database.inject_every_second(fault);
         for request in 0..5 {
             check(gateway.decide_at(key.expose(), NOW.plus(request)).await, "allow:ada", "ok");
         }
@@ -402,8 +378,8 @@ async fn an_answer_about_another_key_or_in_another_shape_lets_nobody_in() {
     ] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
-        gateway.authorizer.authenticator.keys = gateway.database.troubled_reader();
-        gateway.database.trouble(Some((InjectedFault::Alters(from, to), 1)));
+        gateway.authorizer.authenticator.keys = gateway.database.faulty_reader();
+        gateway.database.inject(InjectedFault::Alter(from, to), 1);
         check(gateway.decide(key.expose()).await, outcome, code);
     }
 }

@@ -5,7 +5,8 @@ use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use vega_auth::{Groups, KeyRecord, KeyStatus, Timestamp};
-use vega_vectors::{EventVector, Kind, SECRET, Vector};
+use vega_testing::Reply;
+use vega_testing::vectors::{EventVector, Kind, SECRET, Vector};
 
 use crate::{Gateway, KEY_SET, NOW, UNAUTHORIZED, event, other_forms};
 
@@ -37,7 +38,7 @@ async fn every_token_of_a_pool_that_differs_from_a_good_one_ends_as_its_vector_s
             check(&usual, Kind::Cognito, &vector).await;
         } else {
             let gateway = Gateway::cognito().await;
-            gateway.issuer.serves(&key_set);
+            gateway.issuer.reply_with(Reply::ok(&key_set));
             check(&gateway, Kind::Cognito, &vector).await;
         }
     }
@@ -125,7 +126,7 @@ fn another_library_takes(kind: Kind, token: &str, key_set: &str) -> Result<(), j
         _ => (DecodingKey::from_secret(SECRET.as_bytes()), jsonwebtoken::Algorithm::HS256),
     };
     let mut validation = Validation::new(algorithm);
-    validation.set_issuer(&[vega_vectors::good_claims(kind)["iss"].as_str().unwrap()]);
+    validation.set_issuer(&[vega_testing::vectors::good_claims(kind)["iss"].as_str().unwrap()]);
     validation.set_required_spec_claims(&["exp", "iss", "sub"]);
     // It would read the clock.
     validation.validate_exp = false;

@@ -1,8 +1,7 @@
-//! A `DynamoDB` of a test's own, in its process, behind the real client: for the tests of this crate and of the functions.
-
-mod trouble;
+//! A `DynamoDB` of a test's own, in its process, behind the real clients.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
@@ -10,43 +9,35 @@ use aws_sdk_dynamodb::types::{
 };
 use dynoxide::Database;
 use tokio::net::TcpListener;
-use vega_auth::{Fault, KeyId, KeyRecord};
+use vega_auth::KeyId;
+use vega_auth::config::Environment;
 use vega_https_client::HttpsClient;
+use vega_store::{INDEX, KeyReader, Settings, Store};
 
-pub use self::trouble::InjectedFault;
-use self::trouble::{Switch, proxy};
-use crate::client::Settings;
-use crate::key_owners::{INDEX, PROJECTED};
-use crate::reader::items;
-use crate::{KeyReader, Store, item};
+use crate::faults::{FaultPlan, InjectedFault, proxy};
 
 const TABLE: &str = "keys";
+/// The attributes in the index, as in template.yaml.
+const PROJECTED: [&str; 6] = ["owner_username", "groups", "status", "created_at", "expires_at", "rotated_to"];
 
-/// The database; it ends with the test's runtime.
+/// The database. It stops with the test's runtime.
 pub struct TestDatabase {
     settings: Settings,
     server: tokio::task::JoinHandle<()>,
-    /// Kept, so that no other test's database is where this one was.
+    /// Kept, so that no other test's database gets this port once this one is stopped.
     port: std::net::TcpListener,
     proxy: tokio::task::JoinHandle<()>,
     proxied: Settings,
-    switch: Arc<Switch>,
+    faults: Arc<FaultPlan>,
 }
 
 impl TestDatabase {
     /// An empty table, keyed as in template.yaml.
-    ///
-    /// # Panics
-    /// When it can't be made: there is no test then.
     pub async fn start() -> Self {
         Self::start_with(None).await
     }
 
     /// An empty table, keyed and indexed as in template.yaml.
-    ///
-    /// # Panics
-    /// When it can't be made: there is no test then.
-    #[allow(clippy::expect_used, reason = "a test's fixture")]
     pub async fn start_with_index() -> Self {
         let key = KeySchemaElement::builder().attribute_name("holder").key_type(KeyType::Hash).build().expect("a key");
         let projection = Projection::builder()
@@ -56,7 +47,6 @@ impl TestDatabase {
         Self::start_with(Some(index.build().expect("an index"))).await
     }
 
-    #[allow(clippy::expect_used, reason = "a test's fixture")]
     async fn start_with(index: Option<GlobalSecondaryIndex>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener");
@@ -65,11 +55,13 @@ impl TestDatabase {
         let listener = TcpListener::from_std(listener).expect("a listener");
         let server = tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().expect("a database")));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let proxied = Settings::emulator(&format!("http://{}", listener.local_addr().expect("an address")));
-        let switch = Arc::new(Switch::default());
-        let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&switch)));
-        let settings = Settings::emulator(&format!("http://{address}")).with_batch_timeouts();
-        let database = Self { settings, server, port, proxy, proxied, switch };
+        let proxied = emulator(&format!("http://{}", listener.local_addr().expect("an address")));
+        let faults = Arc::new(FaultPlan::default());
+        let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&faults)));
+        // A busy machine may answer late. Whoever gave up and asked again would make it busier.
+        let mut settings = emulator(&format!("http://{address}"));
+        (settings.attempt_timeout, settings.operation_timeout) = (Duration::from_mins(2), Duration::from_mins(5));
+        let database = Self { settings, server, port, proxy, proxied, faults };
         let key =
             |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
         let text = |name: &str| {
@@ -97,87 +89,83 @@ impl TestDatabase {
         database
     }
 
-    /// The store on it.
+    /// A store on it.
     pub fn store(&self) -> Store {
         Store::new(&self.settings, TABLE.into())
     }
 
-    /// The authorizer's way to it.
+    /// A store on it that meets the injected faults.
+    pub fn faulty_store(&self) -> Store {
+        Store::new(&self.proxied, TABLE.into())
+    }
+
+    /// The authorizer's reader of it.
     pub fn reader(&self) -> KeyReader {
         reader(&self.settings)
     }
 
-    /// The authorizer's way to it, by way of the proxy: see [`Self::troubled_store`].
-    pub fn troubled_reader(&self) -> KeyReader {
+    /// The authorizer's reader of it, which meets the injected faults.
+    pub fn faulty_reader(&self) -> KeyReader {
         reader(&self.proxied)
     }
 
-    /// The store on it, by way of a proxy that [`Self::trouble`] can set to make trouble.
-    pub fn troubled_store(&self) -> Store {
-        Store::new(&self.proxied, TABLE.into())
+    /// The next `times` requests of the faulty store and reader meet this fault.
+    pub fn inject(&self, fault: InjectedFault, times: usize) {
+        self.inject_after(0, fault, times);
     }
 
-    /// The next `times` requests by way of the proxy meet this; `None` is the end of it.
-    pub fn trouble(&self, trouble: Option<(InjectedFault, usize)>) {
-        self.switch.set(0, trouble);
+    /// The same after `good` requests without a fault.
+    pub fn inject_after(&self, good: usize, fault: InjectedFault, times: usize) {
+        self.faults.inject_after(good, fault, times);
     }
 
-    /// The next `good` requests by way of the proxy go well; then it is as with [`Self::trouble`].
-    pub fn trouble_after(&self, good: usize, trouble: Option<(InjectedFault, usize)>) {
-        self.switch.set(good, trouble);
+    /// Every second request of the faulty store and reader meets this fault.
+    pub fn inject_every_second(&self, fault: InjectedFault) {
+        self.faults.inject_every_second(fault);
     }
 
-    /// Every second request by way of the proxy meets this.
-    pub fn partial_trouble(&self, trouble: InjectedFault) {
-        self.switch.set_partial(trouble);
+    /// No request meets a fault any more.
+    pub fn clear_faults(&self) {
+        self.faults.clear();
     }
 
-    /// How many requests came by way of the proxy.
+    /// Requests of the faulty store and reader so far.
     pub fn requests(&self) -> usize {
-        self.switch.requests()
+        self.faults.requests()
     }
 
-    /// Takes the database away, as an outage does.
-    ///
-    /// # Panics
-    /// When its port can't be kept.
-    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    /// Stops the database, as an outage does: connections are accepted and closed.
     pub fn stop(&self) {
         self.server.abort();
         let port = TcpListener::from_std(self.port.try_clone().expect("a listener")).expect("a listener");
         tokio::spawn(async move { while port.accept().await.is_ok() {} });
     }
 
-    /// Every item, as it would stand in a dump: to look for what must not be there.
-    ///
-    /// # Panics
-    /// When the table can't be read.
-    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    /// Every item as text: for a look at what must not be stored.
     pub async fn dump(&self) -> String {
         let pages = self.settings.client().scan().table_name(TABLE).into_paginator().items().send();
         let items = pages.collect::<Result<Vec<_>, _>>().await.expect("a scan");
         items.iter().fold(String::new(), |dump, item| dump + &format!("{item:?}\n"))
     }
 
-    /// Puts an attribute of a key's record out of shape.
+    /// Overwrites an attribute of a key's record with nonsense.
     pub async fn garble(&self, id: KeyId, attribute: &str) {
-        self.set(item::key_pk(id), "A", attribute, item::string("nonsense")).await;
+        self.set(format!("K#{id}"), "A", attribute, AttributeValue::S("nonsense".into())).await;
     }
 
-    /// Gives an owner as many ended keys, of which nothing is left: as many years of making and revoking do.
+    /// Gives an owner this many ended keys whose records are gone, as years of creating and revoking do.
     pub async fn fill_ended(&self, owner: &str, count: u32) {
         let ids = (0..count).map(|number| format!("zzzzzzzz{number:04}")).collect();
-        self.set(item::owner_pk(owner), "M", "ended", AttributeValue::Ss(ids)).await;
+        self.set(format!("U#{owner}"), "M", "ended", AttributeValue::Ss(ids)).await;
     }
 
-    #[allow(clippy::expect_used, reason = "a test's fixture")]
-    async fn set(&self, pk: AttributeValue, sk: &str, attribute: &str, value: AttributeValue) {
+    async fn set(&self, pk: String, sk: &str, attribute: &str, value: AttributeValue) {
         self.settings
             .client()
             .update_item()
             .table_name(TABLE)
-            .key("pk", pk)
-            .key("sk", item::string(sk))
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk.into()))
             .update_expression("SET #name = :value")
             .expression_attribute_names("#name", attribute)
             .expression_attribute_values(":value", value)
@@ -186,37 +174,33 @@ impl TestDatabase {
             .expect("an update");
     }
 
-    /// One item, as it would stand in a dump; empty, where there is none.
-    ///
-    /// # Panics
-    /// When the table can't be read.
+    /// One item as text. Empty if there is none.
     pub async fn item(&self, pk: &str, sk: &str) -> String {
         let [pk, sk] = [("pk", pk), ("sk", sk)].map(|(name, value)| format!("\"{name}\": S(\"{value}\")"));
         self.dump().await.lines().find(|line| line.contains(&pk) && line.contains(&sk)).unwrap_or_default().to_owned()
     }
 
-    /// Purges what is left of a key, as `DynamoDB` does some time after `purge_at`.
-    ///
-    /// # Panics
-    /// When it can't be deleted.
-    #[allow(clippy::expect_used, reason = "a test's fixture")]
+    /// Deletes a key's items, as `DynamoDB` does some time after `purge_at`.
     pub async fn purge(&self, id: KeyId) {
         for sk in ["A", "U"] {
             let delete = self.settings.client().delete_item().table_name(TABLE);
-            delete.key("pk", item::key_pk(id)).key("sk", item::string(sk)).send().await.expect("a deletion");
+            let key = |text: String| AttributeValue::S(text);
+            delete.key("pk", key(format!("K#{id}"))).key("sk", key(sk.into())).send().await.expect("a deletion");
         }
     }
 }
 
-/// The key in `DynamoDB`'s answer to the authorizer's Query, as the authorizer reads it.
-///
-/// # Errors
-/// When the answer or a record in it can't be read.
-pub fn read_answer(answer: &[u8], id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-    item::read_key(&items(answer)?, id)
+/// The settings of an emulator at this endpoint, which accepts any credentials.
+pub fn emulator(endpoint: &str) -> Settings {
+    let mut environment = Environment::new(|name| match name {
+        "AWS_REGION" => Some("us-west-1".to_owned()),
+        "AWS_ENDPOINT_URL_DYNAMODB" => Some(endpoint.to_owned()),
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+        _ => None,
+    });
+    Settings::read(&mut environment).expect("settings")
 }
 
-#[allow(clippy::expect_used, reason = "a test's fixture")]
 fn reader(settings: &Settings) -> KeyReader {
     let client = HttpsClient::new(None).expect("a client");
     KeyReader::new(client, settings.clone(), TABLE.into()).expect("a URL")

@@ -1,0 +1,38 @@
+//! Test support, in one place. No function links this crate.
+//!
+//! - [`vectors`]: the attack catalogue of `tests/vectors` as requests.
+//! - [`TestServer`]: an HTTP server on loopback whose replies a test chooses.
+//! - `TestDatabase`: a `DynamoDB` API in the test's process, with injected faults (feature `database`).
+//! - `key`, `record`, `actor`: an API key, its record and somebody who changes it (feature `database`).
+//!
+//! A crate's unit tests can't use what takes that crate's own types: cargo builds the crate twice for them. Such tests
+//! are in the crate's `tests/` folder.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a fixture that fails ends its test"
+)]
+
+#[cfg(feature = "database")]
+mod database;
+#[cfg(feature = "database")]
+mod faults;
+#[cfg(feature = "database")]
+mod fixtures;
+mod server;
+pub mod vectors;
+
+use vega_auth::Timestamp;
+
+#[cfg(feature = "database")]
+pub use self::database::{TestDatabase, emulator};
+#[cfg(feature = "database")]
+pub use self::faults::InjectedFault;
+#[cfg(feature = "database")]
+pub use self::fixtures::{actor, key, key_with_secret, numbered_key, record};
+pub use self::server::{Reply, TestServer};
+
+/// The instant that most tests happen at.
+pub const NOW: Timestamp = Timestamp(vectors::NOW);
