@@ -150,7 +150,7 @@ token: ## print an access token of the running local pool: make -s token EMAIL=u
 reset: ## delete the local stack's data
 	@$(STACK) reset
 
-openapi: ## write docs/openapi.json from the code
+openapi: ## write docs/openapi.json and the table in docs/errors.md from the code
 	VEGA_RENEW=1 cargo test -q -p openapi --test document
 
 lock: tools ## update the pinned Python packages from local/*.in

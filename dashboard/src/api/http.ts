@@ -1,8 +1,10 @@
+import type { ErrorCode } from "./types";
+
 /** An RFC 9457 problem from the API. */
 export class Problem extends Error {
   constructor(
     readonly status: number,
-    readonly error: string,
+    readonly error: ErrorCode | "unreachable" | "unknown",
     readonly detail: string,
     readonly retryAfter?: number,
   ) {

@@ -3,6 +3,8 @@ import type { components } from "./openapi";
 
 type Schemas = components["schemas"];
 
+/** The `error` of a problem. */
+export type ErrorCode = Schemas["ErrorCode"];
 export type Key = Schemas["Key"];
 export type Status = Schemas["KeyState"];
 /** A new key: the only response that contains the whole key. */

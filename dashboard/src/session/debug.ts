@@ -1,4 +1,4 @@
-import { fetchJson, Unreachable, type Problem } from "../api/http";
+import { fetchJson } from "../api/http";
 import { Refusal, SessionEnded, TokenHolder, type Session, type Step } from "./session";
 
 /** Provider `custom`: the debug login on a developer's machine. It has one user, no codes and no password reset. */
@@ -10,7 +10,7 @@ export class DebugSession implements Session {
 
   async signIn(email: string, password: string): Promise<Step> {
     const answer = await this.#post("v1/auth/login", { email, password });
-    if (!answer.ok) throw new Refusal(words(answer.problem));
+    if (!answer.ok) throw new Refusal(answer.problem.detail);
     this.#refresh = answer.body.refresh_token;
     this.#tokens.hold(answer.body.access_token);
     return { kind: "signed-in" };
@@ -52,9 +52,4 @@ export class DebugSession implements Session {
   #post(path: string, body: unknown) {
     return fetchJson<{ access_token: string; refresh_token?: string }>(new URL(path, this.base), { method: "POST", body });
   }
-}
-
-function words(problem: Problem): string {
-  if (problem instanceof Unreachable) return problem.message;
-  return problem.error === "invalid_credentials" ? "The e-mail address or the password is wrong." : problem.detail;
 }

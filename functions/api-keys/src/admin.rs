@@ -7,10 +7,11 @@ use vega_auth::{CurrentUser, Group, KeyRecord, KeyState, Timestamp};
 use vega_http::{Answer, Problem, json};
 
 use crate::change::{CHANGE_TRIES, contended};
-use crate::query::{Parameters, invalid};
+use crate::problem::{InvalidQuery, KeyProblem};
+use crate::query::Parameters;
 use crate::{ApiKeys, actor, list, path_id};
 
-/// Longer than any `sub`.
+/// Upper bound for `?owner=`; a Cognito `sub` has 36 characters.
 pub const MAX_OWNER: usize = 256;
 
 /// A person who may look after other people's keys: checked here, whatever the access rules say.
@@ -27,25 +28,21 @@ pub struct Revoked {
 impl<'a> Administrator<'a> {
     /// # Errors
     /// 403 for everybody else.
-    pub fn check(person: &'a CurrentUser) -> Result<Self, Problem> {
+    pub fn check(person: &'a CurrentUser) -> Result<Self, KeyProblem> {
         if person.groups.contains(Group::Root) || person.groups.contains(Group::Operator) {
             return Ok(Self(person));
         }
-        Err(Problem::new(403, "forbidden", "This needs group root or operator."))
+        Err(KeyProblem::AdministratorOnly)
     }
 
     /// Nobody ends what a more powerful group runs on: a key of group `root` is for `root` to revoke.
-    fn may_revoke(&self, record: &KeyRecord) -> Result<(), Problem> {
+    fn may_revoke(&self, record: &KeyRecord) -> Result<(), KeyProblem> {
         if record.groups.contains(Group::Root) && !self.0.groups.contains(Group::Root) {
-            let detail = format!("The key {} has group root: only somebody of group root can revoke it.", record.id);
-            return Err(Problem::new(403, "forbidden", detail));
+            return Err(KeyProblem::RootOnly(record.id));
         }
         Ok(())
     }
 }
-
-/// What an administrator is told, and what docs/openapi.json says that they are told.
-pub const NO_KEY: &str = "There is no such API key.";
 
 impl ApiKeys {
     pub(crate) async fn admin_list(&self, request: &Request, _: Administrator<'_>, now: Timestamp) -> Answer {
@@ -54,10 +51,9 @@ impl ApiKeys {
     }
 
     pub(crate) async fn admin_revoke(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
-        let none = || Problem::new(404, "not_found", NO_KEY);
-        let id = path_id(request).map_err(|_| none())?;
+        let id = path_id(request).map_err(|_| KeyProblem::NoSuchKey)?;
         let find = || async {
-            let record = self.store.find(id).await?.ok_or_else(none)?;
+            let record = self.store.find(id).await?.ok_or(KeyProblem::NoSuchKey)?;
             admin.may_revoke(&record)?;
             Ok(record)
         };
@@ -99,9 +95,6 @@ impl ApiKeys {
     }
 }
 
-fn owner(parameters: &Parameters) -> Result<&str, Problem> {
-    parameters
-        .one("owner")
-        .filter(|owner| owner.len() <= MAX_OWNER)
-        .ok_or_else(|| invalid("owner: the id (sub) of whose keys it is about"))
+fn owner(parameters: &Parameters) -> Result<&str, InvalidQuery> {
+    parameters.one("owner").filter(|owner| owner.len() <= MAX_OWNER).ok_or(InvalidQuery::Owner)
 }

@@ -7,17 +7,18 @@ use serde::{Deserialize, Deserializer};
 use vega_auth::{
     AccessRules, CurrentUser, Groups, HIDDEN, KeyRecord, KeyStatus, Network, ScopeName, Timestamp, is_hidden,
 };
-use vega_http::Problem;
 use vega_store::Change;
+
+use crate::problem::InvalidValue;
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 100;
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION: usize = 500;
-/// How long a key lives unless asked otherwise, in days.
+/// Default lifetime of a key, in days.
 const DEFAULT_DAYS: i64 = 90;
-/// The longest expiry that can be asked for; `null` is for ever.
-const MAX_DAYS: i64 = 3650;
+/// Longest lifetime that a caller can request, in days; `null` means no expiry.
+pub const MAX_DAYS: i64 = 3650;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// `POST /v1/api-keys`.
@@ -141,7 +142,7 @@ fn description_pattern() -> String {
 impl NewKey {
     /// # Errors
     /// 422 with the member that is not good.
-    pub fn check(self, owner: &CurrentUser, rules: &AccessRules, now: Timestamp) -> Result<Wanted, Problem> {
+    pub fn check(self, owner: &CurrentUser, rules: &AccessRules, now: Timestamp) -> Result<Wanted, InvalidValue> {
         Ok(Wanted {
             name: name(self.name)?,
             description: description(self.description)?,
@@ -156,7 +157,7 @@ impl NewKey {
 impl KeyPatch {
     /// # Errors
     /// 422 with the member that is not good.
-    pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<Change, Problem> {
+    pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<Change, InvalidValue> {
         Ok(Change {
             name: self.name.map(name).transpose()?,
             description: self.description.map(description).transpose()?,
@@ -176,89 +177,78 @@ impl Rotation {
     ///
     /// # Errors
     /// 422 when it is none that can be had.
-    pub fn check(self) -> Result<i64, Problem> {
+    pub fn check(self) -> Result<i64, InvalidValue> {
         let overlap = self.overlap_seconds.unwrap_or(DAY_SECONDS);
         if !(0..=KeyRecord::MAX_OVERLAP_SECONDS).contains(&overlap) {
-            let most = KeyRecord::MAX_OVERLAP_SECONDS;
-            return Err(invalid(format!("overlap_seconds: expected 0 to {most}")));
+            return Err(InvalidValue::Overlap);
         }
         Ok(overlap)
     }
 }
 
-fn name(text: String) -> Result<String, Problem> {
+fn name(text: String) -> Result<String, InvalidValue> {
     let count = text.chars().count();
     if text.trim().is_empty() || text.trim() != text || count > MAX_NAME || text.contains(is_hidden) {
-        return Err(invalid(format!(
-            "name: expected 1 to {MAX_NAME} characters, without hidden characters or spaces around it"
-        )));
+        return Err(InvalidValue::Name);
     }
     Ok(text)
 }
 
-fn description(text: String) -> Result<String, Problem> {
-    if text.chars().count() > MAX_DESCRIPTION
-        || text.contains(|character: char| is_hidden(character) && character != '\n')
-    {
-        return Err(invalid(format!(
-            "description: expected at most {MAX_DESCRIPTION} characters, none of them hidden"
-        )));
+fn description(text: String) -> Result<String, InvalidValue> {
+    let is_too_long = text.chars().count() > MAX_DESCRIPTION;
+    if is_too_long || text.contains(|character: char| is_hidden(character) && character != '\n') {
+        return Err(InvalidValue::Description);
     }
     Ok(text)
 }
 
 /// A key never outranks its owner.
-fn groups(wanted: Groups, owner: &CurrentUser) -> Result<Groups, Problem> {
+fn groups(wanted: Groups, owner: &CurrentUser) -> Result<Groups, InvalidValue> {
     if !wanted.is_subset(owner.groups) {
-        return Err(invalid(format!("groups: a key can have only groups that you are in: {}", owner.groups)));
+        return Err(InvalidValue::Groups(owner.groups));
     }
     Ok(wanted)
 }
 
-fn scopes(wanted: &[String], rules: &AccessRules) -> Result<Vec<ScopeName>, Problem> {
-    let known = |name: &str| {
+fn scopes(wanted: &[String], rules: &AccessRules) -> Result<Vec<ScopeName>, InvalidValue> {
+    each("scopes", wanted, |index, name| {
         let name = name.parse().ok().filter(|name| rules.scopes().any(|(known, _)| known == name));
-        name.ok_or_else(|| "there is no such scope: GET /v1/scopes tells them".to_owned())
-    };
-    each("scopes", wanted, known)
+        name.ok_or(InvalidValue::Scope(index))
+    })
 }
 
-fn cidrs(wanted: &[String]) -> Result<Vec<Network>, Problem> {
-    each("cidrs", wanted, |text| text.parse().map_err(|problem: vega_auth::InvalidNetwork| problem.to_string()))
+fn cidrs(wanted: &[String]) -> Result<Vec<Network>, InvalidValue> {
+    each("cidrs", wanted, |index, text| text.parse().map_err(|problem| InvalidValue::Network(index, problem)))
 }
 
-/// Each entry once, in one order. One that is not good is told by its place, and not repeated.
-fn each<T: Ord>(member: &str, wanted: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Problem> {
+/// Sorted and deduplicated. An invalid entry is reported by index, never echoed.
+fn each<T: Ord>(
+    member: &'static str,
+    wanted: &[String],
+    parse: impl Fn(usize, &str) -> Result<T, InvalidValue>,
+) -> Result<Vec<T>, InvalidValue> {
     if wanted.len() > KeyRecord::MAX_RESTRICTIONS {
-        return Err(invalid(format!("{member}: expected at most {}", KeyRecord::MAX_RESTRICTIONS)));
+        return Err(InvalidValue::TooMany(member));
     }
-    let mut entries = BTreeSet::new();
-    for (index, text) in wanted.iter().enumerate() {
-        entries.insert(parse(text).map_err(|problem| invalid(format!("{member}[{index}]: {problem}")))?);
-    }
+    let entries: BTreeSet<T> =
+        wanted.iter().enumerate().map(|(index, text)| parse(index, text)).collect::<Result<_, _>>()?;
     Ok(entries.into_iter().collect())
 }
 
-fn expiry(at: Option<Expiry>, in_days: Option<i64>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+fn expiry(at: Option<Expiry>, in_days: Option<i64>, now: Timestamp) -> Result<Option<Timestamp>, InvalidValue> {
     match (at, in_days) {
-        (Some(_), Some(_)) => Err(invalid("expires_at, expires_in_days: give one of them")),
+        (Some(_), Some(_)) => Err(InvalidValue::TwoExpiries),
         (Some(Expiry::Never), None) => Ok(None),
         (Some(Expiry::At(at)), None) if at > now && at <= now.plus(MAX_DAYS * DAY_SECONDS) => Ok(Some(at)),
-        (Some(Expiry::At(_)), None) => {
-            Err(invalid(format!("expires_at: expected a time ahead, within {MAX_DAYS} days, or null for never")))
-        }
+        (Some(Expiry::At(_)), None) => Err(InvalidValue::ExpiresAt),
         (None, days) => {
             let days = days.unwrap_or(DEFAULT_DAYS);
             if !(1..=MAX_DAYS).contains(&days) {
-                return Err(invalid(format!("expires_in_days: expected 1 to {MAX_DAYS}")));
+                return Err(InvalidValue::ExpiresInDays);
             }
             Ok(Some(now.plus(days * DAY_SECONDS)))
         }
     }
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(422, "invalid_value", detail)
 }
 
 /// A member that is there. Without this serde takes `null` for one that isn't.
@@ -291,7 +281,7 @@ mod tests {
 
     fn wanted(json: &str) -> Result<Wanted, String> {
         let new: NewKey = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        new.check(&owner(), &rules(), NOW).map_err(|problem| problem.detail)
+        new.check(&owner(), &rules(), NOW).map_err(|problem| problem.to_string())
     }
 
     #[test]
@@ -349,7 +339,7 @@ mod tests {
             (r#"{"name":"ci","expires_at":"tomorrow"}"#, "RFC 3339"),
             (r#"{"name":"ci","expires_in_days":0}"#, "expires_in_days:"),
             (r#"{"name":"ci","expires_in_days":9223372036854775807}"#, "expires_in_days:"),
-            (r#"{"name":"ci","expires_in_days":1,"expires_at":null}"#, "give one"),
+            (r#"{"name":"ci","expires_in_days":1,"expires_at":null}"#, "give only one"),
         ] {
             let said = wanted(json).unwrap_err();
             assert!(said.contains(says), "{says}: {said}");
@@ -360,7 +350,7 @@ mod tests {
     fn a_patch_changes_what_it_names_and_cannot_revoke_or_clear() {
         let patch = |json: &str| -> Result<Change, String> {
             let patch: KeyPatch = serde_json::from_str(json).map_err(|error| error.to_string())?;
-            patch.check(&owner(), &rules()).map_err(|problem| problem.detail)
+            patch.check(&owner(), &rules()).map_err(|problem| problem.to_string())
         };
         assert_eq!(patch(r#"{"status":"disabled"}"#).unwrap().status, Some(KeyStatus::Disabled));
         assert!(patch("{}").unwrap().name.is_none() && patch("{}").unwrap().scopes.is_none());

@@ -8,6 +8,7 @@ use vega_http::{Answer, Problem, read_json};
 use vega_store::{Actor, ChangeError, EventKind};
 
 use crate::body::KeyPatch;
+use crate::problem::KeyProblem;
 use crate::query::Parameters;
 use crate::view::{etag, shown};
 use crate::{ApiKeys, actor, path_id};
@@ -23,13 +24,13 @@ impl ApiKeys {
         check_version(request, &record)?;
         match record.state(now) {
             KeyState::Active | KeyState::Disabled => {}
-            KeyState::Expired => return Err(expired()),
-            KeyState::Revoked => return Err(revoked()),
+            KeyState::Expired => return Err(KeyProblem::Expired.into()),
+            KeyState::Revoked => return Err(KeyProblem::Revoked.into()),
         }
         match self.store.change(&record, change, reason.as_deref(), &actor(request, owner), now).await {
             Ok(changed) => shown(changed, now),
-            Err(ChangeError::TokenOutdated) => Err(token_outdated()),
-            Err(ChangeError::Conflict) => Err(version_mismatch()),
+            Err(ChangeError::TokenOutdated) => Err(KeyProblem::TokenOutdated.into()),
+            Err(ChangeError::Conflict) => Err(KeyProblem::VersionMismatch.into()),
             Err(ChangeError::Fault(fault)) => Err(fault.into()),
         }
     }
@@ -65,35 +66,13 @@ impl ApiKeys {
 }
 
 /// `If-Match` (RFC 9110 section 13.1.1), where the client sent it.
-pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), Problem> {
+pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), KeyProblem> {
     let Some(wanted) = request.headers().get(IF_MATCH) else { return Ok(()) };
     let current = etag(record);
     let matches = wanted
         .to_str()
         .is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag.as_bytes() == current.as_bytes()));
-    if matches { Ok(()) } else { Err(version_mismatch()) }
-}
-
-// What clients are told, and what docs/openapi.json says that they are told.
-pub const VERSION_MISMATCH: &str = "The key changed since you read it. Read it again, then repeat the request.";
-pub const TOKEN_OUTDATED: &str = "Your account, your groups or your keys changed after this access token was issued. Sign in again, then repeat the request.";
-pub const REVOKED: &str = "The key is revoked, which can't be undone. Make a new one.";
-pub const EXPIRED: &str = "The key is expired, which can't be undone. Make a new one.";
-
-pub fn version_mismatch() -> Problem {
-    Problem::new(412, "version_mismatch", VERSION_MISMATCH)
-}
-
-pub fn revoked() -> Problem {
-    Problem::new(409, "key_revoked", REVOKED)
-}
-
-pub fn expired() -> Problem {
-    Problem::new(409, "key_expired", EXPIRED)
-}
-
-pub fn token_outdated() -> Problem {
-    Problem::new(403, "token_outdated", TOKEN_OUTDATED)
+    if matches { Ok(()) } else { Err(KeyProblem::VersionMismatch) }
 }
 
 pub fn contended() -> Problem {

@@ -10,8 +10,9 @@ use vega_http::{Answer, Problem, read_json};
 use vega_store::CreateError;
 
 use crate::body::NewKey;
-use crate::change::{contended, token_outdated};
-use crate::idempotency::{IdempotentRequest, in_progress};
+use crate::change::contended;
+use crate::idempotency::IdempotentRequest;
+use crate::problem::KeyProblem;
 use crate::view::KeyView;
 use crate::{ApiKeys, actor};
 
@@ -74,17 +75,12 @@ impl ApiKeys {
     pub(crate) fn refusal(&self, error: CreateError) -> Result<(), Problem> {
         match error {
             CreateError::IdTaken | CreateError::Conflict => Ok(()),
-            CreateError::TokenOutdated => Err(token_outdated()),
-            CreateError::LimitReached => Err(Problem::new(409, "key_limit_reached", limit_reached(self.limit))),
-            CreateError::InProgress => Err(in_progress()),
+            CreateError::TokenOutdated => Err(KeyProblem::TokenOutdated.into()),
+            CreateError::LimitReached => Err(KeyProblem::LimitReached { limit: self.limit }.into()),
+            CreateError::InProgress => Err(KeyProblem::IdempotencyInProgress.into()),
             CreateError::Fault(fault) => Err(fault.into()),
         }
     }
-}
-
-/// What somebody with as many keys as they may have is told.
-pub fn limit_reached(limit: u32) -> String {
-    format!("You have {limit} live keys, which is the limit. Revoke one that you don't need.")
 }
 
 /// The answer to who made a key, as JSON: the one place where it is whole.

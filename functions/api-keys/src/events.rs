@@ -7,8 +7,9 @@ use vega_auth::{CurrentUser, Timestamp};
 use vega_http::{Answer, json};
 use vega_store::{AuditEvent, EventCursor};
 
-use crate::query::{Parameters, invalid};
-use crate::{ApiKeys, cursor, no_such_key, path_id};
+use crate::problem::{InvalidQuery, KeyProblem};
+use crate::query::Parameters;
+use crate::{ApiKeys, cursor, path_id};
 
 pub const DEFAULT_PAGE: u32 = 50;
 pub const MAX_PAGE: u32 = 100;
@@ -32,17 +33,13 @@ impl ApiKeys {
         let list = ["events", owner.id.as_str(), id.as_str()];
         let after = parameters
             .one("cursor")
-            .map(|cursor| {
-                cursor::read(&list, cursor)
-                    .and_then(|place| from_text(&place))
-                    .ok_or_else(|| invalid("cursor: take it from next_cursor of this key's events"))
-            })
+            .map(|cursor| cursor::read(&list, cursor).and_then(|place| from_text(&place)).ok_or(InvalidQuery::Cursor))
             .transpose()?;
         let found = self.store.events(&owner.id, id, limit, after, now).await;
         let (items, next) = found?;
         // Every key was created: a trail without an event is no key's, or another owner's.
         if items.is_empty() && after.is_none() {
-            return Err(no_such_key());
+            return Err(KeyProblem::NotYours.into());
         }
         json(200, &Page { items, next_cursor: next.map(|place| cursor::write(&list, &to_text(place))) })
     }

@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Response;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::HeaderName;
 use lambda_http::{Body, Request};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
@@ -18,18 +18,12 @@ use zeroize::Zeroizing;
 
 use crate::ApiKeys;
 use crate::create::created;
+use crate::problem::KeyProblem;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// 16 random letters and digits are more than 80 bits.
 pub const MIN_LEN: usize = 16;
 pub const MAX_LEN: usize = 255;
-// What clients are told, and what docs/openapi.json says that they are told.
-pub const IN_PROGRESS: &str = "A request with this Idempotency-Key is being answered. Send it again in a second.";
-pub const REUSED: &str = "Another request had this Idempotency-Key within the last 15 minutes, with another body.";
-
-pub fn not_one() -> String {
-    format!("Idempotency-Key: expected one, of {MIN_LEN} to {MAX_LEN} visible ASCII characters.")
-}
 
 /// A request that can be repeated.
 pub struct IdempotentRequest {
@@ -45,12 +39,12 @@ impl IdempotentRequest {
     ///
     /// # Errors
     /// 400 when there are two, or one that is not 16 to 255 visible ASCII characters.
-    pub fn read(request: &Request) -> Result<Option<Self>, Problem> {
+    pub fn read(request: &Request) -> Result<Option<Self>, KeyProblem> {
         let mut keys = request.headers().get_all(IDEMPOTENCY_KEY).iter();
         let Some(key) = keys.next() else { return Ok(None) };
         let is_good = (MIN_LEN..=MAX_LEN).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
         let (true, None, Ok(key)) = (is_good, keys.next(), key.to_str()) else {
-            return Err(Problem::new(400, "invalid_idempotency_key", not_one()));
+            return Err(KeyProblem::InvalidIdempotencyKey);
         };
         let path = path_parameter(request, "id").unwrap_or_default();
         let name = digest(&[route(request).as_bytes(), path.as_bytes(), key.as_bytes()]);
@@ -115,7 +109,7 @@ impl ApiKeys {
         let found = self.store.replay(&owner.id, &request.request, now).await?;
         let Some(replay) = found else { return Ok(None) };
         if replay.fingerprint != request.fingerprint {
-            return Err(Problem::new(422, "idempotency_key_reused", REUSED));
+            return Err(KeyProblem::IdempotencyKeyReused.into());
         }
         let answer = request.open(&replay).ok_or_else(|| Problem::fault("replay_unreadable", &"it does not open"))?;
         created(answer, replay.key_id).map(Some)
@@ -136,10 +130,6 @@ impl ApiKeys {
         let sealed = request.seal(&owner.id, key_id, answer, nonce, now);
         sealed.map(Some).ok_or_else(|| Problem::fault("unsealable_answer", &"it is too long"))
     }
-}
-
-pub fn in_progress() -> Problem {
-    Problem::new(409, "idempotency_in_progress", IN_PROGRESS).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn digest(parts: &[&[u8]]) -> [u8; 32] {

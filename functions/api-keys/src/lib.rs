@@ -11,6 +11,7 @@ mod cursor;
 mod events;
 mod idempotency;
 mod list;
+mod problem;
 mod query;
 mod rotate;
 mod routes;
@@ -23,12 +24,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::config::{ConfigError, Environment, text};
 use vega_auth::{AccessRules, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
-use vega_http::{Answer, Problem, current_user, json, path_parameter, request_id, route, source_address};
+use vega_http::{
+    Answer, Problem, RequestProblem, current_user, json, path_parameter, request_id, route, source_address,
+};
 use vega_store::{Actor, Store};
 
 pub use crate::routes::routes;
 
 use crate::admin::Administrator;
+use crate::problem::KeyProblem;
 use crate::query::Parameters;
 use crate::view::shown;
 
@@ -39,7 +43,6 @@ const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Live keys per person, unless `VEGA_KEY_LIMIT` says otherwise.
 const DEFAULT_LIMIT: u32 = 100;
-const NO_SUCH_KEY: &str = "You have no such API key.";
 
 /// Random bytes from the operating system: `main` passes them on, and a test can choose them.
 pub type Entropy = fn(&mut [u8]) -> Result<(), getrandom::Error>;
@@ -132,7 +135,7 @@ impl ApiKeys {
             return match route.as_str() {
                 "GET /v1/api-keys/self" => shown(self.own(key_id, &user).await?, now),
                 "DELETE /v1/api-keys/self" => self.revoke(request, &itself, now, || self.own(key_id, &user)).await,
-                _ => Err(Problem::new(403, "forbidden", "An API key can't manage API keys. Sign in.")),
+                _ => Err(KeyProblem::PersonOnly.into()),
             };
         }
         match route.as_str() {
@@ -149,10 +152,8 @@ impl ApiKeys {
             "GET /v1/admin/api-keys" => self.admin_list(request, Administrator::check(&user)?, now).await,
             "DELETE /v1/admin/api-keys" => self.revoke_all(request, Administrator::check(&user)?, now).await,
             "DELETE /v1/admin/api-keys/{id}" => self.admin_revoke(request, Administrator::check(&user)?, now).await,
-            "GET /v1/api-keys/self" | "DELETE /v1/api-keys/self" => {
-                Err(Problem::new(403, "forbidden", "This is for an API key to ask about itself. You are a person."))
-            }
-            _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+            "GET /v1/api-keys/self" | "DELETE /v1/api-keys/self" => Err(KeyProblem::ApiKeyOnly.into()),
+            _ => Err(RequestProblem::NoSuchRoute.into()),
         }
     }
 
@@ -177,16 +178,12 @@ impl ApiKeys {
     /// The key, if it is the caller's. Another's looks like none.
     async fn own(&self, id: KeyId, owner: &CurrentUser) -> Result<KeyRecord, Problem> {
         let record = self.store.find(id).await?;
-        record.filter(|record| record.owner == owner.id).ok_or_else(no_such_key)
+        record.filter(|record| record.owner == owner.id).ok_or_else(|| KeyProblem::NotYours.into())
     }
 }
 
-fn path_id(request: &Request) -> Result<KeyId, Problem> {
-    path_parameter(request, "id").and_then(|id| id.parse().ok()).ok_or_else(no_such_key)
-}
-
-fn no_such_key() -> Problem {
-    Problem::new(404, "not_found", NO_SUCH_KEY)
+fn path_id(request: &Request) -> Result<KeyId, KeyProblem> {
+    path_parameter(request, "id").and_then(|id| id.parse().ok()).ok_or(KeyProblem::NotYours)
 }
 
 fn actor(request: &Request, user: &CurrentUser) -> Actor {

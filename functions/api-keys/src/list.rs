@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize as _, Serialize};
 use vega_auth::{KeyId, KeyRecord, KeyState, Timestamp};
-use vega_http::Problem;
 
 use crate::cursor;
-use crate::query::{Parameters, invalid};
+use crate::problem::InvalidQuery;
+use crate::query::Parameters;
 use crate::view::KeyView;
 
 /// What a list can be asked.
@@ -63,7 +63,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 with the parameter that is not good.
-    pub fn read(parameters: &'a Parameters, owner: &'a str) -> Result<Self, Problem> {
+    pub fn read(parameters: &'a Parameters, owner: &'a str) -> Result<Self, InvalidQuery> {
         let one = |name: &str| parameters.one(name);
         let sort = one("sort").unwrap_or(DEFAULT_SORT);
         let (descending, name) = sort.strip_prefix('-').map_or((false, sort), |name| (true, name));
@@ -72,14 +72,12 @@ impl<'a> Query<'a> {
             "name" => Attribute::Name,
             "last_used_at" => Attribute::LastUsedAt,
             "expires_at" => Attribute::ExpiresAt,
-            _ => return Err(invalid("sort: created_at, name, last_used_at or expires_at; - before it for descending")),
+            _ => return Err(InvalidQuery::Sort),
         };
         let list = ["keys", owner, one("status").unwrap_or_default(), one("q").unwrap_or_default(), sort];
         Ok(Self {
             list,
-            status: one("status")
-                .map(|name| state(name).ok_or_else(|| invalid("status: active, disabled, expired or revoked")))
-                .transpose()?,
+            status: one("status").map(|name| state(name).ok_or(InvalidQuery::Status)).transpose()?,
             text: one("q").map(str::to_lowercase),
             by,
             descending,
@@ -88,7 +86,7 @@ impl<'a> Query<'a> {
                 .map(|cursor| {
                     cursor::read(&list, cursor)
                         .and_then(|place| Place::from_text(&place, by))
-                        .ok_or_else(|| invalid("cursor: take it from next_cursor of this very query"))
+                        .ok_or(InvalidQuery::Cursor)
                 })
                 .transpose()?,
         })

@@ -3,7 +3,8 @@
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::{Request, RequestExt as _};
 use vega_auth::is_hidden;
-use vega_http::Problem;
+
+use crate::problem::InvalidQuery;
 
 /// The longest reason, in characters.
 pub const MAX_REASON: usize = 200;
@@ -14,13 +15,13 @@ pub struct Parameters(QueryMap);
 impl Parameters {
     /// # Errors
     /// 400 when there is one that isn't `known`, or one twice.
-    pub fn read(request: &Request, known: &[&str]) -> Result<Self, Problem> {
+    pub fn read(request: &Request, known: &[&str]) -> Result<Self, InvalidQuery> {
         let parameters = request.query_string_parameters();
         if parameters.iter().any(|(name, _)| !known.contains(&name)) {
-            return Err(invalid(&format!("the parameters are {}", known.join(", "))));
+            return Err(InvalidQuery::Unknown(known.join(", ")));
         }
         if let Some(name) = known.iter().find(|name| parameters.all(name).is_some_and(|values| values.len() > 1)) {
-            return Err(invalid(&format!("{name}: given twice")));
+            return Err(InvalidQuery::Twice((*name).to_owned()));
         }
         Ok(Self(parameters))
     }
@@ -30,29 +31,23 @@ impl Parameters {
     }
 
     /// How many items a page shall have.
-    pub fn limit(&self, default: u32, max: u32) -> Result<u32, Problem> {
+    pub fn limit(&self, default: u32, max: u32) -> Result<u32, InvalidQuery> {
         self.one("limit")
             .map_or(Some(default), |text| text.parse().ok().filter(|limit| (1..=max).contains(limit)))
-            .ok_or_else(|| invalid(&format!("limit: 1 to {max}")))
+            .ok_or(InvalidQuery::Limit { max })
     }
 
     /// Whether something is asked for; not, where it is left out.
-    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
-        self.one(name)
-            .map_or(Some(false), |text| text.parse().ok())
-            .ok_or_else(|| invalid(&format!("{name}: true or false")))
+    pub fn flag(&self, name: &'static str) -> Result<bool, InvalidQuery> {
+        self.one(name).map_or(Some(false), |text| text.parse().ok()).ok_or(InvalidQuery::Flag(name))
     }
 
     /// Why somebody does what they do, for those who read the audit trail.
-    pub fn reason(&self) -> Result<Option<String>, Problem> {
+    pub fn reason(&self) -> Result<Option<String>, InvalidQuery> {
         let Some(reason) = self.one("reason") else { return Ok(None) };
         if reason.chars().count() > MAX_REASON || reason.contains(is_hidden) {
-            return Err(invalid(&format!("reason: at most {MAX_REASON} characters, none of them hidden")));
+            return Err(InvalidQuery::Reason);
         }
         Ok(Some(reason.to_owned()))
     }
-}
-
-pub fn invalid(detail: &str) -> Problem {
-    Problem::new(400, "invalid_query", detail)
 }

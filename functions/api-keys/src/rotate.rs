@@ -2,12 +2,13 @@
 
 use lambda_http::Request;
 use vega_auth::{CurrentUser, NotRotatable, Timestamp};
-use vega_http::{Answer, Problem, body_bytes, read_json};
+use vega_http::{Answer, body_bytes, read_json};
 
 use crate::body::Rotation;
-use crate::change::{check_version, contended, expired, revoked};
+use crate::change::{check_version, contended};
 use crate::create::{MAKE_TRIES, created, to_json};
 use crate::idempotency::IdempotentRequest;
+use crate::problem::KeyProblem;
 use crate::{ApiKeys, actor, path_id};
 
 impl ApiKeys {
@@ -39,18 +40,11 @@ impl ApiKeys {
     }
 }
 
-// What clients are told, and what docs/openapi.json says that they are told.
-pub const DISABLED: &str = "The key is disabled. Enable it, then rotate it.";
-
-pub fn rotated(successor: &str) -> String {
-    format!("The key has a successor already: {successor}. Rotate that one.")
-}
-
-fn not_rotatable(reason: NotRotatable) -> Problem {
+fn not_rotatable(reason: NotRotatable) -> KeyProblem {
     match reason {
-        NotRotatable::Rotated(successor) => Problem::new(409, "key_rotated", rotated(successor.as_str())),
-        NotRotatable::Revoked => revoked(),
-        NotRotatable::Expired => expired(),
-        NotRotatable::Disabled => Problem::new(409, "key_disabled", DISABLED),
+        NotRotatable::Rotated(successor) => KeyProblem::Rotated(successor),
+        NotRotatable::Revoked => KeyProblem::Revoked,
+        NotRotatable::Expired => KeyProblem::Expired,
+        NotRotatable::Disabled => KeyProblem::Disabled,
     }
 }

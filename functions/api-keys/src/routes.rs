@@ -4,16 +4,15 @@ use serde_json::{Value, json};
 use vega_auth::{HIDDEN, KeyId, KeyState};
 use vega_openapi::{Route, schema_of};
 
-use crate::admin::{MAX_OWNER, NO_KEY, Revoked};
+use crate::admin::{MAX_OWNER, Revoked};
 use crate::body::{KeyPatch, NewKey, Rotation};
-use crate::change::{EXPIRED, REVOKED, TOKEN_OUTDATED, VERSION_MISMATCH};
-use crate::create::{Created, limit_reached};
-use crate::idempotency::{IN_PROGRESS, MAX_LEN, MIN_LEN, REUSED, not_one};
+use crate::create::Created;
+use crate::idempotency::{MAX_LEN, MIN_LEN};
 use crate::list::{self, Page};
+use crate::problem::{InvalidQuery, InvalidValue, KeyProblem};
 use crate::query::MAX_REASON;
-use crate::rotate::{DISABLED, rotated};
 use crate::view::KeyView;
-use crate::{DEFAULT_LIMIT, NO_SUCH_KEY, Scopes, events};
+use crate::{DEFAULT_LIMIT, Scopes, events};
 
 /// What clients send and get.
 pub fn routes() -> Vec<Route> {
@@ -23,62 +22,62 @@ pub fn routes() -> Vec<Route> {
 fn for_owners() -> Vec<Route> {
     vec![
         makes_a_key(of_people("POST /v1/api-keys", "createApiKey", "Make a key"))
-            .says("The one answer that holds the key whole: what is stored is a digest. A key can do no more than its owner.")
+            .description("The one answer that holds the key whole: what is stored is a digest. A key can do no more than its owner.")
             .body::<NewKey>(json!({
                 "name": "deploy from CI", "groups": ["user"], "scopes": ["read"], "cidrs": ["203.0.113.0/24"], "expires_in_days": 30,
             }))
-            .refuses(422, "invalid_value", BAD_VALUE),
+            .error(&InvalidValue::Name),
         of_people("GET /v1/api-keys", "listApiKeys", "List the caller's keys")
-            .says("Newest first, unless asked otherwise. A new key is in the next list.")
+            .description("Newest first, unless asked otherwise. A new key is in the next list.")
             .query("status", "Only keys of this status.", &schema_of::<KeyState>())
             .query("q", TEXT, &json!({ "type": "string" }))
             .query("sort", SORT, &json!({ "enum": sorts(), "default": list::DEFAULT_SORT }))
             .query("limit", "How many at most.", &page(list::DEFAULT_PAGE, list::MAX_PAGE))
             .query("cursor", CURSOR, &json!({ "type": "string" }))
-            .answers::<Page>(200, "A page of keys.", json!({ "items": [shown()], "next_cursor": null }))
-            .refuses(400, "invalid_query", BAD_QUERY),
+            .json::<Page>(200, "A page of keys.", json!({ "items": [example_key()], "next_cursor": null }))
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE }),
         of_one_key("GET", "getApiKey", "One key")
-            .answers::<KeyView>(200, "The key.", shown())
+            .json::<KeyView>(200, "The key.", example_key())
             .with_headers(&["ETag"]),
         of_one_key("PATCH", "changeApiKey", "Change a key")
-            .says("A JSON merge patch (RFC 7396): what it names is changed. It counts from the next request on.")
+            .description("A JSON merge patch (RFC 7396): what it names is changed. It counts from the next request on.")
             .header("If-Match", IF_MATCH, &json!({ "type": "string" }))
             .query("reason", REASON, &reason())
             .merge_patch::<KeyPatch>(json!({ "status": "disabled" }))
-            .answers::<KeyView>(200, "The key as it is now.", shown())
+            .json::<KeyView>(200, "The key as it is now.", example_key())
             .with_headers(&["ETag"])
-            .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(403, "token_outdated", TOKEN_OUTDATED)
-            .refuses(409, "key_expired", EXPIRED)
-            .refuses(409, "key_revoked", REVOKED)
-            .refuses(412, "version_mismatch", VERSION_MISMATCH)
-            .refuses(422, "invalid_value", BAD_VALUE),
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE })
+            .error(&KeyProblem::TokenOutdated)
+            .error(&KeyProblem::Expired)
+            .error(&KeyProblem::Revoked)
+            .error(&KeyProblem::VersionMismatch)
+            .error(&InvalidValue::Name),
         of_one_key("DELETE", "revokeApiKey", "Revoke a key")
-            .says("For good, from the next request on. Again is 204 again.")
+            .description("For good, from the next request on. Again is 204 again.")
             .header("If-Match", IF_MATCH, &json!({ "type": "string" }))
             .query("reason", REASON, &reason())
-            .answers_nothing(204, "It is revoked.")
-            .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(412, "version_mismatch", VERSION_MISMATCH),
+            .no_content(204, "It is revoked.")
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE })
+            .error(&KeyProblem::VersionMismatch),
         makes_a_key(of_one_key("POST /rotate", "rotateApiKey", "Replace a key"))
-            .says(
+            .description(
                 "The successor inherits everything, and lives no longer than the key would have. The old key is good until the \
                  overlap is over.",
             )
             .header("If-Match", IF_MATCH, &json!({ "type": "string" }))
             .body::<Rotation>(json!({ "overlap_seconds": 3600 }))
-            .or_nothing()
-            .refuses(409, "key_disabled", DISABLED)
-            .refuses(409, "key_expired", EXPIRED)
-            .refuses(409, "key_revoked", REVOKED)
-            .refuses(409, "key_rotated", rotated("003aUlTJC7tj"))
-            .refuses(412, "version_mismatch", VERSION_MISMATCH)
-            .refuses(422, "invalid_value", BAD_VALUE),
+            .optional_body()
+            .error(&KeyProblem::Disabled)
+            .error(&KeyProblem::Expired)
+            .error(&KeyProblem::Revoked)
+            .error(&KeyProblem::Rotated(example_id()))
+            .error(&KeyProblem::VersionMismatch)
+            .error(&InvalidValue::Name),
         of_one_key("GET /events", "listApiKeyEvents", "What happened to a key")
-            .says("Its audit trail, newest first.")
+            .description("Its audit trail, newest first.")
             .query("limit", "How many at most.", &page(events::DEFAULT_PAGE, events::MAX_PAGE))
             .query("cursor", CURSOR, &json!({ "type": "string" }))
-            .answers::<events::Page>(
+            .json::<events::Page>(
                 200,
                 "A page of events.",
                 json!({
@@ -91,72 +90,68 @@ fn for_owners() -> Vec<Route> {
                     "next_cursor": null,
                 }),
             )
-            .refuses(400, "invalid_query", BAD_QUERY),
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE }),
         Route::new("GET /v1/scopes", "listScopes", "What a key can be narrowed to")
-            .for_keys_too()
-            .says("The scopes of the access rules, for a form that makes keys.")
-            .answers::<Scopes>(200, "The scopes.", json!({ "items": [{ "name": "read", "routes": ["GET /*", "HEAD /*"] }] })),
+            .allows_api_keys()
+            .description("The scopes of the access rules, for a form that makes keys.")
+            .json::<Scopes>(200, "The scopes.", json!({ "items": [{ "name": "read", "routes": ["GET /*", "HEAD /*"] }] })),
     ]
 }
 
 fn for_keys_themselves() -> Vec<Route> {
     vec![
         of_itself("GET /v1/api-keys/self", "getOwnApiKey", "What am I")
-            .answers::<KeyView>(200, "The key.", shown())
+            .json::<KeyView>(200, "The key.", example_key())
             .with_headers(&["ETag"]),
         of_itself("DELETE /v1/api-keys/self", "revokeOwnApiKey", "Revoke me")
             .header("If-Match", IF_MATCH, &json!({ "type": "string" }))
             .query("reason", REASON, &reason())
-            .answers_nothing(204, "It is revoked.")
-            .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(412, "version_mismatch", VERSION_MISMATCH),
+            .no_content(204, "It is revoked.")
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE })
+            .error(&KeyProblem::VersionMismatch),
     ]
 }
 
 fn for_administrators() -> Vec<Route> {
     vec![
         of_administrators("GET /v1/admin/api-keys", "adminListApiKeys", "List an owner's keys")
-            .says("As the list of one's own keys.")
-            .query("owner", OWNER, &owner())
-            .required("owner")
+            .description("As the list of one's own keys.")
+            .required_query("owner", OWNER, &owner())
             .query("status", "Only keys of this status.", &schema_of::<KeyState>())
             .query("q", TEXT, &json!({ "type": "string" }))
             .query("sort", SORT, &json!({ "enum": sorts(), "default": list::DEFAULT_SORT }))
             .query("limit", "How many at most.", &page(list::DEFAULT_PAGE, list::MAX_PAGE))
             .query("cursor", CURSOR, &json!({ "type": "string" }))
-            .answers::<Page>(200, "A page of keys.", json!({ "items": [shown()], "next_cursor": null }))
-            .refuses(400, "invalid_query", BAD_QUERY),
+            .json::<Page>(200, "A page of keys.", json!({ "items": [example_key()], "next_cursor": null }))
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE }),
         of_administrators("DELETE /v1/admin/api-keys", "revokeApiKeysOf", "Revoke all keys of an owner")
-            .query("owner", OWNER, &owner())
-            .required("owner")
+            .required_query("owner", OWNER, &owner())
             .query("block_older_tokens", BLOCK, &json!({ "type": "boolean", "default": false }))
             .query("reason", REASON, &reason())
-            .answers::<Revoked>(200, "They are revoked.", json!({ "revoked": 3 }))
-            .refuses(400, "invalid_query", BAD_QUERY),
+            .json::<Revoked>(200, "They are revoked.", json!({ "revoked": 3 }))
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE }),
         of_administrators("DELETE /v1/admin/api-keys/{id}", "adminRevokeApiKey", "Revoke anybody's key")
             .path("id", "The key's public id.", &schema_of::<KeyId>())
             .header("If-Match", IF_MATCH, &json!({ "type": "string" }))
             .query("reason", REASON, &reason())
-            .answers_nothing(204, "It is revoked.")
-            .refuses(400, "invalid_query", BAD_QUERY)
-            .refuses(404, "not_found", NO_KEY)
-            .refuses(412, "version_mismatch", VERSION_MISMATCH),
+            .no_content(204, "It is revoked.")
+            .error(&InvalidQuery::Limit { max: list::MAX_PAGE })
+            .error(&KeyProblem::NoSuchKey)
+            .error(&KeyProblem::VersionMismatch),
     ]
 }
 
-const BAD_VALUE: &str = "A member has a value that it can't have.";
 const OWNER: &str = "The id (`sub`) of whose keys it is about.";
 const BLOCK: &str = "Access tokens of the owner's that were issued up to now give their keys nothing any more: they can't make, rotate, \
                      enable or widen one. Disable the owner in the user pool before, or they sign in again.";
 const SORT: &str = "By what; `-` before it for descending.";
 const TEXT: &str = "Only keys whose name holds this text, in any case, or whose id begins with it.";
-const BAD_QUERY: &str = "A parameter is unknown, or has a value that it can't have.";
 const CURSOR: &str = "Where to go on: `next_cursor` of the page before, of the same query.";
 const REASON: &str = "Why, for those who read the audit trail.";
 const IF_MATCH: &str = "The `ETag` that you read: only that version is changed. Left out, whatever version there is.";
 
 fn of_people(route: &str, id: &str, summary: &str) -> Route {
-    Route::new(route, id, summary).refuses(403, "forbidden", "An API key can't manage API keys. Sign in.")
+    Route::new(route, id, summary).error(&KeyProblem::PersonOnly)
 }
 
 /// `method` may name what stands below the key: `GET /events`.
@@ -164,7 +159,7 @@ fn of_one_key(method: &str, id: &str, summary: &str) -> Route {
     let (method, below) = method.split_once(' ').unwrap_or((method, ""));
     of_people(&format!("{method} /v1/api-keys/{{id}}{below}"), id, summary)
         .path("id", "The key's public id.", &schema_of::<KeyId>())
-        .refuses(404, "not_found", NO_SUCH_KEY)
+        .error(&KeyProblem::NotYours)
 }
 
 /// What making a key and rotating one have in common.
@@ -180,22 +175,22 @@ fn makes_a_key(route: Route) -> Route {
              characters.",
             &idempotency_key,
         )
-        .answers::<Created>(201, "The new key.", made())
+        .json::<Created>(201, "The new key.", example_new_key())
         .with_headers(&["ETag", "Location"])
-        .leads_to(&["getApiKey", "changeApiKey", "rotateApiKey", "listApiKeyEvents", "revokeApiKey"])
-        .refuses(400, "invalid_idempotency_key", not_one())
-        .refuses(403, "token_outdated", TOKEN_OUTDATED)
-        .refuses(409, "idempotency_in_progress", IN_PROGRESS)
-        .refuses(409, "key_limit_reached", limit_reached(DEFAULT_LIMIT))
-        .refuses(422, "idempotency_key_reused", REUSED)
+        .link(&["getApiKey", "changeApiKey", "rotateApiKey", "listApiKeyEvents", "revokeApiKey"])
+        .error(&KeyProblem::InvalidIdempotencyKey)
+        .error(&KeyProblem::TokenOutdated)
+        .error(&KeyProblem::IdempotencyInProgress)
+        .error(&KeyProblem::LimitReached { limit: DEFAULT_LIMIT })
+        .error(&KeyProblem::IdempotencyKeyReused)
 }
 
 fn of_administrators(route: &str, id: &str, summary: &str) -> Route {
-    Route::new(route, id, summary).refuses(
-        403,
-        "forbidden",
-        "This needs a person of group root or operator; what has group root, one of group root.",
-    )
+    Route::new(route, id, summary).error(&KeyProblem::AdministratorOnly)
+}
+
+fn example_id() -> KeyId {
+    KeyId::from_entropy([7; 16])
 }
 
 fn owner() -> Value {
@@ -203,11 +198,9 @@ fn owner() -> Value {
 }
 
 fn of_itself(route: &str, id: &str, summary: &str) -> Route {
-    Route::new(route, id, summary).says("With the key itself, whatever its scopes.").refuses(
-        403,
-        "forbidden",
-        "This is for an API key to ask about itself. You are a person.",
-    )
+    Route::new(route, id, summary)
+        .description("With the key itself, whatever its scopes.")
+        .error(&KeyProblem::ApiKeyOnly)
 }
 
 fn sorts() -> Vec<String> {
@@ -225,7 +218,7 @@ fn reason() -> Value {
     json!({ "type": "string", "maxLength": MAX_REASON, "pattern": format!(r"^[^\x00-\x1f{HIDDEN}]*$") })
 }
 
-fn shown() -> Value {
+fn example_key() -> Value {
     json!({
         "id": "7Gh2kQ9XbT4m", "name": "deploy from CI", "description": "", "status": "active", "groups": ["user"],
         "scopes": ["read"], "cidrs": ["203.0.113.0/24", "2001:db8::/32"],
@@ -234,8 +227,8 @@ fn shown() -> Value {
     })
 }
 
-fn made() -> Value {
-    let mut made = shown();
+fn example_new_key() -> Value {
+    let mut made = example_key();
     // A published test vector: scanners know it.
     made["key"] = "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT".into();
     made

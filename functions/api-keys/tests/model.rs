@@ -554,9 +554,10 @@ struct Call {
 async fn answer(api: &ApiKeys, request: &lambda_http::Request, now: Timestamp) -> (u16, Value) {
     match api.handle(request, now).await {
         Ok(response) => (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or(Value::Null)),
-        Err(problem) => {
-            (problem.status, json!({ "error": problem.error, "detail": problem.detail, "cause": problem.cause }))
-        }
+        Err(problem) => (
+            problem.code.status().as_u16(),
+            json!({ "error": problem.code, "detail": problem.detail, "cause": problem.cause }),
+        ),
     }
 }
 

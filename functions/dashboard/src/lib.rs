@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::UserPool;
 use vega_auth::config::{Environment, text};
-use vega_http::{Answer, Problem, json, path_parameter, route, source_address};
+use vega_http::{Answer, Code, ProblemType, json, path_parameter, route, source_address};
 use vega_openapi::{Route, schema_of};
 
 /// The files of the built page: the path below `dashboard/dist`, and the content. All of them are text.
@@ -60,9 +60,9 @@ enum SignIn {
 /// The routes, as docs/openapi.json shows them.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::open("GET /v1/auth/config", "getDashboardConfig", "How people sign in")
-            .says("What the dashboard is told. None of it is secret.")
-            .answers::<Config>(
+        Route::public("GET /v1/auth/config", "getDashboardConfig", "How people sign in")
+            .description("What the dashboard is told. None of it is secret.")
+            .json::<Config>(
                 200,
                 "How.",
                 serde_json::json!({
@@ -70,15 +70,15 @@ pub fn routes() -> Vec<Route> {
                     "revocation_seconds": 0, "address": "203.0.113.7",
                 }),
             ),
-        Route::open("GET /api-keys", "getDashboard", "The dashboard")
-            .says("The page where people manage their keys.")
-            .answers_as(200, "The page.", "text/html; charset=utf-8"),
-        Route::open("GET /api-keys/{file}", "getDashboardFile", "A file of the dashboard")
-            .says("Its name has the hash of its content: it is good for ever.")
+        Route::public("GET /api-keys", "getDashboard", "The dashboard")
+            .description("The page where people manage their keys.")
+            .text(200, "The page.", "text/html; charset=utf-8"),
+        Route::public("GET /api-keys/{file}", "getDashboardFile", "A file of the dashboard")
+            .description("Its name has the hash of its content: it is good for ever.")
             .path("file", "The rest of the path.", &schema_of::<String>())
-            .answers_as(200, "The file.", "text/javascript; charset=utf-8")
-            .kept_for_ever()
-            .refuses(404, "not_found", "There is no such page. The dashboard is at /api-keys."),
+            .text(200, "The file.", "text/javascript; charset=utf-8")
+            .immutable()
+            .error(&NoSuchPage),
     ]
 }
 
@@ -116,12 +116,12 @@ impl Dashboard {
                 let name = path_parameter(request, "file").unwrap_or_default();
                 self.file(&format!("api-keys/{name}"), "public, max-age=31536000, immutable")
             }
-            _ => Err(not_found()),
+            _ => Err(NoSuchPage.into()),
         }
     }
 
     fn file(&self, name: &str, caching: &'static str) -> Answer {
-        let (_, content) = self.files.iter().find(|(known, _)| *known == name).ok_or_else(not_found)?;
+        let (_, content) = self.files.iter().find(|(known, _)| *known == name).ok_or(NoSuchPage)?;
         let mut response = Response::new(Body::from(*content));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(name)));
@@ -207,8 +207,15 @@ fn redirect(location: &'static str) -> Response<Body> {
     response
 }
 
-fn not_found() -> Problem {
-    Problem::new(404, "not_found", "There is no such page. The dashboard is at /api-keys.")
+/// The one problem type of the page.
+#[derive(Debug, thiserror::Error)]
+#[error("There is no such page. The dashboard is at /api-keys.")]
+struct NoSuchPage;
+
+impl ProblemType for NoSuchPage {
+    fn code(&self) -> Code {
+        Code::NotFound
+    }
 }
 
 #[cfg(test)]
@@ -236,7 +243,7 @@ mod tests {
         environment.finish(read).map_err(|error| error.0)
     }
 
-    fn get(dashboard: &Dashboard, resource: &str, path: &str) -> Result<Response<Body>, u16> {
+    fn get(dashboard: &Dashboard, resource: &str, path: &str) -> Result<Response<Body>, Code> {
         let event = serde_json::json!({
             "httpMethod": "GET", "path": path, "resource": resource, "headers": {}, "multiValueHeaders": {},
             "pathParameters": { "file": path.trim_start_matches("/api-keys/") }, "isBase64Encoded": false,
@@ -245,7 +252,7 @@ mod tests {
             }
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
-        dashboard.handle(&request).map_err(|problem| problem.status)
+        dashboard.handle(&request).map_err(|problem| problem.code)
     }
 
     fn with(extra: (&'static str, &'static str)) -> Vec<(&'static str, &'static str)> {
@@ -280,9 +287,9 @@ mod tests {
         let dashboard = dashboard(POOL).unwrap();
         for path in ["/api-keys/index.html", "/api-keys/../index.html", "/api-keys/assets/", "/api-keys/assets/old.js"]
         {
-            assert_eq!(get(&dashboard, "/api-keys/{file+}", path).unwrap_err(), 404, "{path}");
+            assert_eq!(get(&dashboard, "/api-keys/{file+}", path).unwrap_err(), Code::NotFound, "{path}");
         }
-        assert_eq!(get(&dashboard, "/v1/other", "/v1/other").unwrap_err(), 404);
+        assert_eq!(get(&dashboard, "/v1/other", "/v1/other").unwrap_err(), Code::NotFound);
     }
 
     #[test]

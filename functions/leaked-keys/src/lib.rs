@@ -6,6 +6,7 @@
 //! holder of a whole key makes us write, which leaves them with a dead one.
 
 mod github;
+mod problem;
 
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{ConfigError, Environment, is_emulator, text};
 use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, HIDDEN, KeyStatus, SigningKeys, Timestamp, is_hidden};
-use vega_http::{Answer, Problem, json, read_json, request_id, route, source_address};
+use vega_http::{Answer, Problem, RequestProblem, body_bytes, json, read_json, request_id, route, source_address};
 use vega_openapi::{Route, schema_of};
 use vega_store::{Actor, ChangeError, EventKind, Store};
 
 pub use crate::github::GithubKeys;
 use crate::github::{Feedback, Match};
+use crate::problem::ReportProblem;
 
 /// The function's name in the log.
 pub const FUNCTION: &str = "leaked-keys";
@@ -98,16 +100,16 @@ struct Report {
 /// The routes, as docs/openapi.json shows them.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::open("POST /v1/leaked-keys", "reportLeakedKey", "Report a key that was found in the open")
-            .says("For anyone. The key ends, and its owner sees where it was found. The answer never says whether it was one.")
+        Route::public("POST /v1/leaked-keys", "reportLeakedKey", "Report a key that was found in the open")
+            .description("For anyone. The key ends, and its owner sees where it was found. The answer never says whether it was one.")
             .body::<Report>(serde_json::json!({
                 "key": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT",
                 "found_at": "https://example.com/a/public/repository",
             }))
-            .answers_nothing(202, "Taken: if it was a key, it is over.")
-            .refuses(422, "invalid_value", "A member has a value that it can't have."),
-        Route::open("POST /v1/leaked-keys/github", "reportGithubSecrets", "GitHub's secret scanning")
-            .says(
+            .no_content(202, "Taken: if it was a key, it is over.")
+            .error(&ReportProblem::FoundAt),
+        Route::public("POST /v1/leaked-keys/github", "reportGithubSecrets", "GitHub's secret scanning")
+            .description(
                 "The secret scanning partner protocol of GitHub: a list of matches, under its signature (ECDSA P-256 over the \
                  raw body).",
             )
@@ -117,7 +119,7 @@ pub fn routes() -> Vec<Route> {
                 "token": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT", "type": "vega_api_key",
                 "url": "https://example.com/a/public/repository", "source": "content",
             }]))
-            .answers::<Vec<Feedback>>(
+            .json::<Vec<Feedback>>(
                 200,
                 "Which of them are, or were, keys of ours.",
                 serde_json::json!([{
@@ -125,10 +127,10 @@ pub fn routes() -> Vec<Route> {
                     "token_type": "vega_api_key", "label": "true_positive",
                 }]),
             )
-            .refuses(400, "invalid_body", "The body is not a list of matches, as GitHub sends it.")
-            .refuses(400, "invalid_signature", "The body is not signed by a key of GitHub's.")
-            .refuses(404, "not_found", "This deployment takes no reports of GitHub's.")
-            .refuses(413, "body_too_large", "The body is larger than the API takes."),
+            .error(&ReportProblem::NotMatches)
+            .error(&ReportProblem::NotSigned)
+            .error(&RequestProblem::NoSuchRoute)
+            .error(&ReportProblem::TooLarge),
     ]
 }
 
@@ -147,16 +149,14 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         match (route(request).as_str(), &self.github) {
             ("POST /v1/leaked-keys", _) => self.report(request, now).await,
             ("POST /v1/leaked-keys/github", Some(github)) => self.report_of_github(request, github, now).await,
-            _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+            _ => Err(RequestProblem::NoSuchRoute.into()),
         }
     }
 
     async fn report(&self, request: &Request, now: Timestamp) -> Answer {
         let report: Report = read_json(request)?;
         if report.found_at.chars().count() > MAX_FOUND_AT || report.found_at.contains(is_hidden) {
-            let detail =
-                format!("found_at: expected a line of at most {MAX_FOUND_AT} characters, none of them hidden.");
-            return Err(Problem::new(422, "invalid_value", detail));
+            return Err(ReportProblem::FoundAt.into());
         }
         self.end(&report.key, &report.found_at, request, now).await?;
         let mut response = http::Response::new(Body::Empty);
@@ -165,25 +165,18 @@ impl<F: FetchKeySet> LeakedKeys<F> {
     }
 
     async fn report_of_github(&self, request: &Request, github: &SigningKeys<F, GithubKeys>, now: Timestamp) -> Answer {
-        let body: &[u8] = match request.body() {
-            Body::Text(text) => text.as_bytes(),
-            Body::Binary(bytes) => bytes,
-            _ => &[],
-        };
+        let body = body_bytes(request);
         if body.len() > MAX_GITHUB_BODY_BYTES {
-            let detail = format!("The body has more than {MAX_GITHUB_BODY_BYTES} bytes.");
-            return Err(Problem::new(413, "body_too_large", detail));
+            return Err(ReportProblem::TooLarge.into());
         }
         // Nothing of the body is read before its signature is good.
-        let unsigned = || Problem::new(400, "invalid_signature", "The body is not signed by a key of GitHub's.");
-        let identifier = one_header(request, "github-public-key-identifier").ok_or_else(unsigned)?;
-        let signature = one_header(request, "github-public-key-signature").ok_or_else(unsigned)?;
-        let key = github.key(identifier, now).await?.ok_or_else(unsigned)?;
+        let identifier = one_header(request, "github-public-key-identifier").ok_or(ReportProblem::NotSigned)?;
+        let signature = one_header(request, "github-public-key-signature").ok_or(ReportProblem::NotSigned)?;
+        let key = github.key(identifier, now).await?.ok_or(ReportProblem::NotSigned)?;
         if !key.signed(body, signature) {
-            return Err(unsigned());
+            return Err(ReportProblem::NotSigned.into());
         }
-        let matches: Vec<Match> = serde_json::from_slice(body)
-            .map_err(|_| Problem::new(400, "invalid_body", "The body is not a list of matches, as GitHub sends it."))?;
+        let matches: Vec<Match> = serde_json::from_slice(body).map_err(|_| ReportProblem::NotMatches)?;
         let ended = stream::iter(matches).map(async |found| {
             let place: String =
                 found.found_at().chars().filter(|letter| !is_hidden(*letter)).take(MAX_FOUND_AT).collect();

@@ -13,7 +13,7 @@ use serde_json::json as example;
 use subtle::ConstantTimeEq as _;
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{Claims, Groups, HmacSecret, OtherMembers, Timestamp, TokenUse, UnverifiedJwt};
-use vega_http::{Answer, Problem, json, read_json, route};
+use vega_http::{Answer, Code, Problem, ProblemType, RequestProblem, json, read_json, route};
 use vega_openapi::Route;
 
 /// How long an access token is good.
@@ -79,29 +79,47 @@ struct Tokens {
     expires_in: i64,
 }
 
+/// The problem types of the login.
+#[derive(Debug, thiserror::Error)]
+enum LoginProblem {
+    #[error("The e-mail address or the password is wrong.")]
+    WrongCredentials,
+    #[error("The refresh token is malformed or expired. Sign in again.")]
+    InvalidRefreshToken,
+}
+
+impl ProblemType for LoginProblem {
+    fn code(&self) -> Code {
+        match self {
+            Self::WrongCredentials => Code::InvalidCredentials,
+            Self::InvalidRefreshToken => Code::InvalidToken,
+        }
+    }
+}
+
 /// The routes, as docs/openapi.json shows them.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::open("POST /v1/auth/login", "login", "Sign the debug user in")
-            .says("Provider custom only: on a developer's machine. With Cognito, sign in there, over SRP.")
+        Route::public("POST /v1/auth/login", "login", "Sign the debug user in")
+            .description("Provider custom only: on a developer's machine. With Cognito, sign in there, over SRP.")
             .body::<Credentials>(example!({ "email": "debug@example.com", "password": "vega-debug-password" }))
-            .answers::<Tokens>(
+            .json::<Tokens>(
                 200,
                 "The tokens.",
                 example!({
                     "access_token": "eyJ…", "refresh_token": "eyJ…", "token_type": "Bearer", "expires_in": ACCESS_SECONDS,
                 }),
             )
-            .refuses(401, "invalid_credentials", "The email or the password is wrong."),
-        Route::open("POST /v1/auth/refresh", "refresh", "Renew the access token")
-            .says("Provider custom only.")
+            .error(&LoginProblem::WrongCredentials),
+        Route::public("POST /v1/auth/refresh", "refresh", "Renew the access token")
+            .description("Provider custom only.")
             .body::<RefreshRequest>(example!({ "refresh_token": "eyJ…" }))
-            .answers::<Tokens>(
+            .json::<Tokens>(
                 200,
                 "A new access token.",
                 example!({ "access_token": "eyJ…", "token_type": "Bearer", "expires_in": ACCESS_SECONDS }),
             )
-            .refuses(401, "invalid_token", "The refresh token is malformed or expired. Sign in again."),
+            .error(&LoginProblem::InvalidRefreshToken),
     ]
 }
 
@@ -132,7 +150,7 @@ impl DebugLogin {
         match route(request).as_str() {
             "POST /v1/auth/login" => self.login(&read_json(request)?, now),
             "POST /v1/auth/refresh" => self.refresh(&read_json(request)?, now),
-            _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+            _ => Err(RequestProblem::NoSuchRoute.into()),
         }
     }
 
@@ -141,7 +159,7 @@ impl DebugLogin {
         let email = credentials.email.as_bytes().ct_eq(self.user.email.as_bytes());
         let password = credentials.password.0.as_bytes().ct_eq(self.user.password.0.as_bytes());
         if !bool::from(email & password) {
-            return Err(Problem::new(401, "invalid_credentials", "The email or the password is wrong."));
+            return Err(LoginProblem::WrongCredentials.into());
         }
         json(
             200,
@@ -159,7 +177,7 @@ impl DebugLogin {
             .and_then(|token| token.verify_hs256(&self.verify))
             .and_then(|claims| claims.accept_custom(TokenUse::Refresh, now));
         if verified.is_err() {
-            return Err(Problem::unauthorized("The refresh token is malformed or expired. Sign in again."));
+            return Err(LoginProblem::InvalidRefreshToken.into());
         }
         json(
             200,
@@ -211,11 +229,11 @@ mod tests {
         environment.finish(read).map_err(|error| error.0)
     }
 
-    fn post(path: &str, body: &str) -> Result<serde_json::Value, (u16, &'static str, String)> {
+    fn post(path: &str, body: &str) -> Result<serde_json::Value, (Code, String)> {
         post_at(path, body, NOW)
     }
 
-    fn post_at(path: &str, body: &str, now: Timestamp) -> Result<serde_json::Value, (u16, &'static str, String)> {
+    fn post_at(path: &str, body: &str, now: Timestamp) -> Result<serde_json::Value, (Code, String)> {
         let event = serde_json::json!({
             "httpMethod": "POST", "path": path, "resource": path, "multiValueHeaders": {},
             "headers": { "content-type": "application/json" }, "body": body, "isBase64Encoded": false,
@@ -226,7 +244,7 @@ mod tests {
             .unwrap()
             .handle(&request, now)
             .map(|response| serde_json::from_slice(response.body()).unwrap())
-            .map_err(|problem| (problem.status, problem.error, problem.detail))
+            .map_err(|problem| (problem.code, problem.detail))
     }
 
     fn tokens() -> (String, String) {
@@ -266,27 +284,28 @@ mod tests {
             wrong("debug@example.com", &"x".repeat(10_000)),
         ];
         for answer in &answers {
-            assert_eq!((answer.0, answer.1, &answer.2), (401, "invalid_credentials", &answers[0].2));
+            assert_eq!((answer.0, &answer.1), (Code::InvalidCredentials, &answers[0].1));
         }
     }
 
     #[test]
     fn a_bad_body_is_refused_by_what_is_wrong_with_it_and_not_repeated() {
-        for (body, status, says) in [
-            ("", 400, "not JSON"),
-            ("{", 400, "not JSON"),
-            (r#"{"email":"a"}"#, 400, "missing field `password`"),
-            (r#"{"email":"a","password":"hunter2","admin":true}"#, 400, "unknown member"),
-            (r#"{"email":"a","password":"x","hunter2":true}"#, 400, "expected `email` or `password`"),
-            (r#"{"email":"a","password":["hunter2"]}"#, 400, "expected a string"),
-            (r#"{"email":"a","password":7}"#, 400, "expected a string"),
+        for (body, expected) in [
+            ("", "not JSON"),
+            ("{", "not JSON"),
+            (r#"{"email":"a"}"#, "missing field `password`"),
+            (r#"{"email":"a","password":"hunter2","admin":true}"#, "unknown member"),
+            (r#"{"email":"a","password":"x","hunter2":true}"#, "expected `email` or `password`"),
+            (r#"{"email":"a","password":["hunter2"]}"#, "expected a string"),
+            (r#"{"email":"a","password":7}"#, "expected a string"),
         ] {
-            let (seen, code, detail) = post("/v1/auth/login", body).unwrap_err();
-            assert_eq!((seen, code), (status, "invalid_body"), "{body}");
-            assert!(detail.contains(says) && !detail.contains("hunter2"), "{detail}");
+            let (code, detail) = post("/v1/auth/login", body).unwrap_err();
+            assert_eq!(code, Code::InvalidBody, "{body}");
+            assert!(detail.contains(expected), "{detail}");
+            assert!(!detail.contains("hunter2"), "{detail}");
         }
         let huge = format!(r#"{{"email":"{}","password":"x"}}"#, "x".repeat(20_000));
-        assert_eq!(post("/v1/auth/login", &huge).unwrap_err().0, 413);
+        assert_eq!(post("/v1/auth/login", &huge).unwrap_err().0, Code::BodyTooLarge);
     }
 
     #[test]
@@ -296,10 +315,10 @@ mod tests {
         let later = NOW.plus(REFRESH_SECONDS - 1);
         let answer = post_at("/v1/auth/refresh", &body, later).unwrap();
         assert_eq!(verified(answer["access_token"].as_str().unwrap()).accept_custom(TokenUse::Access, later), Ok(()));
-        assert_eq!(post_at("/v1/auth/refresh", &body, NOW.plus(REFRESH_SECONDS)).unwrap_err().0, 401);
+        assert_eq!(post_at("/v1/auth/refresh", &body, NOW.plus(REFRESH_SECONDS)).unwrap_err().0, Code::InvalidToken);
         for token in [access.as_str(), "", "a.b.c", "vk_x"] {
             let body = serde_json::json!({ "refresh_token": token }).to_string();
-            assert_eq!(post("/v1/auth/refresh", &body).unwrap_err().0, 401);
+            assert_eq!(post("/v1/auth/refresh", &body).unwrap_err().0, Code::InvalidToken);
         }
     }
 

@@ -2,16 +2,16 @@
 
 use lambda_http::Request;
 use vega_auth::CurrentUser;
-use vega_http::{Answer, Problem, current_user, json, route};
+use vega_http::{Answer, RequestProblem, current_user, json, route};
 use vega_openapi::Route;
 
 /// The routes, as docs/openapi.json shows them.
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new("GET /v1/auth/me", "getCurrentUser", "Who am I")
-            .for_keys_too()
-            .says("The caller as the authorizer found them: the way to try a token.")
-            .answers::<CurrentUser>(
+            .allows_api_keys()
+            .description("The caller as the authorizer found them: the way to try a token.")
+            .json::<CurrentUser>(
                 200,
                 "The caller.",
                 serde_json::json!({
@@ -29,12 +29,14 @@ pub fn routes() -> Vec<Route> {
 pub fn handle(request: &Request) -> Answer {
     match route(request).as_str() {
         "GET /v1/auth/me" => json(200, &current_user(request)?),
-        _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+        _ => Err(RequestProblem::NoSuchRoute.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use vega_http::Code;
+
     use super::*;
 
     fn request(authorizer: &serde_json::Value) -> Request {
@@ -66,7 +68,7 @@ mod tests {
     fn a_request_that_skipped_the_authorizer_is_nobody_whatever_it_carries() {
         for context in [serde_json::json!({}), serde_json::Value::Null, serde_json::json!({ "id": "user-1" })] {
             let problem = handle(&request(&context)).unwrap_err();
-            assert_eq!((problem.status, problem.error), (401, "invalid_token"));
+            assert_eq!(problem.code, Code::InvalidToken);
         }
     }
 }

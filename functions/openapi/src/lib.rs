@@ -4,7 +4,7 @@ use http::Response;
 use http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request};
 use serde_json::{Map, Value};
-use vega_http::{Answer, Problem, route};
+use vega_http::{Answer, Problem, RequestProblem, route};
 use vega_openapi::Route;
 
 /// As it is checked in. tests/document.rs holds it to what the functions say of themselves.
@@ -12,7 +12,7 @@ pub const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
 /// The routes, as docs/openapi.json shows them.
 pub fn routes() -> Vec<Route> {
-    vec![Route::open("GET /v1/openapi.json", "getOpenApi", "This document").answers::<Map<String, Value>>(
+    vec![Route::public("GET /v1/openapi.json", "getOpenApi", "This document").json::<Map<String, Value>>(
         200,
         "OpenAPI 3.1.",
         Value::Null,
@@ -29,6 +29,6 @@ pub fn handle(request: &Request) -> Answer {
             .header(CONTENT_TYPE, "application/json")
             .body(Body::from(DOCUMENT))
             .map_err(|error| Problem::fault("unwritable_answer", &error)),
-        _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+        _ => Err(RequestProblem::NoSuchRoute.into()),
     }
 }

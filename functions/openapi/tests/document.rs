@@ -1,20 +1,21 @@
-//! docs/openapi.json is what the functions say of themselves. `make openapi` renews it.
+//! docs/openapi.json and the table in docs/errors.md are generated from the functions' code: `make openapi` writes them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
-use vega_openapi::document;
+use vega_http::Code;
+use vega_openapi::{codes_with_meanings, document};
 
-#[expect(clippy::unwrap_used, reason = "a clash of names is a failure of each test here")]
+#[expect(clippy::unwrap_used, reason = "a schema conflict fails every test here")]
 fn composed() -> Value {
     document(
         env!("CARGO_PKG_VERSION"),
         vec![
-            ("api-keys", "People make, list, change and revoke their keys.", api_keys::routes()),
-            ("leaked-keys", "Whoever finds a key in the open hands it in, and it ends.", leaked_keys::routes()),
+            ("api-keys", "People create, list, change and revoke their keys.", api_keys::routes()),
+            ("leaked-keys", "Anyone who finds a leaked key can report it, and it is revoked.", leaked_keys::routes()),
             ("dashboard", "The page where people manage their keys.", dashboard::routes()),
-            ("me", "Who am I.", me::routes()),
+            ("me", "The calling user or key.", me::routes()),
             ("projects", "The example of a protected function.", projects::routes()),
             ("login-debug", "The debug user's login, on a developer's machine only.", login_debug::routes()),
             ("openapi", "This document.", openapi::routes()),
@@ -24,20 +25,49 @@ fn composed() -> Value {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "make openapi asks for it by VEGA_RENEW")]
-fn the_document_is_what_the_functions_say_of_themselves() {
-    let composed = format!("{:#}\n", composed());
-    if std::env::var_os("VEGA_RENEW").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
-        std::fs::write(path, composed).unwrap();
-        return;
-    }
-    // Not assert_eq!: nobody reads two documents in a terminal
-    assert!(composed == openapi::DOCUMENT, "docs/openapi.json is stale: run `make openapi`, and look at what changed");
+fn the_openapi_document_is_current() {
+    assert_current("openapi.json", openapi::DOCUMENT, &format!("{:#}\n", composed()));
 }
 
 #[test]
-fn every_member_and_parameter_says_what_it_is() {
+fn the_table_of_errors_is_current() {
+    let page = include_str!("../../../docs/errors.md");
+    let (about, _) = page.split_once("\n| ").unwrap();
+    let rows = codes_with_meanings().into_iter().map(|(code, meaning)| {
+        let name = serde_json::to_value(code).unwrap();
+        format!("| {} | `{}` | {meaning} |\n", code.status().as_u16(), name.as_str().unwrap())
+    });
+    let table =
+        rows.fold("| Status | `error` | Meaning |\n| --- | --- | --- |\n".to_owned(), |table, row| table + &row);
+    assert_current("errors.md", page, &format!("{about}\n{table}"));
+}
+
+/// Compares a page with what the code generates, or writes it.
+#[expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "make openapi sets VEGA_RENEW to write the page")]
+fn assert_current(page: &str, text: &str, generated: &str) {
+    if std::env::var_os("VEGA_RENEW").is_some() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page), generated).unwrap();
+        return;
+    }
+    // Not assert_eq!: nobody compares two documents in a terminal
+    assert!(text == generated, "docs/{page} is stale: run `make openapi`, and read its diff");
+}
+
+#[test]
+fn every_code_but_the_gateways_own_is_an_error_of_some_route() {
+    let document = composed();
+    let responses = document["components"]["responses"].as_object().unwrap();
+    let shown: BTreeSet<Code> = responses
+        .values()
+        .flat_map(|response| response["content"]["application/problem+json"]["examples"].as_object().unwrap().values())
+        .map(|example| serde_json::from_value(example["value"]["error"].clone()).unwrap())
+        .collect();
+    let all = codes_with_meanings().into_iter().map(|(code, _)| code).filter(|code| *code != Code::BadRequest);
+    assert!(shown.into_iter().eq(all));
+}
+
+#[test]
+fn every_member_and_parameter_has_a_description() {
     let document = composed();
     let mut without = Vec::new();
     each(&document, "", &mut |place, value| {
@@ -58,7 +88,7 @@ fn every_member_and_parameter_says_what_it_is() {
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_no_two_operations_share_an_id() {
+fn references_and_links_resolve_and_operation_ids_are_unique() {
     let document = composed();
     let (mut ids, mut operations) = (BTreeSet::new(), 0);
     each(&document, "", &mut |place, value| {

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json as example;
 use vega_auth::{CurrentUser, Group};
-use vega_http::{Answer, Problem, current_user, json, route};
-use vega_openapi::Route;
+use vega_http::{Answer, Code, ProblemType, RequestProblem, current_user, json, route};
+use vega_openapi::{GatewayProblem, Route};
 
 /// A project of the example.
 #[derive(Serialize, JsonSchema)]
@@ -38,27 +38,39 @@ const ALL_PROJECTS: [Project; 3] = [
     Project { id: "altair", name: "Altair" },
 ];
 
+/// The one problem type of the example.
+#[derive(Debug, thiserror::Error)]
+#[error("This route requires group root or operator.")]
+struct AdministratorsOnly;
+
+impl ProblemType for AdministratorsOnly {
+    fn code(&self) -> Code {
+        Code::Forbidden
+    }
+}
+
 /// The routes, as docs/openapi.json shows them.
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new("GET /v1/projects", "listProjects", "The example's projects")
-            .for_keys_too()
-            .says("For groups root, operator and user.")
-            .answers::<Projects>(
+            .allows_api_keys()
+            .description("For groups root, operator and user.")
+            .json::<Projects>(
                 200,
                 "The projects.",
                 example!({ "items": [{ "id": "vega", "name": "Vega" }], "viewer": "ada" }),
             )
-            .refuses(403, "forbidden", "You are in none of the groups, or the key has none of them."),
+            .error(&GatewayProblem::Forbidden),
         Route::new("GET /v1/admin/projects", "listAllProjects", "All of the example's projects")
-            .for_keys_too()
-            .says("For groups root and operator.")
-            .answers::<Projects>(
+            .allows_api_keys()
+            .description("For groups root and operator.")
+            .json::<Projects>(
                 200,
                 "The projects.",
                 example!({ "items": [{ "id": "altair", "name": "Altair" }], "viewer": "ada" }),
             )
-            .refuses(403, "forbidden", "You are in neither group, or the key is in neither."),
+            .error(&GatewayProblem::Forbidden)
+            .error(&AdministratorsOnly),
     ]
 }
 
@@ -71,8 +83,8 @@ pub fn handle(request: &Request) -> Answer {
     match route(request).as_str() {
         "GET /v1/projects" => list(&PROJECTS, user),
         "GET /v1/admin/projects" if is_administrator(&user) => list(&ALL_PROJECTS, user),
-        "GET /v1/admin/projects" => Err(Problem::new(403, "forbidden", "This needs group root or operator.")),
-        _ => Err(Problem::new(404, "not_found", "There is no such route.")),
+        "GET /v1/admin/projects" => Err(AdministratorsOnly.into()),
+        _ => Err(RequestProblem::NoSuchRoute.into()),
     }
 }
 
@@ -104,12 +116,15 @@ mod tests {
     fn the_admin_route_wants_root_or_operator_even_if_the_access_rules_did_not() {
         for (groups, status) in [("root", 200), ("operator,user", 200), ("user", 403), ("", 403)] {
             let answer = handle(&request("/v1/admin/projects", groups));
-            assert_eq!(answer.map_or_else(|problem| problem.status, |response| response.status().as_u16()), status);
+            assert_eq!(
+                answer.map_or_else(|problem| problem.code.status().as_u16(), |response| response.status().as_u16()),
+                status
+            );
         }
     }
 
     #[test]
     fn an_unknown_route_is_not_found() {
-        assert_eq!(handle(&request("/v1/projects/x", "user")).unwrap_err().error, "not_found");
+        assert_eq!(handle(&request("/v1/projects/x", "user")).unwrap_err().code, Code::NotFound);
     }
 }

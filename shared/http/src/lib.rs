@@ -3,14 +3,16 @@
 //! A function behind the authorizer never parses a token. It reads [`current_user`] from the request context, and a
 //! request without one is unauthenticated, whatever let it through.
 
+mod code;
 mod event;
 mod problem;
 mod request;
 mod serve;
 
-pub use problem::{Answer, Problem};
+pub use code::Code;
+pub use problem::{Answer, Problem, ProblemType, RequestProblem, problem_json};
 pub use request::{
-    MAX_BODY_BYTES, body_bytes, current_user, path_parameter, read_json, request_id, route, source_address,
+    BodyError, MAX_BODY_BYTES, body_bytes, current_user, path_parameter, read_json, request_id, route, source_address,
 };
 pub use serve::{Settings, answer, serve};
 

@@ -1,29 +1,42 @@
 use std::fmt::Display;
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Response, StatusCode};
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use lambda_http::Body;
 use serde_json::json;
 use vega_auth::Fault;
 
-/// What a handler gives: a response, or why there is none.
+use crate::Code;
+use crate::request::BodyError;
+
+/// A handler's result.
 pub type Answer = Result<Response<Body>, Problem>;
 
-/// Why a request failed, as RFC 9457 `application/problem+json`, with a stable code for programs in `error`.
-#[derive(Debug)]
-pub struct Problem {
-    /// The HTTP status.
-    pub status: u16,
-    /// The stable code: lower case, joined by underscores.
-    pub error: &'static str,
-    /// What happened and what to do next, for a person.
-    pub detail: String,
-    /// For the log alone: the causes of a fault.
-    pub cause: Option<String>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+/// A problem type (RFC 9457): a reason for a request to fail. Each function has an enum of its own. `Display` is the
+/// detail for people: what happened, and what to do next. Handlers answer with it, and the OpenAPI document shows it.
+pub trait ProblemType: Display {
+    /// The code for programs.
+    fn code(&self) -> Code;
 }
 
-/// We could not find out: the code and the causes go to the log.
+/// A failed request, as `application/problem+json` (RFC 9457).
+#[derive(Debug)]
+pub struct Problem {
+    /// The code for programs, which implies the status.
+    pub code: Code,
+    /// What happened and what to do next, for people.
+    pub detail: String,
+    /// The causes of a fault, for the log only.
+    pub cause: Option<String>,
+}
+
+impl<T: ProblemType> From<T> for Problem {
+    fn from(problem: T) -> Self {
+        Self { code: problem.code(), detail: problem.to_string(), cause: None }
+    }
+}
+
+/// The fault's code and causes go to the log.
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         Self::fault(fault.code(), &fault.chain())
@@ -31,51 +44,64 @@ impl From<Fault> for Problem {
 }
 
 impl Problem {
-    /// A problem of the caller's making.
-    pub fn new(status: u16, error: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, error, detail: detail.into(), cause: None, headers: Vec::new() }
-    }
-
-    /// A fault of ours: 503, and the client learns no more than when to try again. `cause` goes to the log.
+    /// A fault of ours: 503. `code` and `cause` go to the log; the client learns only when to try again.
     pub fn fault(code: &'static str, cause: &dyn Display) -> Self {
-        let mut problem = Self::new(
-            503,
-            "temporarily_unavailable",
-            "Something we depend on did not answer. Try again in a few seconds.",
-        )
-        .with_header(RETRY_AFTER, HeaderValue::from_static("5"));
-        problem.cause = Some(format!("{code}: {cause}"));
-        problem
-    }
-
-    /// 401 with the challenge of RFC 6750 section 3.
-    pub fn unauthorized(detail: impl Into<String>) -> Self {
-        Self::new(401, "invalid_token", detail)
-            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="vega", error="invalid_token""#))
-    }
-
-    /// Adds a header to the response.
-    #[must_use]
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
+        Self { cause: Some(format!("{code}: {cause}")), ..RequestProblem::Unavailable.into() }
     }
 
     /// The response that the client sees.
     pub fn into_response(self) -> Response<Body> {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or("Error"),
-            "status": status.as_u16(),
-            "error": self.error,
-            "detail": self.detail,
-        });
-        let mut response = Response::new(Body::from(body.to_string()));
-        *response.status_mut() = status;
+        let mut response = Response::new(Body::from(problem_json(self.code, &self.detail).to_string()));
+        *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(self.headers);
+        headers.extend(self.code.header());
         response
+    }
+}
+
+/// The body of a problem.
+pub fn problem_json(code: Code, detail: &str) -> serde_json::Value {
+    let status = code.status();
+    json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "error": code,
+        "detail": detail,
+    })
+}
+
+/// The problem types that functions share.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum RequestProblem {
+    #[error("A header, the path or the query contains a character that HTTP doesn't allow.")]
+    Malformed,
+    #[error("This route requires a signed-in caller.")]
+    Unauthenticated,
+    #[error("There is no such route.")]
+    NoSuchRoute,
+    #[error("Send JSON, with content-type: application/json.")]
+    NotJsonType,
+    #[error("The body has more than {max} bytes.")]
+    TooLarge { max: usize },
+    #[error("{0}")]
+    InvalidBody(BodyError),
+    #[error("Something we depend on did not answer. Try again in a few seconds.")]
+    Unavailable,
+}
+
+impl ProblemType for RequestProblem {
+    fn code(&self) -> Code {
+        match self {
+            Self::Malformed => Code::MalformedRequest,
+            Self::Unauthenticated => Code::InvalidToken,
+            Self::NoSuchRoute => Code::NotFound,
+            Self::NotJsonType => Code::UnsupportedMediaType,
+            Self::TooLarge { .. } => Code::BodyTooLarge,
+            Self::InvalidBody(_) => Code::InvalidBody,
+            Self::Unavailable => Code::TemporarilyUnavailable,
+        }
     }
 }

@@ -4,15 +4,15 @@ use lambda_http::{Body, Request, RequestExt as _};
 use serde::de::DeserializeOwned;
 use vega_auth::CurrentUser;
 
-use crate::Problem;
+use crate::{Problem, RequestProblem};
 
-/// The largest body we read. The largest honest one, a key with a full description, has under 2 KB.
+/// The largest body we read. The largest legitimate one, a key with a full description, is under 2 KB.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// The caller, as the authorizer found them.
+/// The caller, as the authorizer identified them.
 ///
 /// # Errors
-/// 401 when the request context holds no current user: the request did not come through the authorizer.
+/// 401 if the request context contains no current user: the request did not pass the authorizer.
 pub fn current_user(request: &Request) -> Result<CurrentUser, Problem> {
     let context = request.request_context();
     let member = |name: &str| match &context {
@@ -21,10 +21,10 @@ pub fn current_user(request: &Request) -> Result<CurrentUser, Problem> {
         #[allow(unreachable_patterns, reason = "a feature that another crate turns on adds variants")]
         _ => None,
     };
-    CurrentUser::from_context(member).map_err(|_| Problem::unauthorized("This needs a signed-in caller."))
+    CurrentUser::from_context(member).map_err(|_| RequestProblem::Unauthenticated.into())
 }
 
-/// The request's id, for logs and audit events. API Gateway's own.
+/// API Gateway's request id, for logs and audit events.
 pub fn request_id(request: &Request) -> String {
     match request.request_context() {
         RequestContext::ApiGatewayV1(context) => context.request_id,
@@ -35,7 +35,7 @@ pub fn request_id(request: &Request) -> String {
     .unwrap_or_default()
 }
 
-/// The caller's address, as API Gateway saw it. Never from a header, which a caller can write.
+/// The caller's address, as API Gateway saw it; never from a header, which a caller could forge.
 pub fn source_address(request: &Request) -> String {
     match request.request_context() {
         RequestContext::ApiGatewayV1(context) => context.identity.source_ip,
@@ -46,7 +46,7 @@ pub fn source_address(request: &Request) -> String {
     .unwrap_or_default()
 }
 
-/// The route that API Gateway chose, `GET /v1/api-keys/{id}`: the same under a stage prefix and under a custom domain.
+/// The route that API Gateway matched, such as `GET /v1/api-keys/{id}`: the same under a stage prefix and a custom domain.
 pub fn route(request: &Request) -> String {
     let resource = match request.request_context() {
         RequestContext::ApiGatewayV1(context) => context.resource_path,
@@ -59,12 +59,12 @@ pub fn route(request: &Request) -> String {
     format!("{} {}", request.method(), resource.unwrap_or_default())
 }
 
-/// A part of the path that the route leaves open.
+/// A path parameter.
 pub fn path_parameter(request: &Request, name: &str) -> Option<String> {
     request.path_parameters().first(name).map(str::to_owned)
 }
 
-/// The body as it was sent; empty, where there is none.
+/// The raw body; empty if there is none.
 pub fn body_bytes(request: &Request) -> &[u8] {
     match request.body() {
         Body::Text(text) => text.as_bytes(),
@@ -73,43 +73,58 @@ pub fn body_bytes(request: &Request) -> &[u8] {
     }
 }
 
-/// The body, of at most [`MAX_BODY_BYTES`]. Members that `T` doesn't know are refused by name if `T` denies them.
+/// Reads a JSON body of at most [`MAX_BODY_BYTES`]. Unknown members are rejected if `T` denies them.
 ///
 /// # Errors
 /// 413, 415, or 400 `invalid_body` with what is wrong where. The values sent are not repeated.
-pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, RequestProblem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if !["application/json", "application/merge-patch+json"].contains(&media_type.as_str()) {
-        return Err(Problem::new(415, "unsupported_media_type", "Send JSON, with content-type: application/json."));
+        return Err(RequestProblem::NotJsonType);
     }
     let bytes = body_bytes(request);
     if bytes.len() > MAX_BODY_BYTES {
-        return Err(Problem::new(413, "body_too_large", format!("The body has more than {MAX_BODY_BYTES} bytes.")));
+        return Err(RequestProblem::TooLarge { max: MAX_BODY_BYTES });
     }
-    // serde would take an array for a struct, its members by position: one of them unnamed, none of them refused by name
+    // serde would accept an array for a struct, with members by position: none of them rejected as unknown
     if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        return Err(Problem::new(400, "invalid_body", "The body is not a JSON object."));
+        return Err(RequestProblem::InvalidBody(BodyError::NotAnObject));
     }
-    serde_json::from_slice(bytes).map_err(|error| Problem::new(400, "invalid_body", describe(&error)))
+    serde_json::from_slice(bytes).map_err(|error| RequestProblem::InvalidBody(BodyError::from(&error)))
 }
 
-/// Where and why, in our own words: serde repeats what it meets, and that could be a password or a key, as a value or as a
-/// name. Of its messages the end is ours, from the last `, expected` on, and so are the names of missing and doubled members.
-fn describe(error: &serde_json::Error) -> String {
-    let place = format!("line {}, column {}", error.line(), error.column());
-    if !error.is_data() {
-        return format!("The body is not JSON: see {place}.");
-    }
-    let message = error.to_string();
-    let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
-    if reason.starts_with("missing field `") || reason.starts_with("duplicate field `") {
-        return format!("{reason} ({place})");
-    }
-    let what = if reason.starts_with("unknown field `") { "unknown member" } else { "member with a wrong value" };
-    match reason.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("{what} at {place}: expected {expected}"),
-        None => format!("{what} at {place}"),
+/// What is wrong with a JSON body, and where.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum BodyError {
+    #[error("The body is not a JSON object.")]
+    NotAnObject,
+    #[error("The body is not JSON: see line {line}, column {column}.")]
+    Syntax { line: usize, column: usize },
+    #[error("{0}")]
+    Member(String),
+}
+
+/// In our own words: serde repeats its input, which could be a password or a key, as a value or as a name. We keep only the
+/// end of its messages, from the last `, expected` on, which is our own text, and the names of missing and duplicate members.
+impl From<&serde_json::Error> for BodyError {
+    fn from(error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        if !error.is_data() {
+            return Self::Syntax { line, column };
+        }
+        let place = format!("line {line}, column {column}");
+        let message = error.to_string();
+        let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
+        if reason.starts_with("missing field `") || reason.starts_with("duplicate field `") {
+            return Self::Member(format!("{reason} ({place})"));
+        }
+        let kind = if reason.starts_with("unknown field `") { "unknown member" } else { "member with a wrong value" };
+        Self::Member(match reason.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("{kind} at {place}: expected {expected}"),
+            None => format!("{kind} at {place}"),
+        })
     }
 }
 
@@ -140,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_names_the_place_and_never_the_text() {
-        for (body, says) in [
+    fn a_body_error_names_the_place_and_never_the_input() {
+        for (body, expected) in [
             (r#"{"text":SECRET}"#, "The body is not JSON: see line 1, column 9."),
             ("{}", "missing field `text` (line 1, column 2)"),
             (r#"{"text":"a","text":"SECRET"}"#, "duplicate field `text` (line 1, column 18)"),
@@ -157,8 +172,9 @@ mod tests {
             (r#"{"text":"","at":"SECRET"}"#, "expected an RFC 3339 date-time such as 2026-11-24T05:00:00Z"),
             (r#"{"text":"","at":["SECRET"]}"#, "expected a string"),
         ] {
-            let said = describe(&serde_json::from_str::<Sent>(body).unwrap_err());
-            assert!(said.contains(says) && !said.contains("SECRET"), "{body}: {said}");
+            let detail = BodyError::from(&serde_json::from_str::<Sent>(body).unwrap_err()).to_string();
+            assert!(detail.contains(expected), "{body}: {detail}");
+            assert!(!detail.contains("SECRET"), "{body}: {detail}");
         }
     }
 }

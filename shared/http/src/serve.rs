@@ -12,7 +12,7 @@ use vega_auth::config::{Environment, text};
 
 use crate::event::Event;
 use crate::request::{request_id, route};
-use crate::{Answer, Problem};
+use crate::{Answer, Problem, RequestProblem};
 
 /// What every HTTP function is told.
 #[derive(Clone, Debug)]
@@ -69,18 +69,10 @@ where
 {
     let started = Instant::now();
     let (id, route) = (request_id(&request), route(&request));
-    let outcome = if is_readable {
-        handler(request).await
-    } else {
-        Err(Problem::new(
-            400,
-            "malformed_request",
-            "A header, the path or the query has a character that HTTP doesn't allow.",
-        ))
-    };
+    let outcome = if is_readable { handler(request).await } else { Err(RequestProblem::Malformed.into()) };
     let (code, cause) = match &outcome {
         Ok(_) => (None, None),
-        Err(problem) => (Some(problem.error), problem.cause.clone()),
+        Err(problem) => (Some(problem.code), problem.cause.clone()),
     };
     let response = answer(settings, outcome);
     let status = response.status().as_u16();

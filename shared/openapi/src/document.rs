@@ -4,9 +4,10 @@ use http::StatusCode;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use vega_http::{Code, problem_json};
 
-use crate::Route;
-use crate::route::{Answer, Body, Refusal};
+use crate::route::{Body, Error, Response};
+use crate::{Route, schema_of};
 
 /// Two types of one name whose schemas differ: the document has one place for both.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Resu
         }
         schemas.insert(name, schema);
     }
+    schemas.insert("ErrorCode".into(), schema_of::<Code>());
     schemas.insert("Problem".into(), problem());
     let mut document = json!({
         "openapi": "3.1.0",
@@ -111,7 +113,7 @@ fn operation(
 ) -> Value {
     let mut operation = route.operation;
     operation.insert("tags".into(), json!([tag]));
-    if route.is_open {
+    if route.is_public {
         operation.insert("security".into(), json!([]));
     }
     if !route.parameters.is_empty() {
@@ -121,15 +123,16 @@ fn operation(
         operation.insert("requestBody".into(), request_body(&body, sent));
     }
     let mut responses = Map::new();
-    for answer in route.answers {
-        responses.insert(answer.status.to_string(), response(answer, shown));
+    for one in route.responses {
+        responses.insert(one.status.to_string(), response(one, shown));
     }
-    let mut by_status: BTreeMap<u16, Vec<Refusal>> = BTreeMap::new();
-    for refusal in route.refusals {
-        by_status.entry(refusal.status).or_default().push(refusal);
+    let mut by_status: BTreeMap<StatusCode, Vec<Error>> = BTreeMap::new();
+    for error in route.errors {
+        by_status.entry(error.code.status()).or_default().push(error);
     }
-    for (status, refusals) in by_status {
-        responses.insert(status.to_string(), shared_refusal(status, &refusals, shared));
+    for (status, mut errors) in by_status {
+        errors.sort_by_key(|error| error.code);
+        responses.insert(status.as_str().to_owned(), shared_error_response(status, &errors, shared));
     }
     operation.insert("responses".into(), responses.into());
     operation.into()
@@ -145,69 +148,81 @@ fn request_body(body: &Body, sent: &mut SchemaGenerator) -> Value {
     json!({ "required": body.is_required, "content": content })
 }
 
-fn response(answer: Answer, shown: &mut SchemaGenerator) -> Value {
-    let mut response = json!({ "description": answer.says, "headers": references(&answer.headers) });
-    if answer.is_kept {
-        response["headers"] = json!({});
+fn response(response: Response, shown: &mut SchemaGenerator) -> Value {
+    let mut value = json!({ "description": response.description, "headers": headers_of(&response.headers) });
+    if response.is_immutable {
+        value["headers"] = json!({});
     }
-    if let Some((shape, example)) = answer.content {
+    if let Some((shape, example)) = response.content {
         let mut content = json!({ "schema": shape(shown) });
         if !example.is_null() {
             content["example"] = example;
         }
-        response["content"] = json!({ answer.media_type: content });
+        value["content"] = json!({ response.media_type: content });
     }
-    if !answer.links.is_empty() {
-        response["links"] = answer.links.into();
+    if !response.links.is_empty() {
+        value["links"] = response.links.into();
     }
-    response
+    value
 }
 
-/// A refusal that many routes have stands once, under its codes. One that says something of its own stays with its route.
-fn shared_refusal(status: u16, refusals: &[Refusal], shared: &mut Map<String, Value>) -> Value {
-    let (name, refusal) = (codes(refusals).join("-or-"), refusal(status, refusals));
-    let first = shared.entry(&name).or_insert_with(|| refusal.clone());
-    if *first == refusal { json!({ "$ref": format!("#/components/responses/{name}") }) } else { refusal }
+/// The errors of one status. Routes with the same ones share a response, named by its codes.
+fn shared_error_response(status: StatusCode, errors: &[Error], shared: &mut Map<String, Value>) -> Value {
+    let mut codes: Vec<Code> = errors.iter().map(|error| error.code).collect();
+    codes.dedup();
+    let name = codes.iter().map(|code| text(*code)).collect::<Vec<_>>().join("-or-");
+    let response = error_response(status, &codes, errors);
+    let first = shared.entry(&name).or_insert_with(|| response.clone());
+    if *first == response { json!({ "$ref": format!("#/components/responses/{name}") }) } else { response }
 }
 
-fn codes(refusals: &[Refusal]) -> Vec<&'static str> {
-    refusals.iter().map(|refusal| refusal.error).collect()
-}
-
-fn refusal(status: u16, refusals: &[Refusal]) -> Value {
-    let codes = codes(refusals);
-    let says: Vec<String> = refusals.iter().map(|refusal| format!("`{}`: {}", refusal.error, refusal.says)).collect();
-    let title = title(status);
-    let examples: Map<String, Value> = refusals
+fn error_response(status: StatusCode, codes: &[Code], errors: &[Error]) -> Value {
+    let meanings = codes_with_meanings();
+    let lines: Vec<String> = codes
         .iter()
-        .map(|refusal| {
-            let value = json!({
-                "type": "about:blank", "title": title, "status": status, "error": refusal.error, "detail": refusal.says,
-            });
-            (refusal.error.to_owned(), json!({ "value": value }))
-        })
+        .filter_map(|code| meanings.iter().find(|(known, _)| known == code))
+        .map(|(code, meaning)| format!("`{}`: {meaning}", text(*code)))
         .collect();
-    let headers: &[&str] = match status {
-        401 if codes.contains(&"invalid_token") => &["WWW-Authenticate"],
-        429 | 503 => &["Retry-After"],
-        _ => &[],
-    };
+    let mut examples = Map::new();
+    for Error { code, detail } in errors {
+        let nth = examples.keys().filter(|name| name.split('.').next() == Some(&text(*code))).count() + 1;
+        let name = if nth == 1 { text(*code) } else { format!("{}.{nth}", text(*code)) };
+        examples.insert(name, json!({ "value": problem_json(*code, detail) }));
+    }
+    // a header that only some of the codes have is not one of the response
+    let headers: Vec<&str> = ["Retry-After", "WWW-Authenticate"]
+        .into_iter()
+        .filter(|name| codes.iter().all(|code| code.header().is_some_and(|(header, _)| header == *name)))
+        .collect();
     json!({
-        "description": says.join("\n\n"),
-        "headers": references(headers),
+        "description": lines.join("\n\n"),
+        "headers": headers_of(&headers),
         "content": { "application/problem+json": {
             "schema": { "allOf": [
                 { "$ref": "#/components/schemas/Problem" },
-                { "properties": { "status": { "const": status }, "title": { "const": title }, "error": { "enum": codes } } },
+                { "properties": {
+                    "status": { "const": status.as_u16() },
+                    "title": { "const": status.canonical_reason() },
+                    "error": { "enum": codes },
+                } },
             ] },
             "examples": examples,
         } },
     })
 }
 
-/// The status in words, as the functions write it.
-fn title(status: u16) -> &'static str {
-    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
+/// Every error code in order of status, with its meaning.
+pub fn codes_with_meanings() -> Vec<(Code, String)> {
+    let schema = schema_of::<Code>();
+    let one = |variant: &Value| {
+        let code = serde_json::from_value(variant["const"].clone()).ok()?;
+        Some((code, variant["description"].as_str()?.replace('\n', " ")))
+    };
+    schema["oneOf"].as_array().into_iter().flatten().filter_map(one).collect()
+}
+
+fn text(code: Code) -> String {
+    json!(code).as_str().unwrap_or_default().to_owned()
 }
 
 fn problem() -> Value {
@@ -219,7 +234,7 @@ fn problem() -> Value {
             "type": { "const": "about:blank", "description": "Nothing more than the status says (RFC 9457 section 4.2.1); `error` is the finer code." },
             "title": { "type": "string", "description": "The status in words." },
             "status": { "type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status." },
-            "error": { "type": "string", "pattern": "^[a-z]+(_[a-z]+)*$", "description": "The stable code, for programs." },
+            "error": { "$ref": "#/components/schemas/ErrorCode", "description": "The stable code for programs." },
             "detail": { "type": "string", "description": "What happened and what to do next, for people. Its wording may change." },
         },
     })
@@ -236,8 +251,8 @@ fn headers() -> Value {
     })
 }
 
-/// Every answer is told not to be kept, and has these headers.
-fn references(names: &[&str]) -> Value {
+/// `Cache-Control: no-store`, which every response has, and these headers.
+fn headers_of(names: &[&str]) -> Value {
     ["Cache-Control"]
         .iter()
         .chain(names)

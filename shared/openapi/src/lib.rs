@@ -1,20 +1,20 @@
-//! What the functions say of their routes, and the OpenAPI 3.1 document that it makes.
+//! Builder for the OpenAPI 3.1 document of all functions.
 //!
-//! Each function has a `routes()` beside its handlers; the wire types derive [`JsonSchema`]. What holds for every route
-//! (who may call it, what API Gateway answers by itself) is added here, so that a route says only what is its own.
-//! Nothing of this runs in a deployed function: docs/openapi.json is written by a test and served as it is.
+//! Each function has a `routes()` next to its handlers; the wire types derive [`JsonSchema`]. This crate adds what all routes
+//! have in common: who can call them, and what API Gateway answers on its own. None of it runs in a deployed function: a test
+//! writes docs/openapi.json, which is served as a file.
 
 mod document;
 mod route;
 
-pub use document::{SchemaConflict, document};
-pub use route::Route;
+pub use document::{SchemaConflict, codes_with_meanings, document};
+pub use route::{GatewayProblem, Route};
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-/// The schema of a type by itself, for a parameter.
+/// The self-contained schema of a type, for a parameter.
 pub fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12()
         .with(|settings| (settings.inline_subschemas, settings.meta_schema) = (true, None));

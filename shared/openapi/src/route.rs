@@ -1,19 +1,20 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
+use vega_http::{BodyError, Code, MAX_BODY_BYTES, ProblemType, RequestProblem};
 
 /// A type's schema, by reference to the document's components.
 pub(crate) type Shape = fn(&mut SchemaGenerator) -> Schema;
 
-/// One route: what a client sends and what it gets.
+/// One operation: what a client sends, and what it receives.
 pub struct Route {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) operation: Map<String, Value>,
-    pub(crate) is_open: bool,
+    pub(crate) is_public: bool,
     pub(crate) parameters: Vec<Value>,
     pub(crate) body: Option<Body>,
-    pub(crate) answers: Vec<Answer>,
-    pub(crate) refusals: Vec<Refusal>,
+    pub(crate) responses: Vec<Response>,
+    pub(crate) errors: Vec<Error>,
 }
 
 pub(crate) struct Body {
@@ -23,122 +24,141 @@ pub(crate) struct Body {
     pub is_required: bool,
 }
 
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub status: u16,
-    pub says: &'static str,
+    pub description: &'static str,
     pub media_type: &'static str,
     pub content: Option<(Shape, Value)>,
     pub headers: Vec<&'static str>,
     pub links: Map<String, Value>,
-    pub is_kept: bool,
+    pub is_immutable: bool,
 }
 
-pub(crate) struct Refusal {
-    pub status: u16,
-    pub error: &'static str,
-    pub says: String,
+pub(crate) struct Error {
+    pub code: Code,
+    pub detail: String,
+}
+
+/// What API Gateway answers on its own. Its texts are in template.yaml, and a test compares the two.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum GatewayProblem {
+    #[error("The token is missing, malformed, expired or revoked. Sign in again, or check the API key.")]
+    Unauthorized,
+    #[error("{ACCESS_DENIED}")]
+    Forbidden,
+    #[error("{ACCESS_DENIED}")]
+    InsufficientScope,
+    #[error("Too many requests. Try again in a few seconds.")]
+    Throttled,
+}
+
+/// API Gateway has one text for both.
+const ACCESS_DENIED: &str = "You are signed in, but this requires a group that you are not in, a scope that the API key does \
+                             not have, or a person instead of an API key.";
+
+impl ProblemType for GatewayProblem {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unauthorized => Code::InvalidToken,
+            Self::Forbidden => Code::Forbidden,
+            Self::InsufficientScope => Code::InsufficientScope,
+            Self::Throttled => Code::TooManyRequests,
+        }
+    }
 }
 
 impl Route {
-    /// A route that wants a signed-in caller, as `POST /v1/api-keys`. `id` names it in generated clients.
+    /// A route such as `POST /v1/api-keys` that requires a signed-in caller. `id` names it in generated clients.
     pub fn new(route: &str, id: &str, summary: &str) -> Self {
-        let mut this = Self::open(route, id, summary);
-        this.is_open = false;
-        this.refuses(401, "invalid_token", "The token is missing, malformed, expired or revoked.")
+        let mut this = Self::public(route, id, summary);
+        this.is_public = false;
+        this.error(&GatewayProblem::Unauthorized)
     }
 
-    /// A route without an authorizer: anybody may call it.
-    pub fn open(route: &str, id: &str, summary: &str) -> Self {
+    /// A route without an authorizer.
+    pub fn public(route: &str, id: &str, summary: &str) -> Self {
         let (method, path) = route.split_once(' ').unwrap_or(("GET", route));
         let this = Self {
             method: method.to_ascii_lowercase(),
             path: path.to_owned(),
             operation: Map::from_iter([("operationId".into(), id.into()), ("summary".into(), summary.into())]),
-            is_open: true,
+            is_public: true,
             parameters: Vec::new(),
             body: None,
-            answers: Vec::new(),
-            refusals: Vec::new(),
+            responses: Vec::new(),
+            errors: Vec::new(),
         };
-        this.refuses(
-            400,
-            "malformed_request",
-            "A header, the path or the query has a character that HTTP doesn't allow.",
-        )
-        .refuses(429, "too_many_requests", "Too many requests. Try again in a few seconds.")
-        .refuses(
-            503,
-            "temporarily_unavailable",
-            "We could not find out, or could not do it. Try again in a few seconds.",
-        )
+        this.error(&RequestProblem::Malformed).error(&GatewayProblem::Throttled).error(&RequestProblem::Unavailable)
     }
 
-    /// API keys may call it too, those that are narrowed to scopes only within them.
+    /// API keys can call it too, unless their scopes exclude it.
     #[must_use]
-    pub fn for_keys_too(self) -> Self {
-        self.refuses(403, "insufficient_scope", "The API key is narrowed to scopes, and none of them has this route.")
+    pub fn allows_api_keys(self) -> Self {
+        self.error(&GatewayProblem::InsufficientScope)
     }
 
-    /// More than the summary says.
+    /// Details beyond the summary.
     #[must_use]
-    pub fn says(mut self, description: &str) -> Self {
+    pub fn description(mut self, description: &str) -> Self {
         self.operation.insert("description".into(), description.into());
         self
     }
 
-    /// A parameter that the path leaves open.
+    /// A path parameter.
     #[must_use]
-    pub fn path(self, name: &str, says: &str, schema: &Value) -> Self {
-        self.parameter("path", name, says, schema)
+    pub fn path(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter("path", name, description, schema)
     }
 
-    /// A parameter of the query, which may be left out.
+    /// An optional query parameter.
     #[must_use]
-    pub fn query(self, name: &str, says: &str, schema: &Value) -> Self {
-        self.parameter("query", name, says, schema)
+    pub fn query(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter("query", name, description, schema)
     }
 
-    /// A header of the request, which may be left out.
+    /// A required query parameter.
     #[must_use]
-    pub fn header(self, name: &str, says: &str, schema: &Value) -> Self {
-        self.parameter("header", name, says, schema)
-    }
-
-    fn parameter(mut self, place: &str, name: &str, says: &str, schema: &Value) -> Self {
-        self.parameters.push(
-            json!({ "in": place, "name": name, "description": says, "required": place == "path", "schema": schema }),
-        );
-        self
-    }
-
-    /// The query parameter `name` can't be left out.
-    #[must_use]
-    pub fn required(mut self, name: &str) -> Self {
-        for parameter in self.parameters.iter_mut().filter(|parameter| parameter["name"] == name) {
+    pub fn required_query(mut self, name: &str, description: &str, schema: &Value) -> Self {
+        self = self.parameter("query", name, description, schema);
+        if let Some(parameter) = self.parameters.last_mut() {
             parameter["required"] = true.into();
         }
         self
     }
 
-    /// The JSON body. Its size, form and media type are refused alike everywhere.
+    /// An optional request header.
+    #[must_use]
+    pub fn header(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter("header", name, description, schema)
+    }
+
+    fn parameter(mut self, place: &str, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameters.push(json!({
+            "in": place, "name": name, "description": description, "required": place == "path", "schema": schema,
+        }));
+        self
+    }
+
+    /// The JSON body, with the errors that `vega_http::read_json` has.
     #[must_use]
     pub fn body<T: JsonSchema>(self, example: Value) -> Self {
         self.unchecked_body::<T>(example)
-            .refuses(400, "invalid_body", "The body is not JSON, or has a member that is missing, unknown or mistyped.")
-            .refuses(413, "body_too_large", "The body is larger than the API takes.")
-            .refuses(415, "unsupported_media_type", "Send JSON, with content-type: application/json.")
+            .error(&RequestProblem::InvalidBody(BodyError::NotAnObject))
+            .error(&RequestProblem::TooLarge { max: MAX_BODY_BYTES })
+            .error(&RequestProblem::NotJsonType)
     }
 
-    /// The body may be left out, and its media type with it.
+    /// The body can be omitted, and its media type with it.
     #[must_use]
-    pub fn or_nothing(mut self) -> Self {
+    pub fn optional_body(mut self) -> Self {
         if let Some(body) = &mut self.body {
             body.is_required = false;
         }
         self
     }
 
-    /// A JSON body that the function reads in a way of its own: its refusals are the route's.
+    /// A JSON body that the function reads in its own way, with errors of its own.
     #[must_use]
     pub fn unchecked_body<T: JsonSchema>(mut self, example: Value) -> Self {
         self.body = Some(Body {
@@ -160,66 +180,66 @@ impl Route {
         this
     }
 
-    /// What a request that went well gets.
+    /// A successful JSON response.
     #[must_use]
-    pub fn answers<T: JsonSchema>(self, status: u16, says: &'static str, example: Value) -> Self {
-        self.answer(status, says, "application/json", Some((SchemaGenerator::subschema_for::<T>, example)))
+    pub fn json<T: JsonSchema>(self, status: u16, description: &'static str, example: Value) -> Self {
+        self.response(status, description, "application/json", Some((SchemaGenerator::subschema_for::<T>, example)))
     }
 
-    /// An answer without a body.
+    /// A successful response without a body.
     #[must_use]
-    pub fn answers_nothing(self, status: u16, says: &'static str) -> Self {
-        self.answer(status, says, "", None)
+    pub fn no_content(self, status: u16, description: &'static str) -> Self {
+        self.response(status, description, "", None)
     }
 
-    /// An answer that isn't JSON, as a page.
+    /// A successful response that isn't JSON, such as a page.
     #[must_use]
-    pub fn answers_as(self, status: u16, says: &'static str, media_type: &'static str) -> Self {
-        self.answer(status, says, media_type, Some((SchemaGenerator::subschema_for::<String>, Value::Null)))
+    pub fn text(self, status: u16, description: &'static str, media_type: &'static str) -> Self {
+        self.response(status, description, media_type, Some((SchemaGenerator::subschema_for::<String>, Value::Null)))
     }
 
-    fn answer(
+    fn response(
         mut self,
         status: u16,
-        says: &'static str,
+        description: &'static str,
         media_type: &'static str,
         content: Option<(Shape, Value)>,
     ) -> Self {
-        self.answers.push(Answer {
+        self.responses.push(Response {
             status,
-            says,
+            description,
             media_type,
             content,
             headers: Vec::new(),
             links: Map::new(),
-            is_kept: false,
+            is_immutable: false,
         });
         self
     }
 
-    /// Headers that the last answer always has, of those that the document knows.
+    /// Headers that the latest response always has, from the document's list.
     #[must_use]
     pub fn with_headers(mut self, names: &[&'static str]) -> Self {
-        if let Some(answer) = self.answers.last_mut() {
-            answer.headers.extend(names);
+        if let Some(response) = self.responses.last_mut() {
+            response.headers.extend(names);
         }
         self
     }
 
-    /// Caches may keep the last answer: its address changes when it does.
+    /// The latest response can be cached forever: its URL changes whenever its content does.
     #[must_use]
-    pub fn kept_for_ever(mut self) -> Self {
-        if let Some(answer) = self.answers.last_mut() {
-            answer.is_kept = true;
+    pub fn immutable(mut self) -> Self {
+        if let Some(response) = self.responses.last_mut() {
+            response.is_immutable = true;
         }
         self
     }
 
-    /// The id of the last answer names the thing in that other operation's path.
+    /// The `id` in the latest response is the path parameter of these operations.
     #[must_use]
-    pub fn leads_to(mut self, operations: &[&str]) -> Self {
-        if let Some(answer) = self.answers.last_mut() {
-            answer.links.extend(operations.iter().map(|operation| {
+    pub fn link(mut self, operations: &[&str]) -> Self {
+        if let Some(response) = self.responses.last_mut() {
+            response.links.extend(operations.iter().map(|operation| {
                 let link = json!({ "operationId": operation, "parameters": { "id": "$response.body#/id" } });
                 ((*operation).to_owned(), link)
             }));
@@ -227,10 +247,10 @@ impl Route {
         self
     }
 
-    /// A way to fail. `says` is for the person who reads the document.
+    /// A reason for the operation to fail: the code, status and text that the handler answers with.
     #[must_use]
-    pub fn refuses(mut self, status: u16, error: &'static str, says: impl Into<String>) -> Self {
-        self.refusals.push(Refusal { status, error, says: says.into() });
+    pub fn error(mut self, problem: &dyn ProblemType) -> Self {
+        self.errors.push(Error { code: problem.code(), detail: problem.to_string() });
         self
     }
 }

@@ -1,0 +1,127 @@
+//! Every reason for which a request about keys fails.
+
+use vega_auth::{Groups, InvalidNetwork, KeyId, KeyRecord};
+use vega_http::{Code, ProblemType};
+
+use crate::body::{MAX_DAYS, MAX_DESCRIPTION, MAX_NAME};
+use crate::idempotency::{MAX_LEN, MIN_LEN};
+use crate::query::MAX_REASON;
+
+/// The problem types of the key routes.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyProblem {
+    #[error("An API key can't manage API keys. Sign in.")]
+    PersonOnly,
+    #[error("This route is for API keys; you are signed in as a person.")]
+    ApiKeyOnly,
+    #[error("This route requires group root or operator.")]
+    AdministratorOnly,
+    #[error("The key {0} has group root: only a member of group root can revoke it.")]
+    RootOnly(KeyId),
+    #[error(
+        "Your account, your groups or your keys changed after this access token was issued. Sign in again, then repeat the \
+         request."
+    )]
+    TokenOutdated,
+    #[error("You have no such API key.")]
+    NotYours,
+    #[error("There is no such API key.")]
+    NoSuchKey,
+    #[error("You have {limit} live keys, which is the limit. Revoke one that you don't need.")]
+    LimitReached { limit: u32 },
+    #[error("The key is expired, which can't be undone. Create a new one.")]
+    Expired,
+    #[error("The key is revoked, which can't be undone. Create a new one.")]
+    Revoked,
+    #[error("The key is disabled. Enable it, then rotate it.")]
+    Disabled,
+    #[error("The key already has a successor: {0}. Rotate that one.")]
+    Rotated(KeyId),
+    #[error("The key changed since you read it. Read it again, then repeat the request.")]
+    VersionMismatch,
+    #[error("Idempotency-Key: expected exactly one, of {MIN_LEN} to {MAX_LEN} visible ASCII characters.")]
+    InvalidIdempotencyKey,
+    #[error("A request with this Idempotency-Key is still being processed. Repeat it in a second.")]
+    IdempotencyInProgress,
+    #[error("Another request with a different body used this Idempotency-Key within the last 15 minutes.")]
+    IdempotencyKeyReused,
+}
+
+impl ProblemType for KeyProblem {
+    fn code(&self) -> Code {
+        match self {
+            Self::PersonOnly | Self::ApiKeyOnly | Self::AdministratorOnly | Self::RootOnly(_) => Code::Forbidden,
+            Self::TokenOutdated => Code::TokenOutdated,
+            Self::NotYours | Self::NoSuchKey => Code::NotFound,
+            Self::LimitReached { .. } => Code::KeyLimitReached,
+            Self::Expired => Code::KeyExpired,
+            Self::Revoked => Code::KeyRevoked,
+            Self::Disabled => Code::KeyDisabled,
+            Self::Rotated(_) => Code::KeyRotated,
+            Self::VersionMismatch => Code::VersionMismatch,
+            Self::InvalidIdempotencyKey => Code::InvalidIdempotencyKey,
+            Self::IdempotencyInProgress => Code::IdempotencyInProgress,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+        }
+    }
+}
+
+/// What is wrong with a query.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidQuery {
+    #[error("the parameters are {0}")]
+    Unknown(String),
+    #[error("{0}: given twice")]
+    Twice(String),
+    #[error("limit: expected 1 to {max}")]
+    Limit { max: u32 },
+    #[error("{0}: expected true or false")]
+    Flag(&'static str),
+    #[error("reason: expected at most {MAX_REASON} characters, none of them hidden")]
+    Reason,
+    #[error("sort: expected created_at, name, last_used_at or expires_at; with - before it for descending order")]
+    Sort,
+    #[error("status: expected active, disabled, expired or revoked")]
+    Status,
+    #[error("cursor: expected the next_cursor of the previous page of this same query")]
+    Cursor,
+    #[error("owner: expected the id (sub) of the keys' owner")]
+    Owner,
+}
+
+impl ProblemType for InvalidQuery {
+    fn code(&self) -> Code {
+        Code::InvalidQuery
+    }
+}
+
+/// What is wrong with a member of a body. Values are not repeated: a list's entry is named by its index.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidValue {
+    #[error("name: expected 1 to {MAX_NAME} characters, without hidden characters or spaces around it")]
+    Name,
+    #[error("description: expected at most {MAX_DESCRIPTION} characters, none of them hidden")]
+    Description,
+    #[error("groups: a key can have only groups that you are in: {0}")]
+    Groups(Groups),
+    #[error("{0}: expected at most {max}", max = KeyRecord::MAX_RESTRICTIONS)]
+    TooMany(&'static str),
+    #[error("scopes[{0}]: there is no such scope; see GET /v1/scopes")]
+    Scope(usize),
+    #[error("cidrs[{0}]: {1}")]
+    Network(usize, InvalidNetwork),
+    #[error("expires_at, expires_in_days: give only one of them")]
+    TwoExpiries,
+    #[error("expires_at: expected a future time within {MAX_DAYS} days, or null for never")]
+    ExpiresAt,
+    #[error("expires_in_days: expected 1 to {MAX_DAYS}")]
+    ExpiresInDays,
+    #[error("overlap_seconds: expected 0 to {max}", max = KeyRecord::MAX_OVERLAP_SECONDS)]
+    Overlap,
+}
+
+impl ProblemType for InvalidValue {
+    fn code(&self) -> Code {
+        Code::InvalidValue
+    }
+}
