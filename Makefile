@@ -1,4 +1,4 @@
-# `make dev` and `make test` set themselves up. `VEGA_AUTH_PROVIDER=cognito make dev` signs in to Cognito.
+# `make dev` and `make test` install what they need. `VEGA_AUTH_PROVIDER=cognito make dev` uses a user pool.
 PORT ?= 8000
 TARGET ?= jwt
 FUZZ_SECONDS ?= 60

@@ -203,8 +203,7 @@ def put_preflight(gateway, api_id: str, resource_id: str, cors: dict) -> None:
 
 
 def resolved(text: str) -> str:
-    """The template's text with `forbidden`, which is true of every 403, in place of the authorizer's word, which the emulator
-    doesn't insert."""
+    """Replaces the authorizer's word, which the emulator doesn't insert, with `forbidden`, which is true of every 403."""
     return text.replace("$context.authorizer.denied_as", "forbidden")
 
 

@@ -54,7 +54,7 @@ def sign() -> Iterator:
 
     class Publish(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.headers["User-Agent"] else 403)  # Like GitHub.
+            self.send_response(200 if self.headers["User-Agent"] else 403)  # GitHub requires a User-Agent, too.
             self.send_header("Content-Length", str(len(document)))
             self.end_headers()
             self.wfile.write(document)

@@ -1,4 +1,4 @@
-"""Notifications about keys arrive on EventBridge once, as described in docs/notifications.schema.json."""
+"""Notifications about keys arrive on EventBridge in the form of docs/notifications.schema.json, and only once."""
 
 import json
 import os

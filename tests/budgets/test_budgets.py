@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # As it is deployed: `make authorizer`.
 AUTHORIZER = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "lambda" / "authorizer" / "bootstrap"
 
-# Crates linked into the authorizer alone, without features that other crates and the tests turn on.
+# Crates of the authorizer built by itself, without features that other crates or the tests enable.
 MAX_CRATES = 165
 MAX_BYTES = 6_000_000
 # A second crypto library or HTTP client, and a crate that reads profiles from files.

@@ -9,7 +9,7 @@ from test_template import RESOURCES, routes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPENAPI = json.loads((ROOT / "docs" / "openapi.json").read_text())
-# These sections make no claim that something is stopped.
+# Sections that don't claim that an attack is stopped.
 WITHOUT_CLAIMS = {"Security", "What is protected, from whom", "What is trusted", "What isn't covered"}
 
 
