@@ -104,7 +104,7 @@ class Caller:
         return self.send(name, id=key["id"], **({"as_": bearer(key["key"])} if name.endswith("OwnApiKey") else {}), **content)
 
 
-# For each code, what provokes it at an operation.
+# The function that provokes each code for an operation.
 PROVOKED: dict[str, Callable[[Caller, str], httpx.Response]] = {}
 
 
