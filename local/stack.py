@@ -42,16 +42,47 @@ def fingerprint(*parts: str) -> str:
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
+def template(stack: Stack) -> Path:
+    """The built template with what the local stack changes in it: local/emulator.yaml, and the debug login for provider custom."""
+    from samcli.yamlhelper import yaml_dump, yaml_parse  # slow to load
+
+    patches = [ROOT / "local" / "emulator.yaml"]
+    if stack.provider == "custom":
+        patches.append(ROOT / "local" / "debug-login.yaml")
+    merged = yaml_parse((build.SAM_BUILD / "template.yaml").read_text())
+    for patch in patches:
+        merged = merge_patch(merged, yaml_parse(patch.read_text()))
+    # Beside the built template, since its paths are relative.
+    path = build.SAM_BUILD / f"{stack.provider}.yaml"
+    path.write_text(yaml_dump(merged))
+    return path
+
+
+def merge_patch(target: object, patch: object) -> object:
+    """RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
 def deploy(stack: Stack) -> None:
-    """Deploys the built template unchanged, unless the same deployment exists. If only programs changed, it updates their
-    functions directly."""
+    """Deploys the built template, unless the same deployment exists. If only programs changed, it updates their functions
+    directly."""
     architecture.check(build.SAM_BUILD, architecture.of_host())
+    deployed = template(stack)
     kept = settings(stack)
     debug = {name: os.environ[variable] for name, variable in DEBUG_PARAMETERS.items() if os.environ.get(variable)}
     parameters = {
-        "AuthProvider": stack.provider,
         "Architecture": architecture.of_host(),
         "DomainName": DOMAIN,
+        # The emulator asks for none.
+        "CertificateArn": f"arn:aws:acm:{REGION}:000000000000:certificate/local",
         # The debug login's credentials are documented: only the stack's own page can sign in with them.
         "CorsAllowedOrigin": stack.url,
         # Only a test that plays GitHub listens there.
@@ -59,7 +90,7 @@ def deploy(stack: Stack) -> None:
         "NoticeMailFrom": MAIL_FROM,
         **({"AuthSecret": kept["auth_secret"], **debug} if stack.provider == "custom" else {}),
     }
-    wanted = fingerprint((build.SAM_BUILD / "template.yaml").read_text(), json.dumps(parameters, sort_keys=True))
+    wanted = fingerprint(deployed.read_text(), json.dumps(parameters, sort_keys=True))
     marker = stack.state / "deployed"
     is_new = not is_deployed(stack)
     if not is_new and marker.exists() and marker.read_text() == wanted:
@@ -82,7 +113,7 @@ def deploy(stack: Stack) -> None:
                 "--config-file",
                 str(config),
                 "--template-file",
-                str(build.SAM_BUILD / "template.yaml"),
+                str(deployed),
                 "--stack-name",
                 STACK_NAME,
                 "--region",

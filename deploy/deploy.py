@@ -1,0 +1,216 @@
+"""Deploys a stage to AWS without asking anything: `make deploy STAGE=prod` takes its settings from deploy/prod.toml.
+
+Every parameter is passed on every deployment, so that a value deleted from the file, or a default changed in template.yaml, takes
+effect; CloudFormation alone would keep the old value. Settings are checked before anything is built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import boto3
+import tomllib
+from botocore.exceptions import BotoCoreError, ClientError
+from samcli.yamlhelper import yaml_parse
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
+SECTIONS = ("stack", "region", "parameters", "tags")
+# The build decides the one, and this script the other.
+NOT_SETTINGS = {
+    "Architecture": "choose it with make deploy ARCH=arm64 or ARCH=x86_64",
+    "DeletionProtection": "it is turned on once the first deployment has succeeded",
+}
+# A stack in one of these states was never created: nothing in it is in use, and it can only be deleted.
+NEVER_CREATED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS")
+
+
+class Refused(Exception):
+    """Something a person has to correct; the text says what and how. Nothing was changed."""
+
+
+def load(path: Path, template: dict) -> dict:
+    """The settings of a stage. Refuses every mistake in them at once."""
+    if not path.exists():
+        known = sorted(file.stem for file in path.parent.glob("*.toml") if file.stem != "example")
+        have = f"there are {', '.join(known)}" if known else "there is none yet"
+        raise Refused(f"{path.name} doesn't exist ({have}): copy deploy/example.toml to deploy/{path.name} and edit it")
+    try:
+        settings = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"{path.name}: {error}") from error
+    problems = [unknown(name, "setting", SECTIONS) for name in settings if name not in SECTIONS]
+    for name in ("stack", "region"):
+        if not isinstance(settings.get(name), str) or not settings[name]:
+            problems.append(f"{name}: expected a text, such as " + {"stack": '"vega-auth"', "region": '"eu-central-1"'}[name])
+    for name in ("parameters", "tags"):
+        settings.setdefault(name, {})
+        if not isinstance(settings[name], dict):
+            problems.append(f"{name}: expected a table, [{name}]")
+            settings[name] = {}
+    declared = template["Parameters"]
+    for name, value in settings["parameters"].items():
+        if name in NOT_SETTINGS:
+            problems.append(f"{name}: {NOT_SETTINGS[name]}")
+        elif name not in declared:
+            problems.append(unknown(name, "parameter", set(declared) - set(NOT_SETTINGS)))
+        elif problem := wrong(declared[name], value):
+            problems.append(f"{name}: {problem}")
+    for name, value in settings["tags"].items():
+        # sam reads a tag as name=value.
+        if not isinstance(value, str) or "=" in name + value:
+            problems.append(f"tags.{name}: expected a text without =")
+    if not problems:
+        problems = broken_rules(template, parameters(settings, template))
+    if problems:
+        raise Refused(f"{path.name}:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return settings
+
+
+def unknown(name: str, kind: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"{name}: no such {kind}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def wrong(declared: dict, value: object) -> str | None:
+    """Why a parameter can't have this value, by CloudFormation's rules for parameters."""
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if not isinstance(value, (str, int)):
+        return "expected a text or a whole number"
+    text = str(value)
+    if declared["Type"] == "Number":
+        if not re.fullmatch(r"-?\d+", text):
+            return "expected a whole number"
+        low, high = declared.get("MinValue"), declared.get("MaxValue")
+        if low is not None and int(text) < int(low) or high is not None and int(text) > int(high):
+            return f"expected {low} to {high}"
+    if allowed := [str(one) for one in declared.get("AllowedValues", [])]:
+        return None if text in allowed else f"expected one of {', '.join(allowed)}"
+    if (pattern := declared.get("AllowedPattern")) and not re.search(pattern, text):
+        return f"doesn't match {pattern}"
+    return None
+
+
+def parameters(settings: dict, template: dict, protected: bool = True) -> dict[str, str]:
+    """Every parameter of the template with the value of this stage."""
+    values = {name: str(declared.get("Default", "")) for name, declared in template["Parameters"].items()}
+    given = {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in settings["parameters"].items()
+    }
+    return {**values, **given, "DeletionProtection": str(protected).lower()}
+
+
+def broken_rules(template: dict, values: dict[str, str]) -> list[str]:
+    """The combinations of parameters that the template's own Rules reject."""
+    return [
+        assertion["AssertDescription"]
+        for rule in template["Rules"].values()
+        if holds(rule["RuleCondition"], values)
+        for assertion in rule["Assertions"]
+        if not holds(assertion["Assert"], values)
+    ]
+
+
+def holds(expression: dict, values: dict[str, str]) -> bool:
+    """Evaluates an intrinsic condition function."""
+    [(function, argument)] = expression.items()
+    match function:
+        case "Fn::Equals":
+            left, right = (values[side["Ref"]] if isinstance(side, dict) else str(side) for side in argument)
+            return left == right
+        case "Fn::Not":
+            return not holds(argument[0], values)
+        case "Fn::And":
+            return all(holds(part, values) for part in argument)
+        case "Fn::Or":
+            return any(holds(part, values) for part in argument)
+    raise Refused(f"template.yaml: a rule uses {function}, which deploy.py doesn't know")
+
+
+def status(cloudformation, stack: str) -> str | None:
+    try:
+        return cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+
+
+def clear(cloudformation, stack: str) -> bool:
+    """Deletes what a failed first deployment left. True if the stack doesn't exist then."""
+    found = status(cloudformation, stack)
+    if found in NEVER_CREATED:
+        print(f"{stack} was never created ({found}): deleting what is left of that attempt", flush=True)
+        cloudformation.delete_stack(StackName=stack)
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack)
+        return True
+    if found and found.endswith("IN_PROGRESS"):
+        raise Refused(f"{stack} is being changed right now ({found}): wait until that is done")
+    return found is None
+
+
+def sam(settings: dict, values: dict[str, str]) -> None:
+    """One `sam deploy` of the build. Its settings go by file: values with spaces and quotes arrive as they are."""
+    configuration = {
+        "stack_name": settings["stack"],
+        "region": settings["region"],
+        "template_file": str(BUILT),
+        "parameter_overrides": values,
+        "capabilities": "CAPABILITY_IAM",
+        "resolve_s3": True,
+        "confirm_changeset": False,
+        "fail_on_empty_changeset": False,
+        "no_progressbar": True,
+        "tags": [f"{name}={value}" for name, value in settings["tags"].items()],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "samconfig.yaml"  # JSON is YAML
+        path.write_text(json.dumps({"version": 0.1, "default": {"deploy": {"parameters": configuration}}}))
+        command = [Path(sys.executable).parent / "sam", "deploy", "--config-file", path]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "SAM_CLI_TELEMETRY": "0"}, stdin=subprocess.DEVNULL, check=True)
+
+
+def deploy(settings: dict, template: dict, run: Callable[[dict, dict[str, str]], None] = sam) -> None:
+    cloudformation = boto3.client("cloudformation", region_name=settings["region"])
+    if clear(cloudformation, settings["stack"]):
+        # A table or a pool that refuses to be deleted would outlive a failed creation.
+        run(settings, parameters(settings, template, protected=False))
+        print("created; turning on deletion protection", flush=True)
+    run(settings, parameters(settings, template))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["check", "deploy"])
+    parser.add_argument("stage")
+    arguments = parser.parse_args()
+    try:
+        template = yaml_parse((ROOT / "template.yaml").read_text())
+        settings = load(ROOT / "deploy" / f"{arguments.stage}.toml", template)
+        if arguments.action == "deploy":
+            # As it was built: for one architecture.
+            deploy(settings, yaml_parse(BUILT.read_text()))
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return 1
+    except (ClientError, BotoCoreError) as error:
+        print(f"AWS: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print("The deployment failed; the reason is above. Correct it and run the same command again.", file=sys.stderr)
+        return error.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

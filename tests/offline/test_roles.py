@@ -1,0 +1,155 @@
+"""Each function may do what it does, and nothing else: its role, evaluated as IAM evaluates it."""
+
+from fnmatch import fnmatchcase
+
+import pytest
+from template import FUNCTIONS, RESOURCES
+
+TABLE, INDEX, STREAM = "KeysTable.Arn", "${KeysTable.Arn}/index/key-owners", "KeysTable.StreamArn"
+BUS = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default"
+QUEUE = "NotificationsDeadLetters.Arn"
+POOL = "arn:${AWS::Partition}:cognito-idp:${AWS::Region}:${AWS::AccountId}:userpool/${ExistingUserPoolId}"
+MAIL = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*"
+SOURCE = "vega-auth.${AWS::StackName}"
+USE = ["pk", "sk", "used_at", "moved_at", "address", "user_agent"]
+
+
+def text(value: object) -> str:
+    """A resource or a value as the template writes it: `GetAtt`, `Sub`, `Ref`, or the branch of an `If` for an existing pool."""
+    while isinstance(value, dict):
+        [(function, argument)] = value.items()
+        value = argument[2] if function == "If" else argument
+    return str(value)
+
+
+def texts(values: object) -> list[str]:
+    return [text(value) for value in (values if isinstance(values, list) else [values])]
+
+
+def matches(operator: str, wanted: list[str], given: list[str]) -> bool:
+    """One operator of a condition, for one key: `given` is empty where the request has no such key."""
+    match operator:
+        case "Null":
+            return wanted == [str(not given).lower()]
+        case "StringEquals":
+            return bool(given) and all(value in wanted for value in given)
+        case "StringEqualsIfExists":
+            return all(value in wanted for value in given)
+        case "ForAllValues:StringEquals":
+            return all(value in wanted for value in given)
+        case "ForAllValues:StringLike":
+            return all(any(fnmatchcase(value, pattern) for pattern in wanted) for value in given)
+    raise AssertionError(f"{operator} is unknown to this test")
+
+
+def statements(function: str) -> list[dict]:
+    assert FUNCTIONS[function]["Properties"]["Role"] == {"GetAtt": f"{function}Role.Arn"}
+    role = RESOURCES[f"{function}Role"]
+    assert role.get("Condition") == FUNCTIONS[function].get("Condition")
+    assert set(role["Properties"]) == {"AssumeRolePolicyDocument", "Policies"}, "no managed policy: those are wide"
+    found = [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
+    assert {one["Effect"] for one in found} == {"Allow"}
+    return found
+
+
+def allows(function: str, action: str, resource: str, **context: str | list[str]) -> bool:
+    """Whether the function's role allows a call. `context` has the condition keys of the request, such as `LeadingKeys`."""
+    service = action.partition(":")[0]
+    request = {f"{service}:{name}": texts(value) for name, value in context.items()}
+    return any(
+        action in texts(one["Action"])
+        and resource in texts(one["Resource"])
+        and all(
+            matches(operator, texts(wanted), request.get(key, []))
+            for operator, keys in one.get("Condition", {}).items()
+            for key, wanted in keys.items()
+        )
+        for one in statements(function)
+    )
+
+
+READ_KEYS = ["BatchGetItem", "GetItem", "Query"]
+WRITES = ["ConditionCheckItem", "PutItem", "UpdateItem"]
+# What each function does to the table: its actions, by the beginnings of the partition keys.
+ON_THE_TABLE = {
+    "Authorizer": {"K#": {"Query"}},
+    "ApiKeys": {prefix: {*READ_KEYS, *WRITES} for prefix in ("K#", "U#", "I#")},
+    "LeakedKeys": {prefix: {"PutItem", "Query", "UpdateItem"} for prefix in ("K#", "U#")},
+    "Owners": {prefix: {"BatchGetItem", "GetItem", *WRITES} for prefix in ("K#", "U#", "P#")},
+    "Notifications": {"N#": {"GetItem", "PutItem"}, "K#": {"Query"}},
+}
+EVERY_ACTION = {*READ_KEYS, *WRITES, "DeleteItem", "BatchWriteItem", "Scan", "PartiQLUpdate", "DeleteTable", "UpdateTable"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_role_reaches_only_its_functions_items(function: str):
+    for prefix in ("K#", "U#", "I#", "N#", "P#", "X#"):
+        expected = ON_THE_TABLE.get(function, {}).get(prefix, set())
+        allowed = {action for action in EVERY_ACTION if allows(function, f"dynamodb:{action}", TABLE, LeadingKeys=f"{prefix}1")}
+        assert allowed == expected, prefix
+    for action in EVERY_ACTION:
+        assert not allows(function, f"dynamodb:{action}", TABLE), f"{action} without a key"
+        assert not allows(function, f"dynamodb:{action}", TABLE, LeadingKeys=["K#1", "X#1"]), f"{action} of something else too"
+
+
+def test_the_authorizer_writes_nothing_but_the_last_use():
+    def update(**context: str | list[str]) -> bool:
+        return allows("Authorizer", "dynamodb:UpdateItem", TABLE, **context)
+
+    assert update(LeadingKeys="K#1", Attributes=USE)
+    assert update(LeadingKeys="K#1", Attributes=USE, ReturnValues="NONE")
+    assert not update(LeadingKeys="K#1", Attributes=USE, ReturnValues="ALL_OLD")
+    assert not update(LeadingKeys="U#1", Attributes=USE)
+    assert not update(LeadingKeys="K#1"), "attributes that aren't named could be any"
+    for attribute in ("status", "groups", "scopes", "cidrs", "digest", "expires_at", "revoked_at", "version", "holder"):
+        assert not update(LeadingKeys="K#1", Attributes=[*USE, attribute]), attribute
+
+
+def test_the_index_is_scanned_by_two_functions_and_decides_nothing():
+    for function in FUNCTIONS:
+        assert allows(function, "dynamodb:Scan", INDEX) == (function in ("Owners", "Notifications"))
+        assert not allows(function, "dynamodb:Query", INDEX, LeadingKeys="user-1")
+
+
+def test_a_role_writes_to_its_own_log_group_and_creates_none():
+    for function in FUNCTIONS:
+        for group in FUNCTIONS:
+            for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+                assert allows(function, action, f"{group}Logs.Arn") == (group == function)
+            assert not allows(function, "logs:CreateLogGroup", f"{group}Logs.Arn")
+
+
+ELSEWHERE = [
+    ("Owners", "cognito-idp:AdminGetUser", POOL, {}),
+    ("Owners", "cognito-idp:AdminListGroupsForUser", POOL, {}),
+    ("Notifications", "dynamodb:DescribeStream", STREAM, {}),
+    ("Notifications", "dynamodb:GetRecords", STREAM, {}),
+    ("Notifications", "dynamodb:GetShardIterator", STREAM, {}),
+    ("Notifications", "dynamodb:ListStreams", "*", {}),
+    ("Notifications", "events:PutEvents", BUS, {"source": SOURCE}),
+    ("Notifications", "sqs:SendMessage", QUEUE, {}),
+    ("Mail", "cognito-idp:AdminGetUser", POOL, {}),
+    ("Mail", "ses:SendEmail", MAIL, {"FromAddress": "NoticeMailFrom"}),
+]
+
+
+@pytest.mark.parametrize(("function", "action", "resource", "context"), ELSEWHERE)
+def test_a_function_may_call_what_it_calls(function: str, action: str, resource: str, context: dict):
+    assert allows(function, action, resource, **context)
+
+
+def test_no_role_has_a_permission_that_no_test_names():
+    named = {(function, action, resource) for function, action, resource, _ in ELSEWHERE}
+    for function in FUNCTIONS:
+        for one in statements(function):
+            for action in texts(one["Action"]):
+                for resource in texts(one["Resource"]):
+                    assert "*" not in action
+                    if resource not in (TABLE, INDEX, f"{function}Logs.Arn"):
+                        assert (function, action, resource) in named
+
+
+def test_events_and_mail_are_sent_in_the_stacks_own_name():
+    assert not allows("Notifications", "events:PutEvents", BUS, source="aws.cognito-idp")
+    assert not allows("Notifications", "events:PutEvents", BUS)
+    assert not allows("Mail", "ses:SendEmail", MAIL, FromAddress="ceo@example.com")

@@ -1,0 +1,101 @@
+"""What outlives a deployment: `make deploy` against the emulator, with the parts of the template that hold data."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from samcli.yamlhelper import yaml_dump, yaml_parse
+
+import deploy
+
+BUILT = Path(__file__).resolve().parent.parent / ".aws-sam" / "build" / "template.yaml"
+DATA = ("KeysTable", "UserPool", "UserPoolClient", "RootGroup", "OperatorGroup", "UserGroup")
+NEVER = {
+    "NeverSignalled": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+    "Fails": {
+        "Type": "AWS::CloudFormation::WaitCondition",
+        "DependsOn": list(DATA),
+        "Properties": {"Handle": {"Ref": "NeverSignalled"}, "Timeout": "1"},
+    },
+}
+
+pytestmark = [
+    pytest.mark.provider("cognito"),
+    pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="creates a stack beside the local one"),
+]
+
+
+class Deployment:
+    """A stack of its own, deployed as `make deploy` does it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.settings = {"stack": name, "region": os.environ["AWS_DEFAULT_REGION"], "parameters": {}, "tags": {"team": "vega"}}
+        self._file = folder / "template.yaml"
+        self._cloudformation = boto3.client("cloudformation")
+
+    def deploy(self, more: dict | None = None, **parameters: str) -> None:
+        """Deploys the parts of the template that hold data, and `more` resources."""
+        template = yaml_parse(BUILT.read_text())
+        template["Resources"] = {name: template["Resources"][name] for name in DATA} | (more or {})
+        template["Outputs"] = {name: template["Outputs"][name] for name in ("KeysTableName", "UserPoolId", "AppClientId")}
+        self._file.write_text(yaml_dump(template))
+        self.settings["parameters"] = parameters
+        deploy.deploy(self.settings, template)
+
+    def status(self) -> str | None:
+        return deploy.status(self._cloudformation, self.settings["stack"])
+
+    def outputs(self) -> dict[str, str]:
+        [stack] = self._cloudformation.describe_stacks(StackName=self.settings["stack"])["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def tables(self) -> list[str]:
+        names = boto3.client("dynamodb").list_tables()["TableNames"]
+        return [name for name in names if name.startswith(f"{self.settings['stack']}-")]
+
+    def pools(self) -> list[str]:
+        pools = boto3.client("cognito-idp").list_user_pools(MaxResults=60)["UserPools"]
+        return [pool["Name"] for pool in pools if pool["Name"] == self.settings["stack"]]
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    created = Deployment(tmp_path, f"e2e-{abs(hash(request.node.name)) % 10**6}")
+    monkeypatch.setattr(deploy, "BUILT", tmp_path / "template.yaml")
+    # sam looks every 5 s whether it is done.
+    monkeypatch.setenv("SAM_CLI_POLL_DELAY", "0.5")
+    yield created
+    boto3.client("cloudformation").delete_stack(StackName=created.settings["stack"])
+
+
+def test_a_pool_is_protected_and_handed_back_with_its_groups(deployment: Deployment):
+    deployment.deploy()
+    before, cognito = deployment.outputs(), boto3.client("cognito-idp")
+    pool = before["UserPoolId"]
+    table = boto3.client("dynamodb").describe_table(TableName=before["KeysTableName"])["Table"]
+    protection = cognito.describe_user_pool(UserPoolId=pool)["UserPool"]["DeletionProtection"]
+    assert (table["DeletionProtectionEnabled"], protection) == (True, "ACTIVE"), "from its first successful deployment on"
+    cognito.admin_create_user(UserPoolId=pool, Username="ada@example.com", MessageAction="SUPPRESS")
+    cognito.admin_add_user_to_group(UserPoolId=pool, Username="ada@example.com", GroupName="operator")
+
+    deployment.deploy(ExistingUserPoolId=pool, ExistingAppClientId=before["AppClientId"])
+
+    assert deployment.outputs() == before
+    assert {group["GroupName"] for group in cognito.list_groups(UserPoolId=pool)["Groups"]} == {"root", "operator", "user"}
+    groups = cognito.admin_list_groups_for_user(UserPoolId=pool, Username="ada@example.com")["Groups"]
+    assert [group["GroupName"] for group in groups] == ["operator"]
+    [client] = cognito.list_user_pool_clients(UserPoolId=pool, MaxResults=10)["UserPoolClients"]
+    assert client["ClientId"] == before["AppClientId"]
+
+
+def test_a_failed_first_deployment_blocks_nothing(deployment: Deployment):
+    with pytest.raises(Exception, match="sam"):
+        deployment.deploy(more=NEVER)
+    assert deployment.status() in deploy.NEVER_CREATED
+
+    deployment.deploy()
+
+    assert deployment.status() == "UPDATE_COMPLETE"
+    assert len(deployment.tables()) == len(deployment.pools()) == 1, "nothing is left of the first attempt"
