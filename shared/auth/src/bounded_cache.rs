@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// How many entries a generation has: a busy instance meets some hundred callers in an hour.
+/// Entries per generation. A busy instance sees a few hundred callers an hour.
 const GENERATION: usize = 500;
 
-/// A memory that is bounded without a search: when the younger generation is full, the older one is forgotten as a whole.
+/// A cache of bounded size without a search for the oldest entry: when the younger generation is full, the whole older one
+/// is dropped.
 pub struct BoundedCache<K, V> {
     younger: HashMap<K, V>,
     older: HashMap<K, V>,
@@ -17,17 +18,17 @@ impl<K, V> Default for BoundedCache<K, V> {
 }
 
 impl<K: Eq + Hash, V> BoundedCache<K, V> {
-    /// The latest entry of `key`, if it isn't forgotten.
+    /// The latest value for `key`, unless evicted.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.younger.get(key).or_else(|| self.older.get(key))
     }
 
-    /// The same, to change it.
+    /// As [`Self::get`], for a change.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.younger.get_mut(key).or_else(|| self.older.get_mut(key))
     }
 
-    /// The latest entry of a key is the one that is found.
+    /// Replaces the value for `key`.
     pub fn insert(&mut self, key: K, value: V) {
         if self.younger.len() >= GENERATION {
             self.older = std::mem::take(&mut self.younger);
@@ -45,26 +46,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_many_there_are_the_memory_is_bounded_and_the_latest_are_in_it() {
-        let mut memory = BoundedCache::default();
+    fn the_cache_is_bounded_and_keeps_the_latest_entries() {
+        let mut cache = BoundedCache::default();
         for number in 0..100_000 {
-            memory.insert(number, number);
-            assert!(memory.len() <= 2 * GENERATION);
+            cache.insert(number, number);
+            assert!(cache.len() <= 2 * GENERATION);
         }
         for number in 100_000 - GENERATION..100_000 {
-            assert_eq!(memory.get(&number), Some(&number));
+            assert_eq!(cache.get(&number), Some(&number));
         }
-        assert_eq!(memory.get(&7), None);
+        assert_eq!(cache.get(&7), None);
     }
 
     #[test]
-    fn of_two_entries_of_a_key_the_later_one_counts() {
-        let mut memory = BoundedCache::default();
-        memory.insert(0, "first");
+    fn a_later_value_for_a_key_replaces_the_earlier_one() {
+        let mut cache = BoundedCache::default();
+        cache.insert(0, "first");
         for number in 1..=GENERATION {
-            memory.insert(number, "other");
+            cache.insert(number, "other");
         }
-        memory.insert(0, "second");
-        assert_eq!(memory.get(&0), Some(&"second"));
+        cache.insert(0, "second");
+        assert_eq!(cache.get(&0), Some(&"second"));
     }
 }

@@ -1,10 +1,11 @@
-//! Environment variables, turned into types once, at init. Every problem is reported, not just the first.
+//! Environment variables, converted to types once, at init. Every problem is reported, not only the first.
 
 use std::fmt;
 
 use crate::{HmacSecret, UserPool};
 
-/// All that is wrong with the environment, one line each: the name and what it wants. Never a value: it may be a secret.
+/// Every problem with the environment, one line each: the variable and the expected value. Never the actual value, which may
+/// be a secret.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(pub Vec<String>);
 
@@ -17,16 +18,16 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl ConfigError {
-    /// The line for the log of a function that doesn't start because of it.
+    /// The log line of a function that refuses to start.
     pub fn log_line(&self, function: &str) -> String {
         serde_json::json!({ "outcome": "fault", "code": "configuration", "function": function, "problems": self.0 })
             .to_string()
     }
 }
 
-/// The URL of a service of AWS in `region`. `service` is the first part of its host name.
+/// The URL of an AWS service in `region`. `service` is the first label of its host name.
 pub fn aws_endpoint(service: &str, region: &str) -> String {
-    // The DNS suffix of each partition that is open to the public, as the partition tables of AWS's SDKs have it.
+    // The DNS suffixes of the public partitions, from the partition table of AWS's SDKs.
     let suffix = match region.split('-').next() {
         Some("cn") => "amazonaws.com.cn",
         Some("eusc") => "amazonaws.eu",
@@ -35,14 +36,14 @@ pub fn aws_endpoint(service: &str, region: &str) -> String {
     format!("https://{service}.{region}.{suffix}")
 }
 
-/// Reads variables through `lookup`, and remembers what is wrong with each.
+/// Reads variables through `lookup` and collects the problems.
 pub struct Environment<L> {
     lookup: L,
     problems: Vec<String>,
 }
 
 impl<L: Fn(&str) -> Option<String>> Environment<L> {
-    /// `lookup` is `|name| std::env::var(name).ok()` in a `main`, and a table in a test.
+    /// `lookup` is `|name| std::env::var(name).ok()` in a `main` and a table in a test.
     pub fn new(lookup: L) -> Self {
         Self { lookup, problems: Vec::new() }
     }
@@ -52,7 +53,7 @@ impl<L: Fn(&str) -> Option<String>> Environment<L> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// A variable that must be there. `None` when it isn't, or `parse` refuses it: [`Self::finish`] then fails.
+    /// A required variable. `None` if it is missing or `parse` fails: [`Self::finish`] then fails too.
     pub fn required<T, E: fmt::Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         match self.get(name) {
             Some(value) => self.parsed(name, &value, parse),
@@ -60,7 +61,7 @@ impl<L: Fn(&str) -> Option<String>> Environment<L> {
         }
     }
 
-    /// A variable that may be left out.
+    /// An optional variable.
     pub fn optional<T, E: fmt::Display>(
         &mut self,
         name: &str,
@@ -73,16 +74,16 @@ impl<L: Fn(&str) -> Option<String>> Environment<L> {
         }
     }
 
-    /// Notes a problem, and gives the `None` that stands in its place.
+    /// Adds a problem, and returns the `None` that replaces the value.
     pub fn problem<T>(&mut self, problem: impl Into<String>) -> Option<T> {
         self.problems.push(problem.into());
         None
     }
 
-    /// The whole configuration, if nothing was wrong with any part of it.
+    /// The whole configuration, if there was no problem with any part of it.
     ///
     /// # Errors
-    /// All the problems at once.
+    /// Every problem at once.
     pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigError> {
         match config {
             Some(config) if self.problems.is_empty() => Ok(config),
@@ -101,18 +102,18 @@ impl<L: Fn(&str) -> Option<String>> Environment<L> {
     }
 }
 
-/// Any text that is there at all.
+/// Accepts any text.
 ///
 /// # Errors
-/// Never; the signature is what [`Environment::required`] takes.
+/// Never: [`Environment::required`] needs this signature.
 pub fn text(value: &str) -> Result<String, std::convert::Infallible> {
     Ok(value.to_owned())
 }
 
-/// Who issues the tokens: `VEGA_AUTH_PROVIDER`.
+/// The issuer of the tokens: `VEGA_AUTH_PROVIDER`.
 #[derive(Debug)]
 pub enum Provider {
-    /// The built-in login with one debug user, for a developer's machine: HS256 with `VEGA_AUTH_SECRET`.
+    /// The built-in login with one debug user, for developers' machines: HS256 with `VEGA_AUTH_SECRET`.
     Custom(HmacSecret),
     /// A Cognito user pool: RS256 with the pool's key set.
     Cognito(UserPool),
@@ -121,21 +122,21 @@ pub enum Provider {
 impl Provider {
     /// Reads `VEGA_AUTH_PROVIDER` and the variables that the provider needs.
     ///
-    /// `custom` has one user and a shared secret, so it must never guard anything real: it is refused unless
-    /// `AWS_ENDPOINT_URL` points at an emulator on this machine. That a deployment could set on Lambda itself, so it is also
-    /// refused where `AWS_SESSION_TOKEN` is: on Lambda it always is, and a deployment can't take it away.
+    /// `custom` has one user and a shared secret, so it must never protect anything real: it is refused unless
+    /// `AWS_ENDPOINT_URL` points at an emulator on this machine. A deployment could set that on Lambda too. So it is also
+    /// refused where `AWS_SESSION_TOKEN` is set: Lambda always sets it, and a deployment can't unset it.
     pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
         match environment.required("VEGA_AUTH_PROVIDER", text)?.as_str() {
             "custom" => {
                 if !environment.get("AWS_ENDPOINT_URL").is_some_and(|url| is_emulator(&url)) {
                     environment.problem::<()>(
-                        "VEGA_AUTH_PROVIDER is custom, which is for local development only: it needs AWS_ENDPOINT_URL to \
-                         name an emulator on this machine, and this looks like real AWS; use cognito",
+                        "VEGA_AUTH_PROVIDER is custom, which is for local development only: AWS_ENDPOINT_URL must name an \
+                         emulator on this machine, and this looks like real AWS; use cognito",
                     );
                 }
                 if environment.get("AWS_SESSION_TOKEN").is_some() {
                     environment.problem::<()>(
-                        "VEGA_AUTH_PROVIDER is custom, and AWS_SESSION_TOKEN is set, as it always is on Lambda: use cognito",
+                        "VEGA_AUTH_PROVIDER is custom, but AWS_SESSION_TOKEN is set, as always on Lambda: use cognito",
                     );
                 }
                 environment.required("VEGA_AUTH_SECRET", HmacSecret::new_from_text).map(Self::Custom)
@@ -160,7 +161,7 @@ pub fn is_emulator(url: &str) -> bool {
         return false;
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // `http://localhost@evil.example`: what stands before the `@` is not the host
+    // `http://localhost@evil.example`: the part before the `@` is not the host.
     if authority.contains('@') {
         return false;
     }
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn custom_starts_only_where_the_endpoint_is_an_emulator_on_this_machine() {
+    fn custom_needs_an_emulator_on_this_machine() {
         let with = |url| {
             problems(&[("VEGA_AUTH_PROVIDER", "custom"), ("VEGA_AUTH_SECRET", SECRET), ("AWS_ENDPOINT_URL", url)])
         };
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn custom_does_not_start_with_the_credentials_that_lambda_gives_a_function() {
+    fn custom_refuses_to_start_with_the_credentials_of_lambda() {
         let problems = problems(&[
             ("VEGA_AUTH_PROVIDER", "custom"),
             ("VEGA_AUTH_SECRET", SECRET),
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_another_region_is_a_mistake_worth_stopping_for() {
+    fn a_pool_in_another_region_is_refused() {
         let problems = problems(&[
             ("VEGA_AUTH_PROVIDER", "cognito"),
             ("VEGA_COGNITO_REGION", "us-west-1"),

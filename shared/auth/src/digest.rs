@@ -1,6 +1,6 @@
 use ring::digest::{SHA256, digest};
 
-/// SHA-256, by the crate that has all our cryptography: docs/decisions.md, "One crypto library".
+/// SHA-256 by ring, as everywhere: docs/decisions.md, "One crypto library".
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.copy_from_slice(digest(&SHA256, bytes).as_ref());

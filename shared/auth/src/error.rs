@@ -1,26 +1,26 @@
 use std::error::Error as StdError;
 
-/// Why a caller doesn't get through: either their credential is not good, or we could not find out.
+/// A credential that isn't accepted: either it is not valid, or we could not find out.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Theirs: the client sees 401 `invalid_token`, and no more than that.
+    /// The caller's error. The client sees 401 `invalid_token` and no details.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// Ours: the client sees 503 `temporarily_unavailable`, and somebody should look. Never an allow.
+    /// Our error. The client sees 503 `temporarily_unavailable`, and an alarm fires. Never an allow.
     #[error(transparent)]
     Unavailable(#[from] Fault),
 }
 
-/// The precise reason a credential is not good. For the log alone: a client that learned it could probe.
+/// The precise reason why a credential is not valid. Only for the log: a client that learned it could probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// No `Authorization` header, or an empty one.
     #[error("no credential")]
     NoCredential,
-    /// More than one `Authorization` header: which one counts is not ours to guess.
+    /// More than one `Authorization` header. We don't guess which one counts.
     #[error("more than one credential")]
     ManyCredentials,
-    /// A credential in the query string, where logs and histories keep it (RFC 6750 section 5.3).
+    /// A credential in the query string, which logs and browser histories keep (RFC 6750 section 5.3).
     #[error("credential in the query string")]
     CredentialInQuery,
     /// Not `Bearer`, one space, one token (RFC 6750 section 2.1).
@@ -32,65 +32,65 @@ pub enum Rejection {
     /// Neither three dot-separated parts nor `vk_`.
     #[error("token is neither a JWT nor an API key")]
     UnknownForm,
-    /// Not three parts of canonical base64url, or not the JSON a JWT holds.
+    /// Not three parts of canonical base64url, or not the JSON of a JWT.
     #[error("JWT malformed")]
     MalformedJwt,
-    /// A header member that asks for processing we don't do (`crit`, `b64`) or brings its own key (`jwk`, `jku`, `x5u`, `x5c`).
+    /// A header member that requires processing we don't do (`crit`, `b64`) or brings its own key (`jwk`, `jku`, `x5u`, `x5c`).
     #[error("JWT header member not allowed")]
     HeaderMember,
-    /// Not the one algorithm of the provider (RFC 8725 section 3.1).
+    /// Not the provider's algorithm (RFC 8725 section 3.1).
     #[error("JWT algorithm not allowed")]
     Algorithm,
-    /// No key of this `kid` in the issuer's key set.
+    /// The issuer's key set has no key with this `kid`.
     #[error("JWT signed with an unknown key")]
     UnknownSigningKey,
     /// The signature does not verify.
     #[error("JWT signature wrong")]
     Signature,
-    /// Another issuer: a foreign pool, or a look-alike of ours.
+    /// Another issuer: a different pool, or an imitation of ours.
     #[error("JWT from another issuer")]
     Issuer,
     /// Issued for another client.
     #[error("JWT for another client")]
     Client,
-    /// An ID or a refresh token where an access token belongs.
+    /// An ID or a refresh token in place of an access token.
     #[error("JWT not an access token")]
     TokenUse,
     /// `exp` is not after now.
     #[error("JWT expired")]
     Expired,
-    /// `nbf` or `iat` lies ahead by more than the leeway.
+    /// `nbf` or `iat` is ahead of the clock by more than the leeway.
     #[error("JWT not valid yet")]
     NotYetValid,
     /// `sub` or `username` missing, empty or too long.
-    #[error("JWT names no usable subject")]
+    #[error("JWT has no usable subject")]
     Subject,
-    /// Not the exact form of an API key.
+    /// Not the form of an API key.
     #[error("API key malformed")]
     MalformedKey,
-    /// The form of an API key, with a checksum that is not its own: a typo, or made up.
+    /// The form of an API key with a wrong checksum: a typo, or invented.
     #[error("API key checksum wrong")]
     Checksum,
-    /// No record of this key id.
+    /// No record with this key id.
     #[error("API key unknown")]
     UnknownKey,
-    /// A known id with another secret: somebody is guessing, or assembled a key by hand.
+    /// A known id with another secret: somebody is guessing, or assembled the key by hand.
     #[error("API key secret wrong")]
     WrongSecret,
-    /// Switched off by its owner; may come back.
+    /// Disabled by its owner, who can enable it again.
     #[error("API key disabled")]
     KeyDisabled,
-    /// Ended by a person, for good.
+    /// Revoked: permanent.
     #[error("API key revoked")]
     KeyRevoked,
-    /// Ended by time.
+    /// Expired.
     #[error("API key expired")]
     KeyExpired,
-    /// Used from an address outside the key's networks, or from one that we were not told.
-    #[error("API key used from an address it is not meant for")]
+    /// Used from outside the key's networks, or the event carried no address.
+    #[error("API key used from an address outside its networks")]
     AddressNotAllowed,
-    /// The record holds a digest scheme that this build doesn't know.
-    #[error("API key stored in a way this version does not know")]
+    /// The record uses a digest scheme that this build doesn't know.
+    #[error("API key stored in a form this version does not know")]
     UnsupportedRecord,
 }
 
@@ -128,16 +128,16 @@ impl Rejection {
     }
 }
 
-/// We could not find out: a dependency failed, timed out, or answered nonsense. Worth an alarm, never an allow.
+/// We could not find out: a dependency failed, timed out or sent an unreadable response. Worth an alarm, never an allow.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The issuer's key set could not be fetched, and none that may still be trusted is at hand.
+    /// The issuer's key set could not be fetched, and no earlier one may still be trusted.
     #[error("key set unavailable")]
     KeySet(#[source] Box<dyn StdError + Send + Sync>),
-    /// The key store did not answer, or not in time.
+    /// The key store did not answer in time.
     #[error("key store unavailable")]
     Store(#[source] Box<dyn StdError + Send + Sync>),
-    /// The key store answered with a record that breaks the storage contract.
+    /// The key store returned a record that violates the table layout.
     #[error("key record unreadable")]
     Record(#[source] Box<dyn StdError + Send + Sync>),
 }
@@ -152,8 +152,8 @@ impl Fault {
         }
     }
 
-    /// The fault and its causes, for one log line: `key store unavailable: dispatch failure: …`. Of each cause the first line
-    /// alone: AWS explains a wrong signature by the whole request that it expected, session token included.
+    /// The fault and its causes, for one log line: `key store unavailable: dispatch failure: …`. Each cause is cut at its
+    /// first line: AWS explains a wrong signature with the whole request that it expected, session token included.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_dependency_says_is_cut_at_its_first_line() {
+    fn each_cause_is_cut_at_its_first_line() {
         let fault = Fault::Store("the signature is wrong\nx-amz-security-token:abc".into());
         assert_eq!(fault.chain(), "key store unavailable: the signature is wrong");
     }

@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// What is written as an object. Without this, serde takes an array for a struct as well, its members by their position.
+/// A struct that only a JSON object can be read into. serde alone also accepts an array, with the members by position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Object<T>(pub T);
 
@@ -47,9 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_object() {
+    fn an_array_is_not_read_as_an_object() {
         let read = |json| serde_json::from_str::<Object<Pair>>(json).map(|Object(pair)| pair).ok();
-        assert_eq!(serde_json::from_str::<Pair>("[1,null]").unwrap().a, 1, "what this is about");
+        assert_eq!(serde_json::from_str::<Pair>("[1,null]").unwrap().a, 1, "serde alone accepts an array");
         assert_eq!(read(r#"{"a":1,"x":[2]}"#), Some(Pair { a: 1, b: None }));
         assert!(read(r#"{"a":1,"b":{"a":2}}"#).is_some());
         for other in ["[1,null]", r#"{"a":1,"b":[2,null]}"#, "[]", "null", "1", r#""a""#] {

@@ -1,4 +1,4 @@
-//! How the types that clients see look in JSON, as JSON Schema: for docs/openapi.json.
+//! JSON Schemas of the types in the API, for docs/openapi.json.
 
 use std::borrow::Cow;
 

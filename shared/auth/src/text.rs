@@ -1,8 +1,8 @@
-/// Whether a character shows nothing of itself, and may change how those around it show: control and format characters
-/// (general categories Cc and Cf of Unicode, the bidirectional ones among them), and the separators of lines and paragraphs.
-/// What people write for others to read has none of them: `"x\u{202e}gnp.exe"` reads as `xexe.png`.
+/// Whether a character is invisible and can change the appearance of those around it: Unicode's control and format
+/// characters (categories Cc and Cf, including the bidirectional ones), and its line and paragraph separators. They are
+/// refused in names and descriptions that other people read: `"x\u{202e}gnp.exe"` looks like `xexe.png`.
 pub fn is_hidden(character: char) -> bool {
-    // As of Unicode 17; what came later isn't known to have an effect on others. A test compares it with a library's.
+    // As of Unicode 17. A test compares the list with a library's.
     character.is_control()
         || matches!(character,
             '\u{ad}'
@@ -28,8 +28,8 @@ pub fn is_hidden(character: char) -> bool {
             | '\u{e0020}'..='\u{e007f}')
 }
 
-/// The same in the brackets of a regular expression, for JSON Schema; without the first 32 control characters, of which some
-/// texts have some. Those beyond U+FFFF aren't in it: there is no way to write them that every reader of a schema knows.
+/// The same characters for a bracket expression in a JSON Schema pattern, without the first 32 control characters, some of
+/// which some texts may contain. Those beyond U+FFFF are missing: no notation for them works in every schema validator.
 pub const HIDDEN: &str = concat!(
     r"\x7f-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2064",
     r"\u2066-\u206f\ufeff\ufff9-\ufffb"
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_hidden_is_what_unicode_calls_control_format_and_separator() {
+    fn hidden_means_control_format_or_separator_in_unicode() {
         use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
         let category = CodePointMapData::<GeneralCategory>::new();
         for character in '\0'..=char::MAX {
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_names_the_same_characters_up_to_ffff() {
+    fn the_pattern_lists_the_same_characters_up_to_ffff() {
         let mut listed = vec![false; 0x1_0000];
         let code = |text: &str| usize::from_str_radix(text.trim_start_matches(['x', 'u']), 16).unwrap();
         let mut escapes = HIDDEN.split('\\').skip(1);

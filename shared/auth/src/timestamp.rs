@@ -12,17 +12,17 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The last second RFC 3339 can write: 9999-12-31T23:59:59Z.
+    /// The last second that RFC 3339 can express: 9999-12-31T23:59:59Z.
     pub const MAX: Self = Self(253_402_300_799);
 
-    /// This instant moved by `seconds`, kept within what RFC 3339 can write.
+    /// This instant moved by `seconds`, clamped to what RFC 3339 can express from 1970 on.
     #[must_use]
     pub fn plus(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds).clamp(0, Self::MAX.0))
     }
 }
 
-/// `main` reads the clock and passes what it read on.
+/// Only a `main` reads the clock.
 impl From<std::time::SystemTime> for Timestamp {
     fn from(time: std::time::SystemTime) -> Self {
         Self(OffsetDateTime::from(time).unix_timestamp())
@@ -42,7 +42,7 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = time::error::Parse;
 
-    /// Any RFC 3339 date-time; its offset is resolved and its fraction dropped.
+    /// Reads any RFC 3339 date-time. The offset is applied and the fraction dropped.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(OffsetDateTime::parse(text, &Rfc3339)?.unix_timestamp()))
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_written_and_read_as_rfc_3339_in_utc() {
+    fn a_timestamp_is_rfc_3339_in_utc() {
         let instant: Timestamp = "2026-11-24T06:00:00.9+01:00".parse().unwrap();
         assert_eq!(instant.to_string(), "2026-11-24T05:00:00Z");
         assert_eq!(instant.to_string().parse(), Ok(instant));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn arithmetic_stays_within_what_can_be_written() {
+    fn arithmetic_stays_within_rfc_3339() {
         assert_eq!(Timestamp(10).plus(i64::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59Z");
         assert_eq!(Timestamp(10).plus(i64::MIN), Timestamp(0));

@@ -6,9 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// A group that access rules can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
-    /// Runs the deployment.
+    /// Operates the deployment.
     Root,
-    /// Looks after users and their keys.
+    /// Manages users and their keys.
     Operator,
     /// Uses the API.
     User,
@@ -18,7 +18,7 @@ impl Group {
     /// Every group, most powerful first.
     pub const ALL: [Self; 3] = [Self::Root, Self::Operator, Self::User];
 
-    /// The name, as Cognito, the access rules and the API write it.
+    /// The name in Cognito, the access rules and the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -36,7 +36,7 @@ impl Group {
     }
 }
 
-/// A name that is none of `root`, `operator`, `user`.
+/// The name is not `root`, `operator` or `user`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown group {0:?}: the groups are root, operator, user")]
 pub struct UnknownGroup(pub String);
@@ -57,10 +57,10 @@ impl FromStr for Group {
 pub struct Groups(u8);
 
 impl Groups {
-    /// No group: signed in, and nothing more.
+    /// No group: authenticated, nothing more.
     pub const NONE: Self = Self(0);
 
-    /// The known groups among `names`. A pool may have groups of its own: no rule can name them, so they grant nothing.
+    /// The known groups among `names`. A pool can have other groups: no rule can name them, so they grant nothing.
     pub fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         names.into_iter().filter_map(|name| name.parse().ok()).collect()
     }
@@ -80,7 +80,7 @@ impl Groups {
         self.0 & !other.0 == 0
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -97,7 +97,7 @@ impl FromIterator<Group> for Groups {
     }
 }
 
-/// The names joined by commas; empty for none.
+/// The names joined by commas; empty without groups.
 impl fmt::Display for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, group) in self.iter().enumerate() {
@@ -116,7 +116,7 @@ impl fmt::Debug for Groups {
     }
 }
 
-/// Names joined by commas, each of them known.
+/// Reads names joined by commas. An unknown name is an error.
 impl FromStr for Groups {
     type Err = UnknownGroup;
 
@@ -134,8 +134,8 @@ impl Serialize for Groups {
     }
 }
 
-/// A list of names, each of them known: for what people write. Tokens go through [`Groups::known`]. A name that isn't known
-/// is not repeated.
+/// Reads a list of names. An unknown name is an error, whose message doesn't repeat it; tokens are read by
+/// [`Groups::known`] instead.
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let names = Vec::<String>::deserialize(deserializer)?;
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_are_written_in_one_order_whatever_order_they_came_in() {
+    fn groups_are_always_written_in_the_same_order() {
         let groups = Groups::known(["user", "root", "user"]);
         assert_eq!(groups.to_string(), "root,user");
         assert_eq!(serde_json::to_string(&groups).unwrap(), r#"["root","user"]"#);
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_written_group_that_is_unknown_is_refused() {
+    fn an_unknown_group_in_a_list_is_refused() {
         let error = serde_json::from_str::<Groups>(r#"["admins"]"#).unwrap_err().to_string();
         assert!(error.contains("groups among root, operator, user") && !error.contains("admins"), "{error}");
         assert_eq!("root,".parse::<Groups>(), Err(UnknownGroup(String::new())));
     }
 
     #[test]
-    fn a_subset_is_one_whose_every_group_is_in_the_other() {
+    fn a_subset_has_no_group_that_the_other_lacks() {
         let all: Groups = Group::ALL.into_iter().collect();
         let user = Groups::known(["user"]);
         assert!(user.is_subset(all) && Groups::NONE.is_subset(user));

@@ -3,15 +3,15 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-/// The name of a scope: a set of routes that the access rules name, to which an API key can be narrowed.
+/// The name of a scope: a set of routes, defined in the access rules, that an API key can be limited to.
 /// 1 to [`Self::MAX_CHARACTERS`] lower-case letters, digits, `-`, `_` and `:`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ScopeName(String);
 
 impl ScopeName {
-    /// The longest name: all scopes of a key go into the context that API Gateway passes on.
+    /// Longest name: the request context that API Gateway passes on contains all of a key's scopes.
     pub const MAX_CHARACTERS: usize = 40;
-    /// The scope that always exists: GET and HEAD, wherever the groups allow.
+    /// The scope that always exists: GET and HEAD on every route that the groups allow.
     pub const READ: &str = "read";
 
     pub(crate) fn read() -> Self {
@@ -24,9 +24,9 @@ impl ScopeName {
     }
 }
 
-/// A text that can't be the name of a scope.
+/// The text is not a scope name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the name of a scope has 1 to 40 lower-case letters, digits, - _ and :")]
+#[error("a scope name has 1 to 40 lower-case letters, digits, - _ and :")]
 pub struct InvalidScopeName;
 
 impl FromStr for ScopeName {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_name_is_short_and_plain() {
+    fn a_scope_name_has_1_to_40_plain_characters() {
         for good in ["read", "projects:read", "a", "0-9_x", &"x".repeat(40)] {
             assert_eq!(good.parse::<ScopeName>().unwrap().as_str(), good);
         }
