@@ -89,7 +89,7 @@ def test_gateway_responses_are_readable_and_as_documented():
         [body] = responses[kind]["ResponseTemplates"].values()
         problem = yaml.safe_load(body)
         assert (responses[kind]["StatusCode"], problem["status"], problem["error"]) == (status, status, error)
-    # The authorizer always sets this word: functions/authorizer/src/policy.rs.
+    # The authorizer always sets this word: functions/authorizer/src/response.rs.
     assert "insufficient_scope" in responses["ACCESS_DENIED"]["ResponseParameters"]["Headers"]["WWW-Authenticate"]
     assert "Retry-After" in responses["AUTHORIZER_FAILURE"]["ResponseParameters"]["Headers"]
 

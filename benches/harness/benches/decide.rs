@@ -4,8 +4,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpApiResponse};
+use authorizer::{Authorizer, HttpApiResponse, Policies};
 use divan::Bencher;
 use harness::bench::RULES;
 use harness::cases::Case;

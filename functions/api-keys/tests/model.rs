@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api_keys::ApiKeys;
-use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpApiResponse};
+use authorizer::{Authorizer, HttpApiResponse, Policies};
 use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Task};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};

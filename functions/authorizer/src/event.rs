@@ -1,5 +1,5 @@
-//! What API Gateway sends to an authorizer: just the fields that matter, read leniently, since the headers are the
-//! client's and one odd value must not fail the event. Everything else is skipped where it stands, and nothing is copied.
+//! The authorizer's event: only the members that we need, read leniently, because the client chooses the headers and one odd
+//! value must not fail the event. Everything else is skipped during parsing, and nothing is copied.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,9 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use vega_auth::{ApiKey, Object, Rejection};
 
-/// An event as it is written. Everything is optional: what is missing is decided about, not failed on.
+use crate::method_arn::MethodArn;
+
+/// The event's members. All are optional: a missing one affects the decision, not the parsing.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event<'a> {
@@ -26,19 +28,41 @@ pub struct Event<'a> {
     request_context: Option<Object<RequestContext<'a>>>,
 }
 
-/// The forms there are ([REST](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html),
+/// The kinds of event ([REST](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html),
 /// [HTTP](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html),
 /// [WebSocket](https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// REST API, REQUEST authorizer.
     Rest,
-    /// REST API, TOKEN authorizer: the header's value, and nothing else of the request.
+    /// REST API, TOKEN authorizer: the header's value and nothing else of the request.
     RestToken,
     /// HTTP API, payload format 2.0.
     Http,
     /// WebSocket API, `$connect`.
     WebSocket,
+}
+
+/// An event that can't be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventError {
+    /// A string that isn't Unicode: the client's error.
+    Malformed,
+    /// JSON that isn't an event's.
+    Unreadable,
+    /// No known form, or no method's ARN.
+    Unknown,
+}
+
+impl EventError {
+    /// A stable code for logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "event_malformed",
+            Self::Unreadable => "event_unreadable",
+            Self::Unknown => "event_unknown",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -49,22 +73,44 @@ struct RequestContext<'a> {
     resource_path: Option<Text<'a>>,
     route_key: Option<Text<'a>>,
     event_type: Option<Text<'a>>,
-    identity: Option<Object<Caller<'a>>>,
-    http: Option<Object<Caller<'a>>>,
+    identity: Option<Object<Connection<'a>>>,
+    http: Option<Object<Connection<'a>>>,
 }
 
 /// The caller's connection, as API Gateway saw it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Caller<'a> {
+struct Connection<'a> {
     #[serde(borrow)]
     source_ip: Option<Text<'a>>,
     user_agent: Option<Text<'a>>,
 }
 
-impl Event<'_> {
-    /// Which form this is, and the ARN of what is called. Told by the fields that one form has and no other.
-    pub fn form(&self) -> Option<(Form, &str)> {
+impl<'a> Event<'a> {
+    /// Parses an event.
+    ///
+    /// # Errors
+    /// When it isn't an event's JSON. The parser's message is dropped: it could repeat what the client sent.
+    pub fn read<'de: 'a>(event: impl Deserializer<'de, Error = serde_json::Error>) -> Result<Self, EventError> {
+        match Object::deserialize(event) {
+            Ok(Object(event)) => Ok(event),
+            // The runtime has already parsed it as JSON, so the problem is in a string: half a surrogate pair.
+            Err(error) if error.is_syntax() => Err(EventError::Malformed),
+            Err(_) => Err(EventError::Unreadable),
+        }
+    }
+
+    /// The form of the event, and the method called.
+    ///
+    /// # Errors
+    /// When the form is unknown, or the ARN isn't a method's.
+    pub fn target(&self) -> Result<(Form, MethodArn<'_>), EventError> {
+        let (form, arn) = self.form().ok_or(EventError::Unknown)?;
+        Ok((form, MethodArn::parse(arn).ok_or(EventError::Unknown)?))
+    }
+
+    /// The form, recognised by the members that only one form has, and the ARN.
+    fn form(&self) -> Option<(Form, &str)> {
         let event_type = self.request_context.as_ref().and_then(|context| context.event_type.as_deref());
         let is_bare = self.headers.is_none() && self.multi_value_headers.is_none() && self.request_context.is_none();
         match (self.version.as_deref(), self.kind.as_deref(), self.method_arn.as_deref(), self.route_arn.as_deref()) {
@@ -83,12 +129,12 @@ impl Event<'_> {
         }
     }
 
-    /// API Gateway's id of the request, where it tells one.
+    /// API Gateway's request id, if the event has one.
     pub fn request_id(&self) -> Option<&str> {
         self.request_context.as_ref()?.request_id.as_deref()
     }
 
-    /// The template of the path, where API Gateway tells one: `/v1/api-keys/{id}`.
+    /// The template of the path, if the event has one: `/v1/api-keys/{id}`.
     pub fn route(&self) -> Option<&str> {
         let context = self.request_context.as_ref()?;
         context.resource_path.as_deref().or(context.route_key.as_deref())
@@ -96,27 +142,25 @@ impl Event<'_> {
 
     /// The caller's address, as API Gateway saw it.
     pub fn source_address(&self) -> Option<&str> {
-        self.caller()?.source_ip.as_deref()
+        self.connection()?.source_ip.as_deref()
     }
 
     /// The caller's `User-Agent`.
     pub fn user_agent(&self) -> Option<&str> {
-        self.caller()?.user_agent.as_deref()
+        self.connection()?.user_agent.as_deref()
     }
 
-    fn caller(&self) -> Option<&Caller<'_>> {
+    fn connection(&self) -> Option<&Connection<'_>> {
         let context = self.request_context.as_ref()?;
         context.identity.as_deref().or(context.http.as_deref())
     }
-}
 
-impl Event<'_> {
-    /// The one `Authorization` header's value. HTTP APIs join two of them by a comma, which no token has in it.
+    /// The value of the one `Authorization` header. HTTP APIs join two headers with a comma, which no token contains.
     ///
-    /// `headers` has one value a name, `multiValueHeaders` all of them; a client can send the name in several cases.
+    /// `headers` has one value per name, `multiValueHeaders` all of them. A client can send the name in several cases.
     ///
     /// # Errors
-    /// When there is more than one, the two maps disagree, or there is none.
+    /// When there is no header, more than one, or the two maps disagree.
     pub fn authorization(&self) -> Result<&str, Rejection> {
         if let Some(token) = &self.authorization_token {
             return Ok(token);
@@ -136,7 +180,7 @@ impl Event<'_> {
     }
 
     /// # Errors
-    /// When the query string carries a credential (RFC 6750 section 2.3), which logs and histories would keep.
+    /// When the query string contains a credential (RFC 6750 section 2.3), which logs and browser histories keep.
     pub fn refuse_credential_in_query(&self) -> Result<(), Rejection> {
         match (&self.query_string_parameters, &self.multi_value_query_string_parameters) {
             (Some(Query { has_credential: true }), _) | (_, Some(Query { has_credential: true })) => {
@@ -147,7 +191,7 @@ impl Event<'_> {
     }
 }
 
-/// A JSON string: a slice of the event, unless something in it is escaped.
+/// A JSON string: a slice of the event, unless it contains an escape.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -159,10 +203,10 @@ impl std::ops::Deref for Text<'_> {
     }
 }
 
-/// All values of the one header that matters, in any case of its name.
+/// All values of the `Authorization` header, whatever the case of its name.
 struct Headers<'a> {
     authorization: Vec<Text<'a>>,
-    /// It is there, and is neither text nor a list: that is not a missing one.
+    /// Present, but neither a string nor a list: malformed is not the same as missing.
     has_odd_authorization: bool,
 }
 
@@ -196,7 +240,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Headers<'a> {
     }
 }
 
-/// Whether a credential is among the parameters of the query string.
+/// Whether the query string contains a credential.
 struct Query {
     has_credential: bool,
 }
@@ -213,11 +257,11 @@ impl<'de> Deserialize<'de> for Query {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Query, M::Error> {
                 const NAMES: [&str; 5] = ["access_token", "authorization", "token", "api_key", "apikey"];
-                // An HTTP API joins the values of a name by commas.
+                // An HTTP API joins a name's values with commas.
                 let is_key = |text: &Text<'_>| text.split(',').any(|part| part.trim().starts_with(ApiKey::PREFIX));
                 let mut has_credential = false;
                 while let Some((name, value)) = map.next_entry::<Text<'_>, Texts<'_>>()? {
-                    has_credential |= NAMES.iter().any(|wanted| name.eq_ignore_ascii_case(wanted))
+                    has_credential |= NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
                         || match &value {
                             Texts::One(text) => is_key(text),
                             Texts::Many(list) => list.iter().any(is_key),
@@ -231,7 +275,7 @@ impl<'de> Deserialize<'de> for Query {
     }
 }
 
-/// What stands in a map of headers or parameters. Of a list, what is no text is left out.
+/// A value in a map of headers or parameters. Only the strings of a list are kept.
 enum Texts<'a> {
     Null,
     One(Text<'a>),
@@ -297,11 +341,34 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
 }
 
 #[cfg(test)]
-#[allow(clippy::needless_pass_by_value, reason = "a case is read best where it is written")]
+#[allow(clippy::needless_pass_by_value, reason = "a case is easiest to read in place")]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_target_has_a_form_and_a_methods_arn() {
+        let target = |arn: &str| {
+            let text = json!({ "type": "TOKEN", "methodArn": arn, "authorizationToken": "x" }).to_string();
+            let event: Event<'_> = serde_json::from_str(&text).unwrap();
+            event.target().map(|(form, arn)| (form, arn.path.to_owned()))
+        };
+        assert_eq!(target("arn:aws:execute-api:a:1:b/live/GET/x"), Ok((Form::RestToken, "/x".into())));
+        assert_eq!(target("arn:aws:execute-api:a:1:*/live/GET/x"), Err(EventError::Unknown));
+    }
+
+    #[test]
+    fn json_that_is_not_an_event_is_told_from_a_broken_string() {
+        let read = |json: &str| {
+            let mut json = serde_json::Deserializer::from_str(json);
+            Event::read(&mut json).err()
+        };
+        assert_eq!(read("{}"), None);
+        assert_eq!(read(r#"{"type":"\ud800"}"#), Some(EventError::Malformed));
+        assert_eq!(read(r#"{"headers":7}"#), Some(EventError::Unreadable));
+        assert_eq!(read("[1]"), Some(EventError::Unreadable));
+    }
 
     fn form(event: Value) -> Option<Form> {
         let text = event.to_string();
@@ -310,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_is_told_by_its_own_fields() {
+    fn each_form_is_recognised_by_its_own_members() {
         let context = json!({ "requestId": "r" });
         let rest = json!({ "type": "REQUEST", "methodArn": "a", "headers": {}, "requestContext": context });
         let token = json!({ "type": "TOKEN", "methodArn": "a", "authorizationToken": "Bearer x" });
@@ -326,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_none_of_them_or_two_at_once_has_no_form() {
+    fn an_event_of_no_form_or_of_two_has_none() {
         let message = json!({ "eventType": "MESSAGE" });
         for event in [
             json!({}),
@@ -365,19 +432,21 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_or_two_that_disagree_are_refused() {
+    fn two_headers_are_rejected_even_if_equal() {
         for event in [
             json!({ "multiValueHeaders": { "Authorization": ["Bearer x", "Bearer y"] }, "headers": { "Authorization": "Bearer y" } }),
             json!({ "multiValueHeaders": { "Authorization": ["Bearer x", "Bearer x"] } }),
             json!({ "headers": { "Authorization": "Bearer x", "authorization": "Bearer y" } }),
             json!({ "headers": { "Authorization": "Bearer x" }, "multiValueHeaders": { "Authorization": ["Bearer y"] } }),
+            json!({ "multiValueHeaders": { "Authorization": ["Bearer x", ""] } }),
+            json!({ "multiValueHeaders": { "Authorization": ["", ""] } }),
         ] {
             check(event, Err(Rejection::ManyCredentials));
         }
     }
 
     #[test]
-    fn no_header_is_no_credential_and_odd_headers_do_no_harm() {
+    fn odd_headers_are_ignored_unless_they_are_authorization() {
         check(json!({}), Err(Rejection::NoCredential));
         check(json!({ "headers": null, "multiValueHeaders": null }), Err(Rejection::NoCredential));
         check(json!({ "headers": { "X-Odd": 7, "X-\u{1}": null, "Authorization": "Bearer x" } }), Ok("Bearer x"));
@@ -385,16 +454,21 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_in_the_query_string_is_refused() {
-        let refused = |query: Value| {
+    fn a_credential_in_the_query_string_is_rejected() {
+        let is_rejected = |query: Value| {
             let text = json!({ "queryStringParameters": query }).to_string();
             let event: Event<'_> = serde_json::from_str(&text).unwrap();
             event.refuse_credential_in_query().is_err()
         };
-        assert!(refused(json!({ "access_token": "x" })) && refused(json!({ "Authorization": "x" })));
-        assert!(
-            refused(json!({ "anything": "vk_000000000000_" })) && refused(json!({ "joined": "a,vk_000000000000_" }))
-        );
-        assert!(!refused(json!({ "q": "first", "limit": "10" })) && !refused(Value::Null));
+        for query in [
+            json!({ "access_token": "x" }),
+            json!({ "Authorization": "x" }),
+            json!({ "anything": "vk_000000000000_" }),
+            json!({ "joined": "a,vk_000000000000_" }),
+        ] {
+            assert!(is_rejected(query.clone()), "{query}");
+        }
+        assert!(!is_rejected(json!({ "q": "first", "limit": "10" })));
+        assert!(!is_rejected(Value::Null));
     }
 }

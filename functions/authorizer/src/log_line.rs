@@ -1,19 +1,23 @@
 use std::fmt;
 
 use serde::Serialize;
-use vega_auth::{Authentication, CurrentUser, KeyId};
+use vega_auth::{Authentication, KeyId};
 
-/// What the log says of one decision: what was asked for, as API Gateway names it, and who the caller turned out to be.
-/// Nothing of a credential, and nothing of a caller whose credential wasn't good.
-#[derive(Debug, Default, Serialize)]
+use crate::event::{Event, EventError};
+use crate::method_arn::MethodArn;
+use crate::outcome::Outcome;
+
+/// The log line of one decision: the route, as API Gateway names it, and the authenticated caller. It contains nothing of a
+/// credential, and nothing of a caller whose credential isn't valid.
+#[derive(Debug, Serialize)]
 pub struct LogLine {
     /// `allow`, `deny`, `reject` or `fault`.
     pub outcome: &'static str,
-    /// Why: `ok`, `forbidden`, `insufficient_scope`, or the code of the rejection or fault.
+    /// The reason: `ok`, `forbidden`, `insufficient_scope`, or the code of the rejection or fault.
     pub code: &'static str,
-    /// API Gateway's id of the request, where it tells one.
+    /// API Gateway's request id, if the event has one.
     pub request_id: Option<String>,
-    /// The template of the path, where API Gateway tells one.
+    /// The template of the path, if the event has one.
     pub route: Option<String>,
     /// The method called.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,29 +31,53 @@ pub struct LogLine {
     /// The public id of the caller's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
-    /// What led to a fault, from what happened to what caused it.
+    /// A fault and its causes, outermost first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Why the last use of the key could not be noted, which decided nothing.
+    /// The failure to record the key's last use, which decided nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_use_not_noted: Option<String>,
-    /// How long the decision took, in ms.
+    pub last_use_not_recorded: Option<String>,
+    /// Duration of the decision in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
 }
 
 impl LogLine {
-    pub(crate) fn says(&mut self, outcome: &'static str, code: &'static str) {
-        self.outcome = outcome;
-        self.code = code;
-    }
-
-    pub(crate) fn names(&mut self, caller: &CurrentUser) {
-        self.user_id = Some(caller.id.clone());
-        (self.via, self.key_id) = match caller.authentication {
-            Authentication::Jwt => (Some("jwt"), None),
-            Authentication::ApiKey { key_id, .. } => (Some("api_key"), Some(key_id)),
+    pub(crate) fn new(event: Option<&Event<'_>>, arn: Option<&MethodArn<'_>>, decided: &Outcome) -> Self {
+        let (outcome, code) = match decided {
+            Outcome::Allow(_) => ("allow", "ok"),
+            Outcome::Deny(_, reason) => ("deny", reason.code()),
+            Outcome::Reject(reason) => ("reject", reason.code()),
+            Outcome::Fault(fault) => ("fault", fault.code()),
+            Outcome::BadEvent(error @ EventError::Malformed) => ("reject", error.code()),
+            Outcome::BadEvent(error @ (EventError::Unreadable | EventError::Unknown)) => ("fault", error.code()),
         };
+        let mut line = Self {
+            outcome,
+            code,
+            request_id: event.and_then(Event::request_id).map(str::to_owned),
+            route: event.and_then(Event::route).map(str::to_owned),
+            method: arn.map(|arn| arn.method.to_owned()),
+            via: None,
+            user_id: None,
+            key_id: None,
+            cause: None,
+            last_use_not_recorded: None,
+            duration_ms: None,
+        };
+        match decided {
+            Outcome::Allow(caller) | Outcome::Deny(caller, _) => {
+                line.user_id = Some(caller.user.id.clone());
+                (line.via, line.key_id) = match caller.user.authentication {
+                    Authentication::Jwt => (Some("jwt"), None),
+                    Authentication::ApiKey { key_id, .. } => (Some("api_key"), Some(key_id)),
+                };
+                line.last_use_not_recorded = caller.last_use_not_recorded.as_ref().map(vega_auth::Fault::chain);
+            }
+            Outcome::Fault(fault) => line.cause = Some(fault.chain()),
+            Outcome::Reject(_) | Outcome::BadEvent(_) => {}
+        }
+        line
     }
 }
 
@@ -57,5 +85,54 @@ impl LogLine {
 impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vega_auth::{DeniedAs, Fault, Rejection};
+
+    use super::*;
+    use crate::outcome::Caller;
+    use crate::outcome::tests::caller;
+
+    #[track_caller]
+    fn check(outcome: &Outcome, rest: &str) {
+        let event = r#"{"requestContext":{"requestId":"r-1","resourcePath":"/v1/projects"}}"#;
+        let event: Event<'_> = serde_json::from_str(event).unwrap();
+        let arn = MethodArn::parse("arn:aws:execute-api:us-west-1:1:a/live/GET/v1/projects").unwrap();
+        let line = LogLine::new(Some(&event), Some(&arn), outcome).to_string();
+        let request = r#""request_id":"r-1","route":"/v1/projects","method":"GET""#;
+        assert_eq!(line, rest.replace('~', request));
+    }
+
+    #[test]
+    fn a_line_names_the_decision_and_an_authenticated_caller() {
+        check(&Outcome::Allow(caller()), r#"{"outcome":"allow","code":"ok",~,"via":"jwt","user_id":"user-1"}"#);
+        let mut with_key = caller();
+        let key_id = "000000000000".parse().unwrap();
+        with_key.user.authentication = Authentication::ApiKey { key_id, scopes: vec![], networks: vec![] };
+        with_key.last_use_not_recorded = Some(Fault::Store("timeout".into()));
+        check(
+            &Outcome::Deny(Caller { policy: None, ..with_key }, DeniedAs::InsufficientScope),
+            r#"{"outcome":"deny","code":"insufficient_scope",~,"via":"api_key","user_id":"user-1","key_id":"000000000000","last_use_not_recorded":"key store unavailable: timeout"}"#,
+        );
+        check(&Outcome::Reject(Rejection::Issuer), r#"{"outcome":"reject","code":"issuer",~}"#);
+        check(
+            &Outcome::Fault(Fault::KeySet("refused".into())),
+            r#"{"outcome":"fault","code":"key_set_unavailable",~,"cause":"key set unavailable: refused"}"#,
+        );
+    }
+
+    #[test]
+    fn a_line_without_an_event_has_no_request() {
+        for (error, outcome) in
+            [(EventError::Malformed, "reject"), (EventError::Unreadable, "fault"), (EventError::Unknown, "fault")]
+        {
+            let line = LogLine::new(None, None, &Outcome::BadEvent(error)).to_string();
+            let code = error.code();
+            let expected = format!(r#"{{"outcome":"{outcome}","code":"{code}","request_id":null,"route":null}}"#);
+            assert_eq!(line, expected);
+        }
     }
 }

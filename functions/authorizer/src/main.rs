@@ -1,10 +1,9 @@
-//! The authorizer: wiring alone, see the library.
+//! The authorizer's wiring; see the library.
 
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
-use authorizer::policy::Policies;
-use authorizer::{Authorizer, Config};
+use authorizer::{Authorizer, Config, Policies};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -36,8 +35,8 @@ async fn main() -> Result<(), Error> {
         }
     };
     let keys = CachedKeys::new(KeyReader::new(client, settings, config.keys_table)?, config.key_cache_seconds);
-    // Lambda gives init more CPU than it bills for: connect now, so that the first caller doesn't wait. A failure is no
-    // harm: the first request tries again.
+    // Lambda gives init more CPU than it bills for, so connect now and save the first caller the wait. A failure is harmless:
+    // the first request tries again.
     tokio::join!(keys.store().warm_up(), async {
         if let TokenVerifier::Cognito(_, keys) = &tokens
             && let Err(fault) = keys.warm_up(SystemTime::now().into()).await

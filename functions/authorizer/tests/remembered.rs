@@ -63,7 +63,7 @@ impl Pool {
     #[track_caller]
     fn check(&self, token: &str, seconds: i64, expected: Result<(), &str>) {
         let header = format!("Bearer {token}");
-        let credential = Credential::from_headers([header.as_str()]).unwrap();
+        let credential = Credential::from_header(&header).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let outcome = match runtime.block_on(self.authenticator.authenticate(credential, None, NOW.plus(seconds))) {
             Ok(caller) => {
@@ -112,7 +112,7 @@ fn a_token_that_was_seen_differs_from_every_other() {
         let mut altered = token.clone();
         altered.replace_range(at..=at, other);
         let credential = format!("Bearer {altered}");
-        let Ok(credential) = Credential::from_headers([credential.as_str()]) else { continue };
+        let Ok(credential) = Credential::from_header(&credential) else { continue };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert!(runtime.block_on(pool.authenticator.authenticate(credential, None, NOW)).is_err(), "changed at {at}");
     }
@@ -183,7 +183,7 @@ async fn code(
     seconds: i64,
 ) -> &'static str {
     let header = format!("Bearer {key}");
-    let credential = Credential::from_headers([header.as_str()]).unwrap();
+    let credential = Credential::from_header(&header).unwrap();
     match authenticator.authenticate(credential, address.parse().ok(), NOW.plus(seconds)).await {
         Ok(_) => "ok",
         Err(AuthError::Rejected(reason)) => reason.code(),

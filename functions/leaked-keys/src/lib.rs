@@ -16,7 +16,7 @@ use lambda_http::{Body, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{ConfigError, Environment, is_emulator, text};
-use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, HIDDEN, KeyStatus, SigningKeys, Timestamp, is_hidden};
+use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, HIDDEN, KeySetCache, KeyStatus, Timestamp, is_hidden};
 use vega_http::{Answer, Problem, RequestProblem, body_bytes, json, read_json, request_id, route, source_address};
 use vega_openapi::{Route, schema_of};
 use vega_store::{Actor, ChangeError, EventKind, Store};
@@ -45,7 +45,7 @@ pub struct LeakedKeys<F> {
     /// Where they live.
     pub store: Store,
     /// Who may report for GitHub; `None` turns that route off.
-    pub github: Option<SigningKeys<F, GithubKeys>>,
+    pub github: Option<KeySetCache<F, GithubKeys>>,
 }
 
 /// What the environment says.
@@ -164,7 +164,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         Ok(response)
     }
 
-    async fn report_of_github(&self, request: &Request, github: &SigningKeys<F, GithubKeys>, now: Timestamp) -> Answer {
+    async fn report_of_github(&self, request: &Request, github: &KeySetCache<F, GithubKeys>, now: Timestamp) -> Answer {
         let body = body_bytes(request);
         if body.len() > MAX_GITHUB_BODY_BYTES {
             return Err(ReportProblem::TooLarge.into());

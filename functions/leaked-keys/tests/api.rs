@@ -11,7 +11,7 @@ use leaked_keys::{Config, LeakedKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use vega_auth::{ApiKey, FetchKeySet, KeyRecord, KeyStatus, SigningKeys, Timestamp};
+use vega_auth::{ApiKey, FetchKeySet, KeyRecord, KeySetCache, KeyStatus, Timestamp};
 use vega_store::Store;
 use vega_testing::{InjectedFault, TestDatabase, actor, key_with_secret as key, record};
 
@@ -61,7 +61,7 @@ struct Api {
 impl Api {
     async fn start() -> Self {
         let (database, github) = (TestDatabase::start().await, Github::new());
-        let keys = LeakedKeys { store: database.store(), github: Some(SigningKeys::of(github.published.clone())) };
+        let keys = LeakedKeys { store: database.store(), github: Some(KeySetCache::new(github.published.clone())) };
         Self { keys, github, database }
     }
 

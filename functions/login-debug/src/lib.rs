@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as example;
 use subtle::ConstantTimeEq as _;
 use vega_auth::config::{Environment, Provider, text};
-use vega_auth::{Claims, Groups, HmacSecret, OtherMembers, Timestamp, TokenUse, UnverifiedJwt};
+use vega_auth::{BearerToken, Claims, Expected, Groups, HmacSecret, OtherMembers, Timestamp, TokenUse, UnverifiedJwt};
 use vega_http::{Answer, Code, Problem, ProblemType, RequestProblem, json, read_json, route};
 use vega_openapi::Route;
 
@@ -173,9 +173,10 @@ impl DebugLogin {
     }
 
     fn refresh(&self, request: &RefreshRequest, now: Timestamp) -> Answer {
-        let verified = UnverifiedJwt::parse(&request.refresh_token)
+        let verified = BearerToken::new(&request.refresh_token)
+            .and_then(UnverifiedJwt::parse)
             .and_then(|token| token.verify_hs256(&self.verify))
-            .and_then(|claims| claims.accept_custom(TokenUse::Refresh, now));
+            .and_then(|claims| claims.validate(&Expected::custom(TokenUse::Refresh), now));
         if verified.is_err() {
             return Err(LoginProblem::InvalidRefreshToken.into());
         }
@@ -191,11 +192,12 @@ impl DebugLogin {
     }
 
     fn issue(&self, token_use: TokenUse, lifetime_seconds: i64, now: Timestamp) -> Result<String, Problem> {
+        let expected = Expected::custom(token_use);
         let claims = Claims {
-            iss: Claims::CUSTOM_ISSUER.into(),
+            iss: expected.issuer.into(),
             sub: format!("debug:{}", self.user.email),
             username: self.user.email.clone(),
-            client_id: Claims::CUSTOM_CLIENT.into(),
+            client_id: expected.client_id.into(),
             token_use,
             exp: now.plus(lifetime_seconds).0,
             nbf: None,
@@ -255,17 +257,17 @@ mod tests {
 
     fn verified(token: &str) -> Claims {
         let secret = HmacSecret::new_from_text(SECRET).unwrap();
-        UnverifiedJwt::parse(token).unwrap().verify_hs256(&secret).unwrap()
+        UnverifiedJwt::parse(BearerToken::new(token).unwrap()).unwrap().verify_hs256(&secret).unwrap()
     }
 
     #[test]
     fn the_documented_credentials_give_an_access_and_a_refresh_token() {
         let (access, refresh) = tokens();
-        assert_eq!(verified(&access).accept_custom(TokenUse::Access, NOW.plus(3599)), Ok(()));
-        assert!(verified(&access).accept_custom(TokenUse::Access, NOW.plus(3600)).is_err());
-        assert_eq!(verified(&refresh).accept_custom(TokenUse::Refresh, NOW), Ok(()));
+        assert_eq!(verified(&access).validate(&Expected::custom(TokenUse::Access), NOW.plus(3599)), Ok(()));
+        assert!(verified(&access).validate(&Expected::custom(TokenUse::Access), NOW.plus(3600)).is_err());
+        assert_eq!(verified(&refresh).validate(&Expected::custom(TokenUse::Refresh), NOW), Ok(()));
         assert!(
-            verified(&refresh).accept_custom(TokenUse::Access, NOW).is_err(),
+            verified(&refresh).validate(&Expected::custom(TokenUse::Access), NOW).is_err(),
             "no refresh token in the place of an access token"
         );
         assert_eq!(verified(&access).into_current_user().groups, Groups::known(["user"]));
@@ -314,7 +316,10 @@ mod tests {
         let body = serde_json::json!({ "refresh_token": refresh }).to_string();
         let later = NOW.plus(REFRESH_SECONDS - 1);
         let answer = post_at("/v1/auth/refresh", &body, later).unwrap();
-        assert_eq!(verified(answer["access_token"].as_str().unwrap()).accept_custom(TokenUse::Access, later), Ok(()));
+        assert_eq!(
+            verified(answer["access_token"].as_str().unwrap()).validate(&Expected::custom(TokenUse::Access), later),
+            Ok(())
+        );
         assert_eq!(post_at("/v1/auth/refresh", &body, NOW.plus(REFRESH_SECONDS)).unwrap_err().0, Code::InvalidToken);
         for token in [access.as_str(), "", "a.b.c", "vk_x"] {
             let body = serde_json::json!({ "refresh_token": token }).to_string();

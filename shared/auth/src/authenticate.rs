@@ -1,9 +1,10 @@
 use std::future::Future;
 use std::net::IpAddr;
 
+use crate::credential::BearerToken;
 use crate::jwt::TokenDigest;
 use crate::{
-    AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, LastUse, Network, Rejection,
+    AuthError, Credential, CurrentUser, Expected, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, LastUse, Rejection,
     SigningKeys, Timestamp, TokenUse, UnverifiedJwt, UserPool,
 };
 
@@ -24,7 +25,7 @@ pub trait KeyRecords {
     fn record_use(&self, id: KeyId, last: &LastUse) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
-/// How the provider's tokens are verified. One algorithm a provider: the token doesn't choose.
+/// The verification of the provider's tokens. Each provider has one algorithm: the token doesn't choose it.
 pub enum TokenVerifier<F> {
     /// Provider `custom`: HS256.
     Custom(HmacSecret),
@@ -33,32 +34,32 @@ pub enum TokenVerifier<F> {
 }
 
 impl<F: FetchKeySet> TokenVerifier<F> {
-    async fn verify(&self, token: &str, now: Timestamp) -> Result<CurrentUser, AuthError> {
+    async fn verify(&self, token: BearerToken<'_>, now: Timestamp) -> Result<CurrentUser, AuthError> {
         match self {
             Self::Custom(secret) => {
                 let claims = UnverifiedJwt::parse(token)?.verify_hs256(secret)?;
-                claims.accept_custom(TokenUse::Access, now)?;
+                claims.validate(&Expected::custom(TokenUse::Access), now)?;
                 Ok(claims.into_current_user())
             }
             Self::Cognito(pool, keys) => {
                 let digest = TokenDigest::of(token);
-                if let Some(user) = keys.recall(&digest, now) {
+                if let Some(user) = keys.cached(&digest, now) {
                     return Ok(user);
                 }
                 let token = UnverifiedJwt::parse(token)?;
                 let key = keys.key(token.rs256_kid()?, now).await?.ok_or(Rejection::UnknownSigningKey)?;
                 let claims = token.verify_rs256(&key)?;
-                pool.accept(&claims, now)?;
-                let good = claims.good();
+                claims.validate(&pool.expected(), now)?;
+                let valid = claims.validity();
                 let user = claims.into_current_user();
-                keys.remember(&key, digest, &user, good);
+                keys.cache(&key, digest, &user, valid);
                 Ok(user)
             }
         }
     }
 }
 
-/// Finds out who presents a credential.
+/// Identifies the caller by their credential.
 pub struct Authenticator<F, K> {
     /// For JWTs.
     pub tokens: TokenVerifier<F>,
@@ -67,10 +68,10 @@ pub struct Authenticator<F, K> {
 }
 
 impl<F: FetchKeySet, K: KeyRecords> Authenticator<F, K> {
-    /// Who the caller is at `now`; `address` is where they call from, if we were told.
+    /// The caller who presents `credential` at `now`, from `address` if the event names one.
     ///
     /// # Errors
-    /// When the credential is not good, or we could not find out.
+    /// When the credential is not valid, or we could not find out.
     pub async fn authenticate(
         &self,
         credential: Credential<'_>,
@@ -78,9 +79,7 @@ impl<F: FetchKeySet, K: KeyRecords> Authenticator<F, K> {
         now: Timestamp,
     ) -> Result<Authenticated, AuthError> {
         match credential {
-            Credential::Jwt(token) => {
-                Ok(Authenticated { user: self.tokens.verify(token.expose(), now).await?, key: None })
-            }
+            Credential::Jwt(token) => Ok(Authenticated { user: self.tokens.verify(token, now).await?, key: None }),
             Credential::ApiKey(key) => {
                 let record = self.keys.find(key.id(), now).await?.ok_or(Rejection::UnknownKey)?;
                 Ok(Authenticated { user: record.authenticate(&key, address, now)?, key: Some(record) })
@@ -89,18 +88,11 @@ impl<F: FetchKeySet, K: KeyRecords> Authenticator<F, K> {
     }
 }
 
-/// A caller whose credential was good.
+/// A caller with a valid credential.
 #[derive(Debug)]
 pub struct Authenticated {
-    /// Who they are.
+    /// The caller's identity.
     pub user: CurrentUser,
-    /// The record of the key they presented, if it was a key: to note its use.
+    /// The record of an API key, for recording its use.
     pub key: Option<KeyRecord>,
-}
-
-impl Authenticated {
-    /// The networks that the caller's key is bound to: what is decided of it holds for addresses in these alone.
-    pub fn networks(&self) -> &[Network] {
-        self.key.as_ref().map_or(&[], |record| &record.cidrs)
-    }
 }

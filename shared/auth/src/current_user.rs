@@ -2,50 +2,54 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Groups, KeyId, ScopeName, Timestamp};
+use crate::{Groups, KeyId, Network, ScopeName, Timestamp};
 
-/// Who is calling: what the authorizer found out, and all that a function behind it knows of the caller.
+/// The caller, as the authorizer identified them. Functions behind it know nothing else about the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CurrentUser {
     /// The stable id: the `sub` of the JWT, or of the person who owns the key.
     pub id: String,
-    /// The name to show. Can change; nothing may be decided by it.
+    /// The display name. It can change, so nothing may be decided by it.
     pub username: String,
-    /// The groups that count for this request. For a key: its own, never more than its owner's.
+    /// The groups that apply to this request. A key has its own, never more than its owner's.
     pub groups: Groups,
-    /// How they proved it.
+    /// The kind of credential.
     #[serde(flatten)]
     pub authentication: Authentication,
-    /// When the access token was issued. It is for functions that must not rest on a token from before something happened to
-    /// its owner, and is shown to nobody.
+    /// When the access token was issued: for functions that must not trust a token from before a change to its owner. Never
+    /// shown to anybody.
     #[serde(skip)]
     pub issued_at: Option<Timestamp>,
-    /// When the credential stops being good; never, where absent.
+    /// When the credential expires; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Timestamp"))]
     pub expires_at: Option<Timestamp>,
 }
 
-/// How the caller proved who they are.
+/// The kind of credential that identified the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "authenticated_by", rename_all = "snake_case")]
 pub enum Authentication {
-    /// An access token of the provider: a person who signed in.
+    /// An access token from the provider: a person who signed in.
     Jwt,
-    /// An API key: a program of that person's.
+    /// An API key: a program that acts for its owner.
     ApiKey {
         /// The key's public id.
         key_id: KeyId,
-        /// What the key is narrowed to; not narrowed, where empty. The policy has seen to it: nothing else has to.
+        /// The scopes the key is limited to; unlimited if empty. The policy enforces them, so no function has to.
         scopes: Vec<ScopeName>,
+        /// The networks the key is limited to; unlimited if empty. The policy enforces them too. Only the authorizer knows
+        /// them: they are not in the request context.
+        #[serde(skip)]
+        networks: Vec<Network>,
     },
 }
 
-/// The request context does not hold a `CurrentUser`: the request did not come through the authorizer.
+/// The request context contains no `CurrentUser`: the request did not come through the authorizer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request context holds no current user: member {0:?} is missing or malformed")]
+#[error("the request context contains no current user: member {0:?} is missing or malformed")]
 pub struct ContextError(pub &'static str);
 
 const ID: &str = "id";
@@ -62,7 +66,7 @@ impl CurrentUser {
     /// ([output of a Lambda authorizer](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html)).
     pub fn to_context(&self) -> BTreeMap<&'static str, String> {
         let mut context = BTreeMap::from([(ID, self.id.clone()), (USERNAME, self.username.clone())]);
-        // Nothing says that an empty value arrives: none is written, and a missing one grants nothing.
+        // AWS doesn't document that an empty value arrives, so none is written. A missing one grants nothing.
         if !self.groups.is_empty() {
             context.insert(GROUPS, self.groups.to_string());
         }
@@ -70,7 +74,7 @@ impl CurrentUser {
             Authentication::Jwt => {
                 context.insert(AUTHENTICATED_BY, "jwt".into());
             }
-            Authentication::ApiKey { key_id, scopes } => {
+            Authentication::ApiKey { key_id, scopes, networks: _ } => {
                 context.insert(AUTHENTICATED_BY, "api_key".into());
                 context.insert(KEY_ID, key_id.to_string());
                 if !scopes.is_empty() {
@@ -87,10 +91,10 @@ impl CurrentUser {
         context
     }
 
-    /// Reads what [`Self::to_context`] wrote, from the request context of the function behind the authorizer.
+    /// Reads the members of [`Self::to_context`] from a function's request context.
     ///
     /// # Errors
-    /// When a member is missing or malformed. The request is then unauthenticated, whatever let it through: fail closed.
+    /// When a member is missing or malformed. The request then counts as unauthenticated: fail closed.
     pub fn from_context<'a>(member: impl Fn(&str) -> Option<&'a str>) -> Result<Self, ContextError> {
         let required = |name| member(name).filter(|text| !text.is_empty()).ok_or(ContextError(name));
         let instant = |name| member(name).map(|text| text.parse().map_err(|_| ContextError(name))).transpose();
@@ -107,6 +111,7 @@ impl CurrentUser {
                         .transpose()
                         .map_err(|_| ContextError(SCOPES))?
                         .unwrap_or_default(),
+                    networks: Vec::new(),
                 },
                 _ => return Err(ContextError(AUTHENTICATED_BY)),
             },
@@ -128,6 +133,7 @@ mod tests {
             authentication: Authentication::ApiKey {
                 key_id: "7Gh2kQ9XbT4m".parse().unwrap(),
                 scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
+                networks: vec![],
             },
             issued_at: None,
             expires_at: Some(Timestamp(1_800_000_000)),
@@ -135,13 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_authorizer_writes_the_function_reads() {
+    fn a_function_reads_the_user_that_the_authorizer_wrote() {
         let mut jwt_user = key_user();
         jwt_user.authentication = Authentication::Jwt;
         (jwt_user.issued_at, jwt_user.expires_at) = (Some(Timestamp(1_799_999_000)), None);
         jwt_user.groups = Groups::NONE;
         let mut wide_key = key_user();
-        wide_key.authentication = Authentication::ApiKey { key_id: "7Gh2kQ9XbT4m".parse().unwrap(), scopes: vec![] };
+        wide_key.authentication =
+            Authentication::ApiKey { key_id: "7Gh2kQ9XbT4m".parse().unwrap(), scopes: vec![], networks: vec![] };
         for user in [key_user(), jwt_user, wide_key] {
             let context = user.to_context();
             assert_eq!(CurrentUser::from_context(|name| context.get(name).map(String::as_str)), Ok(user));
@@ -149,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_that_lacks_or_garbles_a_member_is_nobody() {
+    fn a_missing_or_malformed_member_means_no_user() {
         for name in [ID, USERNAME, AUTHENTICATED_BY, KEY_ID] {
             let mut context = key_user().to_context();
             context.remove(name);
@@ -185,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_shows_it_as_flat_json() {
+    fn a_user_is_flat_json() {
         assert_eq!(
             serde_json::to_value(key_user()).unwrap(),
             serde_json::json!({

@@ -25,16 +25,16 @@ mod text;
 mod timestamp;
 
 pub use access::{
-    Access, AccessRules, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Route, RulesError, ScopeName,
-    UnknownGroup,
+    Access, AccessRules, DeniedAs, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Route, RulesError,
+    ScopeName, UnknownGroup,
 };
 pub use authenticate::{Authenticated, Authenticator, KeyRecords, TokenVerifier};
 pub use bounded_cache::BoundedCache;
-pub use credential::Credential;
+pub use credential::{BearerToken, Credential};
 pub use current_user::{Authentication, ContextError, CurrentUser};
 pub use error::{AuthError, Fault, Rejection};
 pub use jwt::{
-    Claims, FetchKeySet, HmacSecret, KeySet, MAX_KEY_SET_BYTES, MAX_TOKEN_BYTES, NotAKeySet, OtherMembers,
+    Claims, Expected, FetchKeySet, HmacSecret, KeySet, KeySetCache, MAX_KEY_SET_BYTES, NotAKeySet, OtherMembers,
     PublishedKeys, RsaKey, SecretTooShort, SigningKeys, TokenUse, UnverifiedJwt, UserPool,
 };
 pub use key::{

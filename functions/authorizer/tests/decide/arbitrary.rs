@@ -1,7 +1,6 @@
 //! Events, tokens and JSON that nobody would send, in any shape.
 
-use authorizer::policy::Policies;
-use authorizer::{Authorizer, HttpApiResponse};
+use authorizer::{Authorizer, HttpApiResponse, Policies};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,9 +1,11 @@
-//! Access rules: which groups and scopes may call which route.
+//! Access rules: the groups and scopes that each route requires.
 
 mod group;
+mod route;
 mod rules;
 mod scope;
 
 pub use group::{Group, Groups, UnknownGroup};
-pub use rules::{Access, AccessRules, MethodPattern, PathPattern, Route, RulesError};
+pub use route::{MethodPattern, PathPattern, Route};
+pub use rules::{Access, AccessRules, DeniedAs, RulesError};
 pub use scope::{InvalidScopeName, ScopeName};

@@ -1,11 +1,21 @@
-//! Access tokens: parsing, verification and claims, and the key sets that verify them.
+//! Access tokens: parsing, signatures, claims, and the issuer's key set.
 
+mod claims;
+mod hmac_secret;
 mod key_set;
+mod key_set_cache;
+mod signing_keys;
+mod strict_json;
 mod unverified;
+mod user_pool;
 mod verified_tokens;
 
-pub use key_set::{FetchKeySet, KeySet, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys, RsaKey, SigningKeys};
-pub use unverified::{
-    Claims, HmacSecret, MAX_TOKEN_BYTES, OtherMembers, SecretTooShort, TokenUse, UnverifiedJwt, UserPool,
-};
+pub use claims::{Claims, Expected, TokenUse};
+pub use hmac_secret::{HmacSecret, SecretTooShort};
+pub use key_set::{KeySet, RsaKey};
+pub use key_set_cache::{FetchKeySet, KeySetCache, MAX_KEY_SET_BYTES, NotAKeySet, PublishedKeys};
+pub use signing_keys::SigningKeys;
+pub use strict_json::OtherMembers;
+pub use unverified::UnverifiedJwt;
+pub use user_pool::UserPool;
 pub(crate) use verified_tokens::TokenDigest;

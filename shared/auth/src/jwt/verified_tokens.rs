@@ -2,39 +2,40 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::bounded_cache::BoundedCache;
+use crate::credential::BearerToken;
 use crate::digest::sha256;
 use crate::{CurrentUser, Timestamp};
 
-/// SHA-256 of a token: what it is remembered by. The token itself is kept nowhere.
+/// SHA-256 of a token, used as the cache key. The token itself is never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    pub(crate) fn of(token: &str) -> Self {
-        Self(sha256(token.as_bytes()))
+    pub(crate) fn of(token: BearerToken<'_>) -> Self {
+        Self(sha256(token.expose().as_bytes()))
     }
 }
 
-/// Tokens that one key set verified, and who they speak for. It stands inside that key set and goes with it, so that
-/// nothing is remembered that the keys of today wouldn't say again.
+/// The tokens that one key set verified, with their users. It is part of that key set and dropped with it, so a cached
+/// result never outlives the keys that produced it.
 #[derive(Default)]
-pub(crate) struct VerifiedTokens(BoundedCache<TokenDigest, Verified>);
+pub(super) struct VerifiedTokens(BoundedCache<TokenDigest, Verified>);
 
 struct Verified {
     user: CurrentUser,
-    /// From `nbf` and `iat`, less the leeway, up to and without `exp`: the clock decides again each time.
-    good: Range<i64>,
+    /// See [`super::Claims::validity`]: the clock decides again at each use.
+    valid: Range<i64>,
 }
 
 impl VerifiedTokens {
-    /// Who the token speaks for, if it was verified and is good at `now`.
-    pub(crate) fn recall(&self, token: &TokenDigest, now: Timestamp) -> Option<CurrentUser> {
+    /// The token's user, if it was verified and is valid at `now`.
+    pub(super) fn get(&self, token: &TokenDigest, now: Timestamp) -> Option<CurrentUser> {
         let verified = self.0.get(token)?;
-        verified.good.contains(&now.0).then(|| verified.user.clone())
+        verified.valid.contains(&now.0).then(|| verified.user.clone())
     }
 
-    pub(crate) fn remember(&mut self, token: TokenDigest, user: CurrentUser, good: Range<i64>) {
-        self.0.insert(token, Verified { user, good });
+    pub(super) fn insert(&mut self, token: TokenDigest, user: CurrentUser, valid: Range<i64>) {
+        self.0.insert(token, Verified { user, valid });
     }
 }
 
@@ -60,19 +61,23 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_token_is_remembered_from_its_first_second_until_the_one_it_expires_at() {
-        let mut tokens = VerifiedTokens::default();
-        tokens.remember(TokenDigest::of("a"), user("ada"), 10..20);
-        let recalled = |now| tokens.recall(&TokenDigest::of("a"), Timestamp(now)).map(|user| user.id);
-        assert_eq!([9, 10, 19, 20].map(recalled), [None, Some("ada".into()), Some("ada".into()), None]);
-        assert_eq!(tokens.recall(&TokenDigest::of("b"), Timestamp(15)), None);
+    fn digest(token: &str) -> TokenDigest {
+        TokenDigest::of(BearerToken::new(token).unwrap())
     }
 
     #[test]
-    fn no_token_is_in_the_memory() {
+    fn a_cached_token_is_valid_from_nbf_until_exp() {
         let mut tokens = VerifiedTokens::default();
-        tokens.remember(TokenDigest::of("secret"), user("ada"), 0..10);
+        tokens.insert(digest("a"), user("ada"), 10..20);
+        let cached = |now| tokens.get(&digest("a"), Timestamp(now)).map(|user| user.id);
+        assert_eq!([9, 10, 19, 20].map(cached), [None, Some("ada".into()), Some("ada".into()), None]);
+        assert_eq!(tokens.get(&digest("b"), Timestamp(15)), None);
+    }
+
+    #[test]
+    fn cached_tokens_cannot_be_printed() {
+        let mut tokens = VerifiedTokens::default();
+        tokens.insert(digest("secret"), user("ada"), 0..10);
         assert_eq!(format!("{tokens:?}"), "VerifiedTokens(1)");
     }
 }

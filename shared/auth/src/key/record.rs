@@ -217,7 +217,11 @@ impl KeyRecord {
             id: self.owner.clone(),
             username: self.owner_username.clone(),
             groups: self.groups,
-            authentication: Authentication::ApiKey { key_id: self.id, scopes: self.scopes.clone() },
+            authentication: Authentication::ApiKey {
+                key_id: self.id,
+                scopes: self.scopes.clone(),
+                networks: self.cidrs.clone(),
+            },
             issued_at: None,
             expires_at: self.expires_at,
         })
@@ -294,7 +298,10 @@ pub(crate) mod tests {
     fn the_holder_of_a_good_key_is_its_owner_with_the_groups_of_the_key() {
         let user = record().authenticate(&key(1), None, NOW).unwrap();
         assert_eq!((user.id.as_str(), user.groups), ("user-1", Groups::known(["user"])));
-        assert_eq!(user.authentication, Authentication::ApiKey { key_id: key(1).id(), scopes: vec![] });
+        assert_eq!(
+            user.authentication,
+            Authentication::ApiKey { key_id: key(1).id(), scopes: vec![], networks: vec![] }
+        );
     }
 
     #[test]
@@ -406,7 +413,7 @@ pub(crate) mod tests {
         record.scopes = vec!["read".parse().unwrap()];
         let scopes = record.scopes.clone();
         let user = record.authenticate(&key(1), None, NOW).unwrap();
-        assert_eq!(user.authentication, Authentication::ApiKey { key_id: record.id, scopes });
+        assert_eq!(user.authentication, Authentication::ApiKey { key_id: record.id, scopes, networks: vec![] });
     }
 
     #[test]

@@ -1,0 +1,129 @@
+use vega_auth::{AuthError, CurrentUser, DeniedAs, Fault, Rejection};
+
+use crate::event::EventError;
+use crate::policy::SharedPolicy;
+use crate::response::{AuthorizerResponse, Refusal};
+
+/// The decision about one event. The log line and the response are derived from it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The caller can call the route.
+    Allow(Caller),
+    /// The caller is authenticated, but can't call the route.
+    Deny(Caller, DeniedAs),
+    /// The credential is not valid.
+    Reject(Rejection),
+    /// We could not find out.
+    Fault(Fault),
+    /// The event can't be decided.
+    BadEvent(EventError),
+}
+
+/// An authenticated caller.
+#[derive(Debug)]
+pub struct Caller {
+    /// The caller's identity.
+    pub user: CurrentUser,
+    /// The routes that they can call; `None` for an HTTP API that expects the simple response.
+    pub policy: Option<SharedPolicy>,
+    /// The failure to record the last use of their key, which decides nothing.
+    pub last_use_not_recorded: Option<Fault>,
+}
+
+impl From<AuthError> for Outcome {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Rejected(reason) => Self::Reject(reason),
+            AuthError::Unavailable(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+impl Outcome {
+    /// The response to API Gateway.
+    ///
+    /// # Errors
+    /// When nobody was authenticated.
+    pub fn into_response(self, gateway_caches: bool) -> Result<AuthorizerResponse, Refusal> {
+        let (caller, denied) = match self {
+            Self::Allow(caller) => (caller, None),
+            Self::Deny(caller, reason) => (caller, Some(reason)),
+            Self::Reject(_) | Self::BadEvent(EventError::Malformed) => return Err(Refusal::Unauthorized),
+            Self::Fault(_) | Self::BadEvent(EventError::Unreadable | EventError::Unknown) => {
+                return Err(Refusal::Unavailable);
+            }
+        };
+        Ok(match caller.policy {
+            None => AuthorizerResponse::simple(&caller.user, denied.is_none()),
+            Some(policy) => {
+                // A cached response is applied to other routes too: `forbidden` is true of any that it denies.
+                let denied_as = denied.filter(|_| !gateway_caches).unwrap_or(DeniedAs::Forbidden);
+                AuthorizerResponse::policy(&caller.user, policy, denied_as)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+    use vega_auth::{Authentication, Groups};
+
+    use super::*;
+    use crate::method_arn::MethodArn;
+    use crate::policy::Policies;
+
+    pub(crate) fn caller() -> Caller {
+        let user = CurrentUser {
+            id: "user-1".into(),
+            username: "ada".into(),
+            groups: Groups::NONE,
+            authentication: Authentication::Jwt,
+            issued_at: None,
+            expires_at: None,
+        };
+        Caller { user, policy: None, last_use_not_recorded: None }
+    }
+
+    fn with_policy() -> Caller {
+        let policies = Policies::new(r#"{"rules":[{"route":"GET /","groups":"any"}]}"#.parse().unwrap());
+        let arn = MethodArn::parse("arn:aws:execute-api:us-west-1:1:a/live/GET/").unwrap();
+        Caller { policy: Some(policies.policy(&caller().user, arn)), ..caller() }
+    }
+
+    fn response(outcome: Outcome, gateway_caches: bool) -> Value {
+        serde_json::to_value(outcome.into_response(gateway_caches).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn nobody_who_is_not_authenticated_gets_a_response() {
+        for (outcome, refusal) in [
+            (Outcome::Reject(Rejection::Issuer), Refusal::Unauthorized),
+            (Outcome::BadEvent(EventError::Malformed), Refusal::Unauthorized),
+            (Outcome::Fault(Fault::Store("down".into())), Refusal::Unavailable),
+            (Outcome::BadEvent(EventError::Unreadable), Refusal::Unavailable),
+            (Outcome::BadEvent(EventError::Unknown), Refusal::Unavailable),
+        ] {
+            assert_eq!(outcome.into_response(false).unwrap_err(), refusal);
+        }
+    }
+
+    #[test]
+    fn the_reason_for_a_denial_is_precise_unless_cached() {
+        use DeniedAs::{Forbidden, InsufficientScope};
+        for (outcome, gateway_caches, denied_as) in [
+            (Outcome::Allow(with_policy()), false, "forbidden"),
+            (Outcome::Deny(with_policy(), Forbidden), false, "forbidden"),
+            (Outcome::Deny(with_policy(), InsufficientScope), false, "insufficient_scope"),
+            (Outcome::Deny(with_policy(), InsufficientScope), true, "forbidden"),
+        ] {
+            assert_eq!(response(outcome, gateway_caches)["context"]["denied_as"], denied_as);
+        }
+    }
+
+    #[test]
+    fn a_simple_response_authorizes_only_an_allowed_caller() {
+        assert_eq!(response(Outcome::Allow(caller()), false)["isAuthorized"], json!(true));
+        assert_eq!(response(Outcome::Deny(caller(), DeniedAs::Forbidden), false)["isAuthorized"], json!(false));
+    }
+}
