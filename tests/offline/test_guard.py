@@ -106,7 +106,7 @@ REFUSED = [
     ("GET", "/", {"host": "a-bucket.s3.localhost:8001"}),
     ("GET", "/live" + LOGIN, {"host": "abc.execute-api.localhost:8001"}),
     ("GET", "/_ministack/health", {}),
-    # Another key than this stack's, and requests that only appear to need none.
+    # A key other than this stack's, and requests that only appear to need none.
     ("GET", FUNCTIONS, HOST | FORGED),
     ("GET", FUNCTIONS, HOST | {"authorization": "Bearer good"}),
     ("POST", "/", HOST),
