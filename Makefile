@@ -138,7 +138,7 @@ fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## fuzz for a minute, or longer: make fuzz TAR
 	cargo run -q --manifest-path fuzz/Cargo.toml --target-dir target --locked --example seeds
 	RUSTC_BOOTSTRAP=1 $< run --dev --sanitizer none --target-dir target --features engine $(TARGET) -- -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=512
 
-deploy: tools ## deploy to AWS: make deploy STAGE=prod reads deploy/prod.toml, and asks nothing
+deploy: tools ## deploy to AWS: make deploy STAGE=prod reads deploy/prod.toml
 	$(if $(STAGE),,$(error name a stage: make deploy STAGE=prod reads deploy/prod.toml))
 	@$(VENV)/tools/bin/python deploy/deploy.py check $(STAGE)
 	@$(MAKE) --no-print-directory build

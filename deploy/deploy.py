@@ -1,4 +1,4 @@
-"""Deploys a stage to AWS without asking anything: `make deploy STAGE=prod` takes its settings from deploy/prod.toml.
+"""Deploys a stage to AWS without questions: `make deploy STAGE=prod` reads its settings from deploy/prod.toml.
 
 Every parameter is passed on every deployment, so that a value deleted from the file, or a default changed in template.yaml, takes
 effect; CloudFormation alone would keep the old value. Settings are checked before anything is built.
@@ -25,21 +25,21 @@ from samcli.yamlhelper import yaml_parse
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 SECTIONS = ("stack", "region", "parameters", "tags")
-# The build decides the one, and this script the other.
+# The build sets the first, and this script the second.
 NOT_SETTINGS = {
     "Architecture": "choose it with make deploy ARCH=arm64 or ARCH=x86_64",
     "DeletionProtection": "it is turned on once the first deployment has succeeded",
 }
-# A stack in one of these states was never created: nothing in it is in use, and it can only be deleted.
+# A stack in one of these states was never created: nothing uses it, and it can only be deleted.
 NEVER_CREATED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS")
 
 
 class Refused(Exception):
-    """Something a person has to correct; the text says what and how. Nothing was changed."""
+    """A mistake that a person has to correct; the text says what and how. Nothing was changed."""
 
 
 def load(path: Path, template: dict) -> dict:
-    """The settings of a stage. Refuses every mistake in them at once."""
+    """Reads the settings of a stage. Reports all mistakes in them at once."""
     if not path.exists():
         known = sorted(file.stem for file in path.parent.glob("*.toml") if file.stem != "example")
         have = f"there are {', '.join(known)}" if known else "there is none yet"
@@ -51,7 +51,7 @@ def load(path: Path, template: dict) -> dict:
     problems = [unknown(name, "setting", SECTIONS) for name in settings if name not in SECTIONS]
     for name in ("stack", "region"):
         if not isinstance(settings.get(name), str) or not settings[name]:
-            problems.append(f"{name}: expected a text, such as " + {"stack": '"vega-auth"', "region": '"eu-central-1"'}[name])
+            problems.append(f"{name}: expected a string, such as " + {"stack": '"vega-auth"', "region": '"eu-central-1"'}[name])
     for name in ("parameters", "tags"):
         settings.setdefault(name, {})
         if not isinstance(settings[name], dict):
@@ -68,7 +68,7 @@ def load(path: Path, template: dict) -> dict:
     for name, value in settings["tags"].items():
         # sam reads a tag as name=value.
         if not isinstance(value, str) or "=" in name + value:
-            problems.append(f"tags.{name}: expected a text without =")
+            problems.append(f"tags.{name}: expected a string without =")
     if not problems:
         problems = broken_rules(template, parameters(settings, template))
     if problems:
@@ -82,11 +82,11 @@ def unknown(name: str, kind: str, known: Iterable[str]) -> str:
 
 
 def wrong(declared: dict, value: object) -> str | None:
-    """Why a parameter can't have this value, by CloudFormation's rules for parameters."""
+    """The reason that a parameter can't have this value, by CloudFormation's rules."""
     if isinstance(value, bool):
         value = str(value).lower()
     if not isinstance(value, (str, int)):
-        return "expected a text or a whole number"
+        return "expected a string or a whole number"
     text = str(value)
     if declared["Type"] == "Number":
         if not re.fullmatch(r"-?\d+", text):
@@ -102,7 +102,7 @@ def wrong(declared: dict, value: object) -> str | None:
 
 
 def parameters(settings: dict, template: dict, protected: bool = True) -> dict[str, str]:
-    """Every parameter of the template with the value of this stage."""
+    """Every parameter of the template, with this stage's value."""
     values = {name: str(declared.get("Default", "")) for name, declared in template["Parameters"].items()}
     given = {
         name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in settings["parameters"].items()
@@ -134,7 +134,7 @@ def holds(expression: dict, values: dict[str, str]) -> bool:
             return all(holds(part, values) for part in argument)
         case "Fn::Or":
             return any(holds(part, values) for part in argument)
-    raise Refused(f"template.yaml: a rule uses {function}, which deploy.py doesn't know")
+    raise Refused(f"template.yaml: a rule uses {function}, which deploy.py doesn't support")
 
 
 def status(cloudformation, stack: str) -> str | None:
@@ -147,20 +147,20 @@ def status(cloudformation, stack: str) -> str | None:
 
 
 def clear(cloudformation, stack: str) -> bool:
-    """Deletes what a failed first deployment left. True if the stack doesn't exist then."""
+    """Deletes the remains of a failed first deployment. Returns whether the stack then doesn't exist."""
     found = status(cloudformation, stack)
     if found in NEVER_CREATED:
-        print(f"{stack} was never created ({found}): deleting what is left of that attempt", flush=True)
+        print(f"{stack} was never created ({found}): deleting the remains of that attempt", flush=True)
         cloudformation.delete_stack(StackName=stack)
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack)
         return True
     if found and found.endswith("IN_PROGRESS"):
-        raise Refused(f"{stack} is being changed right now ({found}): wait until that is done")
+        raise Refused(f"{stack} is being changed right now ({found}): wait until that is finished")
     return found is None
 
 
 def sam(settings: dict, values: dict[str, str]) -> None:
-    """One `sam deploy` of the build. Its settings go by file: values with spaces and quotes arrive as they are."""
+    """Runs `sam deploy` for the build. The settings are in a file, so values can contain spaces and quotes."""
     configuration = {
         "stack_name": settings["stack"],
         "region": settings["region"],
@@ -174,7 +174,7 @@ def sam(settings: dict, values: dict[str, str]) -> None:
         "tags": [f"{name}={value}" for name, value in settings["tags"].items()],
     }
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "samconfig.yaml"  # JSON is YAML
+        path = Path(folder) / "samconfig.yaml"  # JSON is valid YAML.
         path.write_text(json.dumps({"version": 0.1, "default": {"deploy": {"parameters": configuration}}}))
         command = [Path(sys.executable).parent / "sam", "deploy", "--config-file", path]
         subprocess.run(command, cwd=ROOT, env={**os.environ, "SAM_CLI_TELEMETRY": "0"}, stdin=subprocess.DEVNULL, check=True)
@@ -183,7 +183,7 @@ def sam(settings: dict, values: dict[str, str]) -> None:
 def deploy(settings: dict, template: dict, run: Callable[[dict, dict[str, str]], None] = sam) -> None:
     cloudformation = boto3.client("cloudformation", region_name=settings["region"])
     if clear(cloudformation, settings["stack"]):
-        # A table or a pool that refuses to be deleted would outlive a failed creation.
+        # A protected table or pool would outlive a failed creation.
         run(settings, parameters(settings, template, protected=False))
         print("created; turning on deletion protection", flush=True)
     run(settings, parameters(settings, template))
@@ -198,7 +198,7 @@ def main() -> int:
         template = yaml_parse((ROOT / "template.yaml").read_text())
         settings = load(ROOT / "deploy" / f"{arguments.stage}.toml", template)
         if arguments.action == "deploy":
-            # As it was built: for one architecture.
+            # The built template, which accepts only one architecture.
             deploy(settings, yaml_parse(BUILT.read_text()))
     except Refused as refused:
         print(refused, file=sys.stderr)

@@ -72,7 +72,7 @@ def lay_out() -> None:
             return f"function {seen} of {all_functions}" if seen else None
 
         run("sam build", ["sam", "build"], LOGS / "sam-build.log", count, cwd=ROOT, env=environment())
-        # Of local/debug-login.yaml, which sam doesn't build.
+        # The function of local/debug-login.yaml, which sam doesn't build.
         (SAM_BUILD / "LoginDebugFunction").mkdir()
         LAID_OUT.write_text(template)
     for artifacts in SAM_BUILD.iterdir():

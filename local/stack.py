@@ -1,6 +1,6 @@
 """The local stack: the real template, on an AWS emulator, at http://localhost:8000.
 
-`sam build`, `sam deploy` and template.yaml are the same as for AWS; MiniStack plays AWS. After the deployment, this script
+`sam build`, `sam deploy` and template.yaml are those for AWS; MiniStack plays AWS. After the deployment, this script
 works around the emulator's gaps, which local/README.md lists. Run it through the Makefile:
 
     make dev                            the debug user (VEGA_AUTH_PROVIDER=custom)
@@ -43,8 +43,8 @@ def fingerprint(*parts: str) -> str:
 
 
 def template(stack: Stack) -> Path:
-    """The built template with what the local stack changes in it: local/emulator.yaml, and the debug login for provider custom."""
-    from samcli.yamlhelper import yaml_dump, yaml_parse  # slow to load
+    """Writes the built template with local/emulator.yaml merged in and, for provider custom, local/debug-login.yaml."""
+    from samcli.yamlhelper import yaml_dump, yaml_parse  # Slow to load.
 
     patches = [ROOT / "local" / "emulator.yaml"]
     if stack.provider == "custom":
@@ -52,7 +52,7 @@ def template(stack: Stack) -> Path:
     merged = yaml_parse((build.SAM_BUILD / "template.yaml").read_text())
     for patch in patches:
         merged = merge_patch(merged, yaml_parse(patch.read_text()))
-    # Beside the built template, since its paths are relative.
+    # Beside the built template, because its paths are relative.
     path = build.SAM_BUILD / f"{stack.provider}.yaml"
     path.write_text(yaml_dump(merged))
     return path
@@ -81,7 +81,7 @@ def deploy(stack: Stack) -> None:
     parameters = {
         "Architecture": architecture.of_host(),
         "DomainName": DOMAIN,
-        # The emulator asks for none.
+        # The emulator doesn't check it.
         "CertificateArn": f"arn:aws:acm:{REGION}:000000000000:certificate/local",
         # The debug login's credentials are documented: only the stack's own page can sign in with them.
         "CorsAllowedOrigin": stack.url,

@@ -1,4 +1,4 @@
-"""What outlives a deployment: `make deploy` against the emulator, with the parts of the template that hold data."""
+"""`make deploy` against the emulator, with the parts of the template that contain data, which outlive a deployment."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ pytestmark = [
 
 
 class Deployment:
-    """A stack of its own, deployed as `make deploy` does it."""
+    """A separate stack, deployed like `make deploy` does."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.settings = {"stack": name, "region": os.environ["AWS_DEFAULT_REGION"], "parameters": {}, "tags": {"team": "vega"}}
@@ -36,7 +36,7 @@ class Deployment:
         self._cloudformation = boto3.client("cloudformation")
 
     def deploy(self, more: dict | None = None, **parameters: str) -> None:
-        """Deploys the parts of the template that hold data, and `more` resources."""
+        """Deploys the parts of the template that contain data, and `more` resources."""
         template = yaml_parse(BUILT.read_text())
         template["Resources"] = {name: template["Resources"][name] for name in DATA} | (more or {})
         template["Outputs"] = {name: template["Outputs"][name] for name in ("KeysTableName", "UserPoolId", "AppClientId")}
@@ -64,19 +64,21 @@ class Deployment:
 def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Deployment]:
     created = Deployment(tmp_path, f"e2e-{abs(hash(request.node.name)) % 10**6}")
     monkeypatch.setattr(deploy, "BUILT", tmp_path / "template.yaml")
-    # sam looks every 5 s whether it is done.
+    # By default sam polls every 5 s.
     monkeypatch.setenv("SAM_CLI_POLL_DELAY", "0.5")
     yield created
     boto3.client("cloudformation").delete_stack(StackName=created.settings["stack"])
 
 
-def test_a_pool_is_protected_and_handed_back_with_its_groups(deployment: Deployment):
+def test_a_pool_is_protected_and_can_be_reused_with_its_groups(deployment: Deployment):
     deployment.deploy()
     before, cognito = deployment.outputs(), boto3.client("cognito-idp")
     pool = before["UserPoolId"]
     table = boto3.client("dynamodb").describe_table(TableName=before["KeysTableName"])["Table"]
     protection = cognito.describe_user_pool(UserPoolId=pool)["UserPool"]["DeletionProtection"]
-    assert (table["DeletionProtectionEnabled"], protection) == (True, "ACTIVE"), "from its first successful deployment on"
+    assert (table["DeletionProtectionEnabled"], protection) == (True, "ACTIVE"), (
+        "protected after the first successful deployment"
+    )
     cognito.admin_create_user(UserPoolId=pool, Username="ada@example.com", MessageAction="SUPPRESS")
     cognito.admin_add_user_to_group(UserPoolId=pool, Username="ada@example.com", GroupName="operator")
 
@@ -98,4 +100,4 @@ def test_a_failed_first_deployment_blocks_nothing(deployment: Deployment):
     deployment.deploy()
 
     assert deployment.status() == "UPDATE_COMPLETE"
-    assert len(deployment.tables()) == len(deployment.pools()) == 1, "nothing is left of the first attempt"
+    assert len(deployment.tables()) == len(deployment.pools()) == 1, "the first attempt left something"

@@ -1,4 +1,4 @@
-"""template.yaml as data, and what the local stack makes of it for provider custom."""
+"""template.yaml as data, for AWS and as the local stack patches it for provider custom."""
 
 from pathlib import Path
 
@@ -32,5 +32,5 @@ def functions(template: dict) -> dict[str, dict]:
 TEMPLATE = load("template.yaml")
 RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = functions(TEMPLATE)
-# With the debug login: deployed to the emulator alone.
+# With the debug login, which is deployed only to the emulator.
 CUSTOM = merge_patch(TEMPLATE, load("local/debug-login.yaml"))

@@ -1,4 +1,4 @@
-"""`make deploy` takes its settings from a file, rejects every mistake in it before anything is built, and asks nothing."""
+"""`make deploy` reads its settings from a file, and rejects every mistake in it before anything is built."""
 
 import boto3
 import pytest
@@ -27,7 +27,7 @@ def test_the_example_is_complete_and_valid():
     ("text", "problem"),
     [
         ('stak = "vega"', "stak: no such setting; did you mean stack?"),
-        ('region = ""', "region: expected a text"),
+        ('region = ""', "region: expected a string"),
         ("parameters = 1", "parameters: expected a table"),
         (HEAD + "[parameters", "prod.toml: "),
         (HEAD + '[parameters]\nAlarmMail = "a@b"', "AlarmMail: no such parameter; did you mean AlarmEmail?"),
@@ -39,34 +39,34 @@ def test_the_example_is_complete_and_valid():
         (HEAD + "[parameters]\nLogRetentionDays = 8", "LogRetentionDays: expected one of 7, 14"),
         (HEAD + '[parameters]\nHttpApiResponse = "json"', "expected one of policy, simple"),
         (HEAD + '[parameters]\nCorsAllowedOrigin = "app.example.com"', "CorsAllowedOrigin: doesn't match"),
-        (HEAD + "[parameters]\nAlarmEmail = [1]", "AlarmEmail: expected a text"),
-        (HEAD + "[tags]\nteam = 1", "tags.team: expected a text"),
-        (HEAD + '[tags]\nteam = "a=b"', "tags.team: expected a text without ="),
-        (HEAD + '[parameters]\nExistingUserPoolId = "eu-central-1_abc"', "ExistingUserPoolId needs ExistingAppClientId"),
-        (HEAD + '[parameters]\nExistingAppClientId = "abc"', "ExistingAppClientId needs ExistingUserPoolId"),
-        (HEAD + '[parameters]\nDomainName = "api.example.com"', "DomainName needs CertificateArn"),
-        (HEAD + '[parameters]\nCertificateArn = "arn:aws:acm:1"', "CertificateArn needs DomainName"),
+        (HEAD + "[parameters]\nAlarmEmail = [1]", "AlarmEmail: expected a string"),
+        (HEAD + "[tags]\nteam = 1", "tags.team: expected a string"),
+        (HEAD + '[tags]\nteam = "a=b"', "tags.team: expected a string without ="),
+        (HEAD + '[parameters]\nExistingUserPoolId = "eu-central-1_abc"', "ExistingUserPoolId requires ExistingAppClientId"),
+        (HEAD + '[parameters]\nExistingAppClientId = "abc"', "ExistingAppClientId requires ExistingUserPoolId"),
+        (HEAD + '[parameters]\nDomainName = "api.example.com"', "DomainName requires CertificateArn"),
+        (HEAD + '[parameters]\nCertificateArn = "arn:aws:acm:1"', "CertificateArn requires DomainName"),
     ],
 )
-def test_a_mistake_is_named_before_anything_is_built(tmp_path, text: str, problem: str):
+def test_a_mistake_is_reported_before_anything_is_built(tmp_path, text: str, problem: str):
     with pytest.raises(deploy.Refused) as refused:
         load(tmp_path, text)
     assert problem in str(refused.value)
 
 
-def test_every_mistake_is_named_at_once(tmp_path):
+def test_all_mistakes_are_reported_at_once(tmp_path):
     with pytest.raises(deploy.Refused) as refused:
         load(tmp_path, 'stak = "vega"\n[parameters]\nKeyLimit = 0\nNope = 1')
     assert len(str(refused.value).splitlines()) == 6, refused.value
 
 
-def test_a_stage_without_a_file_is_told_how_to_get_one(tmp_path):
+def test_a_missing_settings_file_is_explained(tmp_path):
     (tmp_path / "test.toml").touch()
     with pytest.raises(deploy.Refused, match=r"prod.toml doesn't exist \(there are test\): copy deploy/example.toml"):
         deploy.load(tmp_path / "prod.toml", TEMPLATE)
 
 
-def test_every_parameter_is_passed_so_that_every_change_takes_effect(tmp_path):
+def test_every_parameter_is_passed_on_every_deployment(tmp_path):
     settings = load(tmp_path, HEAD + "[parameters]\nKeyLimit = 7")
     values = deploy.parameters(settings, TEMPLATE)
     assert values.keys() == TEMPLATE["Parameters"].keys()
@@ -75,7 +75,7 @@ def test_every_parameter_is_passed_so_that_every_change_takes_effect(tmp_path):
 
 
 def deployments(monkeypatch, status: str | None) -> list[str]:
-    """The deployments made of a stack in this state: whether each was protected."""
+    """Deploys a stack in this state. Returns, for each deployment, whether it was protected."""
     client = boto3.client("cloudformation", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
     monkeypatch.setattr(deploy.boto3, "client", lambda *_, **__: client)
     made: list[str] = []
@@ -95,15 +95,15 @@ def deployments(monkeypatch, status: str | None) -> list[str]:
 
 
 @pytest.mark.parametrize("status", [None, "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS"])
-def test_a_first_deployment_is_protected_once_it_has_succeeded(monkeypatch, status: str | None):
+def test_a_first_deployment_is_protected_after_it_succeeded(monkeypatch, status: str | None):
     assert deployments(monkeypatch, status) == ["false", "true"]
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
-def test_a_stack_that_exists_is_updated_and_stays_protected(monkeypatch, status: str):
+def test_an_existing_stack_is_updated_and_stays_protected(monkeypatch, status: str):
     assert deployments(monkeypatch, status) == ["true"]
 
 
-def test_two_deployments_do_not_meet(monkeypatch):
+def test_a_second_concurrent_deployment_is_rejected(monkeypatch):
     with pytest.raises(deploy.Refused, match="being changed right now"):
         deployments(monkeypatch, "UPDATE_IN_PROGRESS")

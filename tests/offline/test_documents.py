@@ -128,7 +128,7 @@ def test_api_gateway_answers_as_the_openapi_document_shows():
                 assert body in examples, name
 
 
-def test_every_documented_error_is_provoked_over_http_or_by_a_named_test():
+def test_every_documented_error_has_a_provoking_test():
     from test_errors import DOCUMENTED, ELSEWHERE, PROVOKED
 
     assert set(ELSEWHERE.values()) <= known_tests(), set(ELSEWHERE.values()) - known_tests()

@@ -1,4 +1,4 @@
-"""Each function may do what it does, and nothing else: its role, evaluated as IAM evaluates it."""
+"""Each function's role, evaluated like in IAM, allows exactly the function's calls."""
 
 from fnmatch import fnmatchcase
 
@@ -15,7 +15,7 @@ USE = ["pk", "sk", "used_at", "moved_at", "address", "user_agent"]
 
 
 def text(value: object) -> str:
-    """A resource or a value as the template writes it: `GetAtt`, `Sub`, `Ref`, or the branch of an `If` for an existing pool."""
+    """A resource or value as written in the template: `GetAtt`, `Sub`, `Ref`, or an `If`'s branch for an existing pool."""
     while isinstance(value, dict):
         [(function, argument)] = value.items()
         value = argument[2] if function == "If" else argument
@@ -27,7 +27,7 @@ def texts(values: object) -> list[str]:
 
 
 def matches(operator: str, wanted: list[str], given: list[str]) -> bool:
-    """One operator of a condition, for one key: `given` is empty where the request has no such key."""
+    """Evaluates one operator of a condition for one key. `given` is empty if the request doesn't have the key."""
     match operator:
         case "Null":
             return wanted == [str(not given).lower()]
@@ -39,14 +39,14 @@ def matches(operator: str, wanted: list[str], given: list[str]) -> bool:
             return all(value in wanted for value in given)
         case "ForAllValues:StringLike":
             return all(any(fnmatchcase(value, pattern) for pattern in wanted) for value in given)
-    raise AssertionError(f"{operator} is unknown to this test")
+    raise AssertionError(f"{operator} is not supported by this test")
 
 
 def statements(function: str) -> list[dict]:
     assert FUNCTIONS[function]["Properties"]["Role"] == {"GetAtt": f"{function}Role.Arn"}
     role = RESOURCES[f"{function}Role"]
     assert role.get("Condition") == FUNCTIONS[function].get("Condition")
-    assert set(role["Properties"]) == {"AssumeRolePolicyDocument", "Policies"}, "no managed policy: those are wide"
+    assert set(role["Properties"]) == {"AssumeRolePolicyDocument", "Policies"}, "managed policies are too broad"
     found = [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
     assert {one["Effect"] for one in found} == {"Allow"}
     return found
@@ -70,7 +70,7 @@ def allows(function: str, action: str, resource: str, **context: str | list[str]
 
 READ_KEYS = ["BatchGetItem", "GetItem", "Query"]
 WRITES = ["ConditionCheckItem", "PutItem", "UpdateItem"]
-# What each function does to the table: its actions, by the beginnings of the partition keys.
+# Each function's actions on the table, by the prefix of the partition key.
 ON_THE_TABLE = {
     "Authorizer": {"K#": {"Query"}},
     "ApiKeys": {prefix: {*READ_KEYS, *WRITES} for prefix in ("K#", "U#", "I#")},
@@ -89,10 +89,10 @@ def test_a_role_reaches_only_its_functions_items(function: str):
         assert allowed == expected, prefix
     for action in EVERY_ACTION:
         assert not allows(function, f"dynamodb:{action}", TABLE), f"{action} without a key"
-        assert not allows(function, f"dynamodb:{action}", TABLE, LeadingKeys=["K#1", "X#1"]), f"{action} of something else too"
+        assert not allows(function, f"dynamodb:{action}", TABLE, LeadingKeys=["K#1", "X#1"]), f"{action} of another item too"
 
 
-def test_the_authorizer_writes_nothing_but_the_last_use():
+def test_the_authorizer_can_write_only_the_last_use():
     def update(**context: str | list[str]) -> bool:
         return allows("Authorizer", "dynamodb:UpdateItem", TABLE, **context)
 
@@ -100,18 +100,18 @@ def test_the_authorizer_writes_nothing_but_the_last_use():
     assert update(LeadingKeys="K#1", Attributes=USE, ReturnValues="NONE")
     assert not update(LeadingKeys="K#1", Attributes=USE, ReturnValues="ALL_OLD")
     assert not update(LeadingKeys="U#1", Attributes=USE)
-    assert not update(LeadingKeys="K#1"), "attributes that aren't named could be any"
+    assert not update(LeadingKeys="K#1"), "without a list, any attribute could be written"
     for attribute in ("status", "groups", "scopes", "cidrs", "digest", "expires_at", "revoked_at", "version", "holder"):
         assert not update(LeadingKeys="K#1", Attributes=[*USE, attribute]), attribute
 
 
-def test_the_index_is_scanned_by_two_functions_and_decides_nothing():
+def test_only_owners_and_notifications_scan_the_index():
     for function in FUNCTIONS:
         assert allows(function, "dynamodb:Scan", INDEX) == (function in ("Owners", "Notifications"))
         assert not allows(function, "dynamodb:Query", INDEX, LeadingKeys="user-1")
 
 
-def test_a_role_writes_to_its_own_log_group_and_creates_none():
+def test_a_role_writes_only_to_its_own_log_group():
     for function in FUNCTIONS:
         for group in FUNCTIONS:
             for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
@@ -134,11 +134,11 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize(("function", "action", "resource", "context"), ELSEWHERE)
-def test_a_function_may_call_what_it_calls(function: str, action: str, resource: str, context: dict):
+def test_a_role_allows_its_functions_calls(function: str, action: str, resource: str, context: dict):
     assert allows(function, action, resource, **context)
 
 
-def test_no_role_has_a_permission_that_no_test_names():
+def test_no_role_has_an_untested_permission():
     named = {(function, action, resource) for function, action, resource, _ in ELSEWHERE}
     for function in FUNCTIONS:
         for one in statements(function):
@@ -149,7 +149,7 @@ def test_no_role_has_a_permission_that_no_test_names():
                         assert (function, action, resource) in named
 
 
-def test_events_and_mail_are_sent_in_the_stacks_own_name():
+def test_events_and_mail_have_only_the_stacks_own_sender():
     assert not allows("Notifications", "events:PutEvents", BUS, source="aws.cognito-idp")
     assert not allows("Notifications", "events:PutEvents", BUS)
     assert not allows("Mail", "ses:SendEmail", MAIL, FromAddress="ceo@example.com")

@@ -11,15 +11,15 @@ def test_nothing_of_the_debug_login_is_deployed_to_aws():
     text = (ROOT / "template.yaml").read_text()
     for word in ("custom", "DebugLogin", "debug", "AuthSecret", "VEGA_AUTH_SECRET", "000000000000"):
         assert word not in text, word
-    assert not [name for name, one in TEMPLATE["Parameters"].items() if one.get("NoEcho")], "a deployment has no secret to give"
+    assert not [name for name, one in TEMPLATE["Parameters"].items() if one.get("NoEcho")], "a deployment needs no secret"
 
 
-def test_the_debug_login_takes_the_place_of_the_user_pool():
+def test_the_debug_login_replaces_the_user_pool():
     assert functions(CUSTOM).keys() == FUNCTIONS.keys() - {"Owners", "Mail"} | {"LoginDebug"}
     assert not [name for name, one in CUSTOM["Resources"].items() if one["Type"].startswith("AWS::Cognito::")]
     variables = CUSTOM["Resources"]["AuthorizerFunction"]["Properties"]["Environment"]["Variables"]
     assert variables["VEGA_AUTH_PROVIDER"] == "custom" and not [name for name in variables if "COGNITO" in name]
-    # Nothing refers to what is gone.
+    # Nothing refers to a removed resource.
     text = str(CUSTOM)
     for gone in RESOURCES.keys() - CUSTOM["Resources"].keys():
         assert f"'{gone}'" not in text and f"'{gone}." not in text, gone
@@ -57,7 +57,7 @@ def test_every_open_route_has_a_rate_limit():
         for setting in RESOURCES["Api"]["Properties"]["MethodSettings"]
     }
     assert limited.keys() == {route for route, is_open in routes().items() if is_open}
-    assert sum(limited.values()) < 1000, "together, a tenth of an account's default"
+    assert sum(limited.values()) < 1000, "in total at most a tenth of an account's default"
 
 
 def test_only_the_listed_routes_have_no_authorizer():
@@ -99,7 +99,7 @@ def test_each_function_gets_exactly_the_variables_it_reads():
         ["cargo", "run", "--quiet", "--locked", "-p", "vega-variables"], cwd=ROOT, capture_output=True, check=True
     )
     given: dict[str, set[str]] = {}
-    # Deployed with a user pool, or with the debug login: together, every variable that the code reads.
+    # The templates with a user pool and with the debug login together set every variable that the code reads.
     for template in (TEMPLATE, CUSTOM):
         for name, one in functions(template).items():
             package = "login-debug" if name == "LoginDebug" else one["Properties"]["CodeUri"].removeprefix("functions/")
@@ -118,7 +118,7 @@ def test_the_default_rules_leave_room_for_other_variables():
 def test_every_function_has_its_own_log_group_with_retention():
     names = []
     for function, resource in FUNCTIONS.items():
-        # By reference: so the group is created first, and Lambda never creates one that is kept for ever.
+        # The reference makes CloudFormation create the group first, so Lambda never creates one without retention.
         assert resource["Properties"]["LoggingConfig"] == {"LogGroup": {"Ref": f"{function}Logs"}}
         group = RESOURCES[f"{function}Logs"]
         assert (group["Type"], group.get("Condition")) == ("AWS::Logs::LogGroup", resource.get("Condition"))
@@ -142,12 +142,12 @@ def test_a_fault_that_is_answered_with_503_triggers_an_alarm():
 KEPT = ("KeysTable", "UserPool", "UserPoolClient", "RootGroup", "OperatorGroup", "UserGroup")
 
 
-def test_table_and_pool_outlive_the_stack_with_all_that_belongs_to_them():
+def test_table_and_pool_outlive_the_stack_with_their_parts():
     for name in KEPT:
         assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain", name
-        # A failed first deployment takes them away again.
+        # A failed first deployment deletes them again.
         assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate", name
-    # Whatever refers to the pool is part of it, or only asks for it.
+    # Every resource with this pool id is part of the pool.
     parts = {name for name, one in RESOURCES.items() if one["Properties"].get("UserPoolId") == {"Ref": "UserPool"}}
     assert parts == set(KEPT) - {"KeysTable", "UserPool"}
 
