@@ -55,7 +55,7 @@ ELSEWHERE = {
     ): "without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off_there_is_no_such_route",
     ("reportGithubSecrets", "invalid_body"): "a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing",
 }
-ADMINISTRATORS = {"adminListApiKeys", "revokeApiKeysOf", "adminRevokeApiKey"}
+ADMINISTRATORS = {"adminListApiKeys", "adminRevokeApiKeys", "adminRevokeApiKey"}
 # A valid body for each operation that has one.
 BODIES = {
     "createApiKey": {"name": "e2e errors"},

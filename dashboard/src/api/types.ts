@@ -8,7 +8,7 @@ export type ErrorCode = Schemas["ErrorCode"];
 export type Key = Schemas["Key"];
 export type Status = Schemas["KeyState"];
 /** A new key: the only response that contains the whole key. */
-export type CreatedKey = Schemas["NewlyMadeKey"];
+export type CreatedKey = Schemas["CreatedKey"];
 export type NewKey = Schemas["NewKey"];
 export type KeyPatch = Schemas["KeyPatch"];
 export type AuditEvent = Schemas["AuditEvent"];

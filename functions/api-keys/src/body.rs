@@ -1,4 +1,4 @@
-//! What people send: checked here once, member by member.
+//! Request bodies, validated member by member.
 
 use std::collections::BTreeSet;
 
@@ -25,36 +25,36 @@ const DAY_SECONDS: i64 = 24 * 60 * 60;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// What its owner calls it, without control or format characters, and without spaces around it.
+    /// The name, without control or format characters, and without spaces around it.
     #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = name_pattern()))]
     name: String,
-    /// What it is for.
+    /// The purpose.
     #[serde(default)]
     #[schemars(length(max = MAX_DESCRIPTION), regex(pattern = description_pattern()))]
     description: String,
-    /// The caller's groups, or some of them; all of them, where left out.
+    /// A subset of the caller's groups; all of them by default.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "Groups")]
     groups: Option<Groups>,
-    /// What it is narrowed to: names of `GET /v1/scopes`. Not narrowed, where left out.
+    /// The scopes that the key is limited to, by name (see `GET /v1/scopes`); unlimited by default.
     #[serde(default)]
     #[schemars(with = "Vec<ScopeName>", length(max = KeyRecord::MAX_RESTRICTIONS))]
     scopes: Vec<String>,
-    /// Where it may be used from. Anywhere, where left out.
+    /// The networks that the key can be used from; anywhere by default.
     #[serde(default)]
     #[schemars(with = "Vec<Network>", length(max = KeyRecord::MAX_RESTRICTIONS))]
     cidrs: Vec<String>,
-    /// A time ahead, within 3650 days, or `null` for never. Not together with `expires_in_days`.
+    /// A future time within 3650 days, or `null` for never. Not together with `expires_in_days`.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<Expiry>,
-    /// Days from now; 90, where neither is given.
+    /// Days from now; 90 if neither is given.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "i64", range(min = 1, max = MAX_DAYS))]
     expires_in_days: Option<i64>,
 }
 
-/// `null` is for ever, which a member that isn't there is not.
+/// `null` means never. A missing member means the default.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(from = "Option<Timestamp>")]
 enum Expiry {
@@ -68,7 +68,7 @@ impl From<Option<Timestamp>> for Expiry {
     }
 }
 
-/// A new key's attributes, all of them good.
+/// A new key's validated attributes.
 #[derive(Debug)]
 pub struct Wanted {
     pub name: String,
@@ -79,31 +79,31 @@ pub struct Wanted {
     pub expires_at: Option<Timestamp>,
 }
 
-/// `PATCH /v1/api-keys/{id}`: a JSON merge patch (RFC 7396). None of the members can be removed, so none can be `null`.
+/// `PATCH /v1/api-keys/{id}`: a JSON merge patch (RFC 7396). No member can be removed, so none can be `null`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPatch {
-    /// As when it was made.
+    /// The name, as for a new key.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "String", length(min = 1, max = MAX_NAME), regex(pattern = name_pattern()))]
     name: Option<String>,
-    /// As when it was made.
+    /// The purpose, as for a new key.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "String", length(max = MAX_DESCRIPTION), regex(pattern = description_pattern()))]
     description: Option<String>,
-    /// The caller's groups, or some of them.
+    /// A subset of the caller's groups.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "Groups")]
     groups: Option<Groups>,
-    /// All of them: it replaces those that the key has.
+    /// The complete list of scopes, which replaces the present one.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "Vec<ScopeName>", length(max = KeyRecord::MAX_RESTRICTIONS))]
     scopes: Option<Vec<String>>,
-    /// All of them: it replaces those that the key has.
+    /// The complete list of networks, which replaces the present one.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "Vec<Network>", length(max = KeyRecord::MAX_RESTRICTIONS))]
     cidrs: Option<Vec<String>>,
-    /// Switches it off, or on again.
+    /// Disables the key, or enables it again.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "SetStatus")]
     status: Option<SetStatus>,
@@ -113,35 +113,35 @@ pub struct KeyPatch {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// How long the old key lives on; a day, where left out.
+    /// How long the old key stays valid, in seconds; a day by default.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "i64", range(min = 0, max = KeyRecord::MAX_OVERLAP_SECONDS))]
     overlap_seconds: Option<i64>,
 }
 
-/// What a person may set. Revoking is `DELETE`, since it can't be undone.
+/// The statuses that a person can set. Revocation is `DELETE`, since it can't be undone.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum SetStatus {
-    /// Good, until it expires.
+    /// Valid until it expires.
     Active,
-    /// Refused, until it is active again.
+    /// Rejected until it is active again.
     Disabled,
 }
 
-/// What [`name`] takes, for the document.
+/// The pattern that [`name`] accepts, for the OpenAPI document.
 fn name_pattern() -> String {
     format!(r"^[^\s\x00-\x1f{HIDDEN}]([^\x00-\x1f{HIDDEN}]*[^\s\x00-\x1f{HIDDEN}])?$")
 }
 
-/// What [`description`] takes, for the document.
+/// The pattern that [`description`] accepts, for the OpenAPI document.
 fn description_pattern() -> String {
     format!(r"^[^\x00-\x09\x0b-\x1f{HIDDEN}]*$")
 }
 
 impl NewKey {
     /// # Errors
-    /// 422 with the member that is not good.
+    /// 422 naming the invalid member.
     pub fn check(self, owner: &CurrentUser, rules: &AccessRules, now: Timestamp) -> Result<Wanted, InvalidValue> {
         Ok(Wanted {
             name: name(self.name)?,
@@ -156,7 +156,7 @@ impl NewKey {
 
 impl KeyPatch {
     /// # Errors
-    /// 422 with the member that is not good.
+    /// 422 naming the invalid member.
     pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<Change, InvalidValue> {
         Ok(Change {
             name: self.name.map(name).transpose()?,
@@ -176,7 +176,7 @@ impl Rotation {
     /// The overlap, in seconds.
     ///
     /// # Errors
-    /// 422 when it is none that can be had.
+    /// 422 if it is out of range.
     pub fn check(self) -> Result<i64, InvalidValue> {
         let overlap = self.overlap_seconds.unwrap_or(DAY_SECONDS);
         if !(0..=KeyRecord::MAX_OVERLAP_SECONDS).contains(&overlap) {
@@ -251,7 +251,7 @@ fn expiry(at: Option<Expiry>, in_days: Option<i64>, now: Timestamp) -> Result<Op
     }
 }
 
-/// A member that is there. Without this serde takes `null` for one that isn't.
+/// A member that is present. Without this, serde would treat `null` as a missing member.
 fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

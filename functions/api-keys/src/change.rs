@@ -10,7 +10,7 @@ use vega_store::{Actor, ChangeError, EventKind};
 use crate::body::KeyPatch;
 use crate::problem::KeyProblem;
 use crate::query::Parameters;
-use crate::view::{etag, shown};
+use crate::view::{etag, key_response};
 use crate::{ApiKeys, actor, path_id};
 
 /// How often a revocation or a rotation is tried again that met a change of the same key.
@@ -28,7 +28,7 @@ impl ApiKeys {
             KeyState::Revoked => return Err(KeyProblem::Revoked.into()),
         }
         match self.store.change(&record, change, reason.as_deref(), &actor(request, owner), now).await {
-            Ok(changed) => shown(changed, now),
+            Ok(changed) => key_response(changed, now),
             Err(ChangeError::TokenOutdated) => Err(KeyProblem::TokenOutdated.into()),
             Err(ChangeError::Conflict) => Err(KeyProblem::VersionMismatch.into()),
             Err(ChangeError::Fault(fault)) => Err(fault.into()),

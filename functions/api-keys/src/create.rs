@@ -23,7 +23,7 @@ const FIRST_ETAG: HeaderValue = HeaderValue::from_static("\"1\"");
 
 /// A key that was just made. The one answer that holds it whole.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "NewlyMadeKey")]
+#[schemars(rename = "CreatedKey")]
 pub struct Created<'a> {
     /// The whole key: keep it now, it is not shown again.
     #[schemars(regex(pattern = "^vk_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$"))]

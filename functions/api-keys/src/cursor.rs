@@ -1,18 +1,18 @@
-//! Opaque cursors: a place in one list, good for that list alone.
+//! Opaque cursors: a position in one list, valid for that list only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{Context, SHA256};
 
-/// Enough of a digest to tell one list from another. It keeps nobody out: a cursor is a place, and no permission.
+/// Enough of a digest to distinguish lists. It protects nothing: a cursor is a position, not a permission.
 const TAG_LEN: usize = 9;
 
-/// The cursor of `place` in the list that these parts name.
+/// The cursor of `place` in the list that these parts identify.
 pub fn write(list: &[&str], place: &str) -> String {
     URL_SAFE_NO_PAD.encode([&tag(list), place.as_bytes()].concat())
 }
 
-/// The place of a cursor, if it is one of this list.
+/// The position that a cursor of this list contains.
 pub fn read(list: &[&str], cursor: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let place = bytes.strip_prefix(&tag(list))?;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_good_for_its_own_list_alone() {
+    fn a_cursor_is_valid_for_its_own_list_only() {
         let cursor = write(&["ada", "x"], "place");
         assert_eq!(read(&["ada", "x"], &cursor).as_deref(), Some("place"));
         for other in [&["ada"] as &[&str], &["ada", "y"], &["adax", ""], &["ada", "x", ""], &["bob", "x"]] {

@@ -1,4 +1,4 @@
-//! `GET /v1/api-keys/{id}/events`: what happened to a key, newest first.
+//! `GET /v1/api-keys/{id}/events`: a key's audit events, newest first.
 
 use lambda_http::Request;
 use schemars::JsonSchema;
@@ -18,14 +18,14 @@ pub const MAX_PAGE: u32 = 100;
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditEventPage")]
 pub struct Page {
-    /// The events of this page.
+    /// The page's events.
     items: Vec<AuditEvent>,
-    /// Asks for the next page, as `cursor`; `null` on the last.
+    /// The `cursor` of the next page; `null` on the last page.
     next_cursor: Option<String>,
 }
 
 impl ApiKeys {
-    /// The trail stands with its owner: it is theirs to read even when what was left of the key has been purged.
+    /// Events are stored with the owner, who can still read them after the key's record has been purged.
     pub(crate) async fn events(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
         let parameters = Parameters::read(request, &["limit", "cursor"])?;
         let limit = parameters.limit(DEFAULT_PAGE, MAX_PAGE)?;
@@ -37,7 +37,7 @@ impl ApiKeys {
             .transpose()?;
         let found = self.store.events(&owner.id, id, limit, after, now).await;
         let (items, next) = found?;
-        // Every key was created: a trail without an event is no key's, or another owner's.
+        // Every key has a `created` event: without events there is no such key, or it is somebody else's.
         if items.is_empty() && after.is_none() {
             return Err(KeyProblem::NotYours.into());
         }

@@ -1,20 +1,20 @@
-//! `/v1/api-keys`: people make, list, change, rotate and revoke their API keys, and read what happened to them.
+//! `/v1/api-keys`: people create, list, change, rotate and revoke their API keys, and read the keys' audit events.
 //!
-//! The owner is the verified caller, and nobody else: no body, path or query can name another. A key can't manage keys;
-//! all it can do is look at itself, and revoke itself. `/v1/admin/api-keys` is for those who look after other people's.
+//! The owner is always the verified caller: no body, path or query can name another. A key can't manage keys; it can only
+//! read and revoke itself. `/v1/admin/api-keys` is for administrators.
 
 mod admin;
 mod body;
 mod change;
 mod create;
 mod cursor;
+mod endpoint;
 mod events;
 mod idempotency;
 mod list;
 mod problem;
 mod query;
 mod rotate;
-mod routes;
 mod view;
 
 use std::time::Duration;
@@ -24,42 +24,41 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::config::{ConfigError, Environment, text};
 use vega_auth::{AccessRules, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
-use vega_http::{
-    Answer, Problem, RequestProblem, current_user, json, path_parameter, request_id, route, source_address,
-};
+use vega_http::{Answer, Problem, current_user, json, path_parameter, request_id, source_address};
 use vega_store::{Actor, Store};
 
-pub use crate::routes::routes;
+pub use crate::endpoint::routes;
 
 use crate::admin::Administrator;
+use crate::endpoint::Endpoint;
 use crate::problem::KeyProblem;
 use crate::query::Parameters;
-use crate::view::shown;
+use crate::view::key_response;
 
 /// The function's name in the log.
 pub const FUNCTION: &str = "api-keys";
-/// All that a request may take: some time before Lambda would end it without an answer.
+/// Deadline for a request: shorter than Lambda's, which would end it without a response.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// Live keys per person, unless `VEGA_KEY_LIMIT` says otherwise.
+/// Default of `VEGA_KEY_LIMIT`.
 const DEFAULT_LIMIT: u32 = 100;
 
-/// Random bytes from the operating system: `main` passes them on, and a test can choose them.
+/// Fills a buffer with random bytes: the operating system's in `main`, chosen ones in tests.
 pub type Entropy = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 
-/// The keys of the callers.
+/// The handler.
 pub struct ApiKeys {
-    /// Where they live.
+    /// Where keys are stored.
     pub store: Store,
-    /// How many live ones a person may have.
+    /// Maximum number of live keys per person.
     pub limit: u32,
-    /// Which scopes there are.
+    /// The access rules, for the scopes.
     pub rules: AccessRules,
-    /// What their secrets are made of.
+    /// The random source for ids, secrets and nonces.
     pub entropy: Entropy,
 }
 
-/// What the environment says.
+/// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
     /// Of every HTTP function.
@@ -97,19 +96,19 @@ impl Config {
     }
 }
 
-/// A scope, as `GET /v1/scopes` shows it.
+/// A scope, as `GET /v1/scopes` lists it.
 #[derive(Serialize, JsonSchema)]
 struct Scope {
-    /// What keys call it.
+    /// The name, for a key's `scopes`.
     name: ScopeName,
-    /// As the access rules write them: a method or `*`, and a path.
+    /// The routes that it allows, as in the access rules: a method or `*`, and a path.
     routes: Vec<String>,
 }
 
-/// All that there are.
+/// Every scope.
 #[derive(Serialize, JsonSchema)]
 struct Scopes {
-    /// In the order of their names.
+    /// The scopes, sorted by name.
     items: Vec<Scope>,
 }
 
@@ -117,7 +116,7 @@ impl ApiKeys {
     /// Answers a request at `now`.
     ///
     /// # Errors
-    /// A problem with a stable code. Nothing was changed, unless it is a 503: then the answer of a change may be lost.
+    /// A problem with a stable code. Nothing was changed, except possibly after a 503.
     pub async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
         tokio::time::timeout(DEADLINE, self.answer(request, now))
             .await
@@ -126,34 +125,27 @@ impl ApiKeys {
 
     async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         let user = current_user(request)?;
-        let route = route(request);
-        if route == "GET /v1/scopes" {
-            return self.scopes();
-        }
-        if let Authentication::ApiKey { key_id, .. } = user.authentication {
-            let itself = Actor { id: format!("api_key:{key_id}"), ..actor(request, &user) };
-            return match route.as_str() {
-                "GET /v1/api-keys/self" => shown(self.own(key_id, &user).await?, now),
-                "DELETE /v1/api-keys/self" => self.revoke(request, &itself, now, || self.own(key_id, &user)).await,
-                _ => Err(KeyProblem::PersonOnly.into()),
-            };
-        }
-        match route.as_str() {
-            "POST /v1/api-keys" => self.create(request, &user, now).await,
-            "GET /v1/api-keys" => self.list(request, &user, now).await,
-            "GET /v1/api-keys/{id}" => shown(self.own(path_id(request)?, &user).await?, now),
-            "PATCH /v1/api-keys/{id}" => self.change(request, &user, now).await,
-            "DELETE /v1/api-keys/{id}" => {
-                let id = path_id(request)?;
-                self.revoke(request, &actor(request, &user), now, || self.own(id, &user)).await
+        match Endpoint::of(request)? {
+            Endpoint::CreateKey => self.create(request, person(&user)?, now).await,
+            Endpoint::ListKeys => self.list(request, person(&user)?, now).await,
+            Endpoint::GetKey => key_response(self.own(path_id(request)?, person(&user)?).await?, now),
+            Endpoint::ChangeKey => self.change(request, person(&user)?, now).await,
+            Endpoint::RevokeKey => {
+                let (id, owner) = (path_id(request)?, person(&user)?);
+                self.revoke(request, &actor(request, owner), now, || self.own(id, owner)).await
             }
-            "POST /v1/api-keys/{id}/rotate" => self.rotate(request, &user, now).await,
-            "GET /v1/api-keys/{id}/events" => self.events(request, &user, now).await,
-            "GET /v1/admin/api-keys" => self.admin_list(request, Administrator::check(&user)?, now).await,
-            "DELETE /v1/admin/api-keys" => self.revoke_all(request, Administrator::check(&user)?, now).await,
-            "DELETE /v1/admin/api-keys/{id}" => self.admin_revoke(request, Administrator::check(&user)?, now).await,
-            "GET /v1/api-keys/self" | "DELETE /v1/api-keys/self" => Err(KeyProblem::ApiKeyOnly.into()),
-            _ => Err(RequestProblem::NoSuchRoute.into()),
+            Endpoint::RotateKey => self.rotate(request, person(&user)?, now).await,
+            Endpoint::ListEvents => self.events(request, person(&user)?, now).await,
+            Endpoint::ListScopes => self.scopes(),
+            Endpoint::GetOwnKey => key_response(self.own(calling_key(&user)?, &user).await?, now),
+            Endpoint::RevokeOwnKey => {
+                let id = calling_key(&user)?;
+                let itself = Actor { id: format!("api_key:{id}"), ..actor(request, &user) };
+                self.revoke(request, &itself, now, || self.own(id, &user)).await
+            }
+            Endpoint::AdminListKeys => self.admin_list(request, Administrator::check(person(&user)?)?, now).await,
+            Endpoint::AdminRevokeKeys => self.revoke_all(request, Administrator::check(person(&user)?)?, now).await,
+            Endpoint::AdminRevokeKey => self.admin_revoke(request, Administrator::check(person(&user)?)?, now).await,
         }
     }
 
@@ -168,17 +160,32 @@ impl ApiKeys {
         json(200, &query.page(records, now))
     }
 
-    /// What a key can be narrowed to.
+    /// `GET /v1/scopes`: every scope that a key can be limited to.
     fn scopes(&self) -> Answer {
         let routes = |routes: &[Route]| routes.iter().map(ToString::to_string).collect();
         let items = self.rules.scopes().map(|(name, of)| Scope { name: name.clone(), routes: routes(of) }).collect();
         json(200, &Scopes { items })
     }
 
-    /// The key, if it is the caller's. Another's looks like none.
+    /// The caller's key. Somebody else's is indistinguishable from a missing one.
     async fn own(&self, id: KeyId, owner: &CurrentUser) -> Result<KeyRecord, Problem> {
         let record = self.store.find(id).await?;
         record.filter(|record| record.owner == owner.id).ok_or_else(|| KeyProblem::NotYours.into())
+    }
+}
+
+/// An API key can't manage API keys.
+fn person(user: &CurrentUser) -> Result<&CurrentUser, KeyProblem> {
+    match user.authentication {
+        Authentication::ApiKey { .. } => Err(KeyProblem::PersonOnly),
+        Authentication::Jwt => Ok(user),
+    }
+}
+
+fn calling_key(user: &CurrentUser) -> Result<KeyId, KeyProblem> {
+    match user.authentication {
+        Authentication::ApiKey { key_id, .. } => Ok(key_id),
+        Authentication::Jwt => Err(KeyProblem::ApiKeyOnly),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /v1/api-keys?status=&q=&sort=&limit=&cursor=`: which keys, in which order, and which page of them.
+//! `GET /v1/api-keys?status=&q=&sort=&limit=&cursor=`: filter, order and page.
 
 use schemars::JsonSchema;
 use serde::de::value::{Error as ValueError, StrDeserializer};
@@ -10,19 +10,19 @@ use crate::problem::InvalidQuery;
 use crate::query::Parameters;
 use crate::view::KeyView;
 
-/// What a list can be asked.
+/// The query parameters of a list.
 pub const PARAMETERS: [&str; 5] = ["status", "q", "sort", "limit", "cursor"];
 
 pub const DEFAULT_PAGE: u32 = 50;
 pub const MAX_PAGE: u32 = 100;
 pub const DEFAULT_SORT: &str = "-created_at";
 
-/// What the query asks for.
+/// A validated query.
 pub struct Query<'a> {
-    /// What list this is: a cursor is good for this one alone.
+    /// Identifies this list: a cursor is valid for it only.
     list: [&'a str; 5],
     status: Option<KeyState>,
-    /// Part of a name in any case, or the beginning of an id.
+    /// Part of a name, in any case, or the beginning of an id.
     text: Option<String>,
     by: Attribute,
     descending: bool,
@@ -38,7 +38,7 @@ enum Attribute {
     ExpiresAt,
 }
 
-/// Where a key stands in the order: by what is asked for, and by id where that is equal.
+/// A key's position in the order: the value sorted by, then the id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(Value, KeyId);
 
@@ -52,17 +52,17 @@ enum Value {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeyPage")]
 pub struct Page {
-    /// The keys of this page.
+    /// The page's keys.
     items: Vec<KeyView>,
-    /// Asks for the next page, as `cursor`; `null` on the last.
+    /// The `cursor` of the next page; `null` on the last page.
     next_cursor: Option<String>,
 }
 
 impl<'a> Query<'a> {
-    /// What the parameters ask of the keys of `owner`.
+    /// Reads the query for `owner`'s keys.
     ///
     /// # Errors
-    /// 400 with the parameter that is not good.
+    /// 400 naming the invalid parameter.
     pub fn read(parameters: &'a Parameters, owner: &'a str) -> Result<Self, InvalidQuery> {
         let one = |name: &str| parameters.one(name);
         let sort = one("sort").unwrap_or(DEFAULT_SORT);
@@ -92,7 +92,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// The page of these records, which are the owner's.
+    /// The requested page of the owner's records.
     pub fn page(&self, records: Vec<KeyRecord>, now: Timestamp) -> Page {
         let mut wanted: Vec<(Place, KeyRecord)> = records
             .into_iter()
@@ -125,7 +125,7 @@ impl Place {
         let value = match by {
             Attribute::CreatedAt => Value::Number(record.created_at.0),
             Attribute::Name => Value::Text(record.name.to_lowercase()),
-            // Never used is before every use, and never ends after every end.
+            // Never used sorts before every use; no expiry sorts after every expiry.
             Attribute::LastUsedAt => Value::Number(record.last_use.as_ref().map_or(i64::MIN, |last| last.at.0)),
             Attribute::ExpiresAt => Value::Number(record.expires_at.map_or(i64::MAX, |end| end.0)),
         };

@@ -1,4 +1,4 @@
-//! What stands in a query, checked once.
+//! Query parameters, validated once.
 
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::{Request, RequestExt as _};
@@ -6,15 +6,15 @@ use vega_auth::is_hidden;
 
 use crate::problem::InvalidQuery;
 
-/// The longest reason, in characters.
+/// Maximum length of a reason, in characters.
 pub const MAX_REASON: usize = 200;
 
-/// The parameters of a query: each of them known, and given once. An empty one is as good as none.
+/// Query parameters, each known and given once. An empty one counts as missing.
 pub struct Parameters(QueryMap);
 
 impl Parameters {
     /// # Errors
-    /// 400 when there is one that isn't `known`, or one twice.
+    /// 400 if a parameter isn't `known`, or is given twice.
     pub fn read(request: &Request, known: &[&str]) -> Result<Self, InvalidQuery> {
         let parameters = request.query_string_parameters();
         if parameters.iter().any(|(name, _)| !known.contains(&name)) {
@@ -30,19 +30,19 @@ impl Parameters {
         self.0.first(name).filter(|value| !value.is_empty())
     }
 
-    /// How many items a page shall have.
+    /// The maximum number of items per page.
     pub fn limit(&self, default: u32, max: u32) -> Result<u32, InvalidQuery> {
         self.one("limit")
             .map_or(Some(default), |text| text.parse().ok().filter(|limit| (1..=max).contains(limit)))
             .ok_or(InvalidQuery::Limit { max })
     }
 
-    /// Whether something is asked for; not, where it is left out.
+    /// A boolean parameter, `false` by default.
     pub fn flag(&self, name: &'static str) -> Result<bool, InvalidQuery> {
         self.one(name).map_or(Some(false), |text| text.parse().ok()).ok_or(InvalidQuery::Flag(name))
     }
 
-    /// Why somebody does what they do, for those who read the audit trail.
+    /// The optional `reason`, recorded in the audit trail.
     pub fn reason(&self) -> Result<Option<String>, InvalidQuery> {
         let Some(reason) = self.one("reason") else { return Ok(None) };
         if reason.chars().count() > MAX_REASON || reason.contains(is_hidden) {

@@ -1,4 +1,4 @@
-//! What people see of a key: all but the digest.
+//! A key as clients see it: everything but the digest.
 
 use http::header::{ETAG, HeaderValue};
 use schemars::JsonSchema;
@@ -9,46 +9,46 @@ use vega_http::{Answer, json};
 use crate::body::{MAX_DESCRIPTION, MAX_NAME};
 use crate::query::MAX_REASON;
 
-/// A key as the API shows it.
+/// An API key, without its secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Key")]
 pub struct KeyView {
-    /// Its public id.
+    /// The public id.
     id: KeyId,
-    /// What its owner calls it.
+    /// The name.
     #[schemars(length(min = 1, max = MAX_NAME))]
     name: String,
-    /// What it is for; may be empty.
+    /// The purpose; can be empty.
     #[schemars(length(max = MAX_DESCRIPTION))]
     description: String,
-    /// What it is good for now.
+    /// The current status.
     status: KeyState,
-    /// The groups it has: of its owner's.
+    /// The key's groups, a subset of its owner's.
     groups: Groups,
-    /// What it is narrowed to; not narrowed, where empty.
+    /// The scopes that it is limited to; unlimited if empty.
     scopes: Vec<ScopeName>,
-    /// Where it may be used from; anywhere, where empty.
+    /// The networks that it can be used from; anywhere if empty.
     cidrs: Vec<Network>,
-    /// When it was made.
+    /// The time of creation.
     created_at: Timestamp,
-    /// The first second at which it is no longer good; `null` for never.
+    /// The first second at which it is no longer valid; `null` for never.
     expires_at: Option<Timestamp>,
-    /// When it was revoked, if it was.
+    /// The time of revocation; `null` if it is not revoked.
     revoked_at: Option<Timestamp>,
-    /// Why, where they said.
+    /// The reason for the revocation, if one was given.
     #[schemars(length(max = MAX_REASON))]
     revoked_reason: Option<String>,
-    /// When it was last used: at most a minute behind; `null` for a key that was never used.
+    /// The time of its last use, up to a minute behind; `null` if never used.
     last_used_at: Option<Timestamp>,
-    /// From where that was.
+    /// The address that it was last used from.
     last_used_address: Option<String>,
-    /// The program that it was: its `User-Agent`, cut at 256 characters.
+    /// The `User-Agent` of its last use, cut off at 256 characters.
     last_used_user_agent: Option<String>,
-    /// The key that it replaces, if it does.
+    /// The key that it replaced.
     rotated_from: Option<KeyId>,
-    /// The key that replaces it, if one does.
+    /// The key that replaced it.
     rotated_to: Option<KeyId>,
-    /// Counts its changes, from 1: the `ETag`, without the quotes.
+    /// The number of changes, counted from 1: the `ETag` without the quotes.
     #[schemars(range(min = 1))]
     version: u64,
 }
@@ -78,8 +78,8 @@ impl KeyView {
     }
 }
 
-/// The key as it is, and its version.
-pub fn shown(record: KeyRecord, now: Timestamp) -> Answer {
+/// The key, with its version as the `ETag`.
+pub fn key_response(record: KeyRecord, now: Timestamp) -> Answer {
     let etag = etag(&record);
     let mut response = json(200, &KeyView::new(record, now))?;
     response.headers_mut().insert(ETAG, etag);
