@@ -43,7 +43,8 @@ impl FetchKeySet for HttpKeySet {
 
 #[cfg(test)]
 mod tests {
-    use vega_testing::{Reply, TestServer};
+    use vega_auth::{KeySet, KeySetCache};
+    use vega_testing::{NOW, Reply, TestServer};
 
     use super::*;
 
@@ -76,6 +77,38 @@ mod tests {
         assert!(fetch(Reply::ok(&largest)).await.is_ok());
         assert_eq!(fetch(Reply::ok(format!("{largest} "))).await.unwrap_err(), "key set too large");
         assert_eq!(fetch(Reply::Flood).await.unwrap_err(), "key set too large");
+    }
+
+    #[tokio::test]
+    async fn no_failure_of_the_endpoint_harms_a_known_key() {
+        const KEY_SET: &str = vega_testing::vectors::KEY_SET;
+        let Reply::Bytes(whole) = Reply::ok(KEY_SET) else { panic!() };
+        for reply in [
+            Reply::ok("<html>"),
+            Reply::ok(format!("{KEY_SET}{}", " ".repeat(MAX_KEY_SET_BYTES))),
+            Reply::status("204 No Content", KEY_SET),
+            Reply::status("429 Too Many Requests", KEY_SET),
+            Reply::Redirect(KEY_SET.into()),
+            Reply::Flood,
+            Reply::Truncate(whole.clone()),
+            Reply::Stall(whole.clone()),
+            Reply::Hang,
+            Reply::Close,
+        ] {
+            let server = TestServer::start(Reply::ok(KEY_SET)).await;
+            let source = HttpKeySet::new(HttpsClient::new(None).unwrap(), format!("{}/jwks.json", server.url()));
+            let cache: KeySetCache<_, KeySet> = KeySetCache::new(source);
+            assert!(cache.key("test-1", NOW).await.unwrap().is_some());
+            server.reply_with(reply.clone());
+            tokio::time::pause();
+            let started = tokio::time::Instant::now();
+            let refresh_is_due = NOW.plus(15 * 60);
+            assert!(cache.key("test-1", refresh_is_due).await.unwrap().is_some(), "{reply:?}");
+            assert!(cache.key("other", refresh_is_due).await.is_err(), "{reply:?}");
+            assert_eq!(server.requests().len(), 2, "{reply:?}");
+            assert!(started.elapsed() < 2 * TIMEOUT, "{reply:?}: {:?}", started.elapsed());
+            tokio::time::resume();
+        }
     }
 
     #[tokio::test]

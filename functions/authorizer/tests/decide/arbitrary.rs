@@ -1,4 +1,4 @@
-//! Events, tokens and JSON that nobody would send, in any shape.
+//! Random events, tokens and JSON.
 
 use authorizer::{Authorizer, HttpApiResponse, Policies};
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -12,9 +12,9 @@ use crate::{ARN, NOW, RULES, SECRET, base64, event};
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Whatever API Gateway, or somebody in its place, may send: no panic, no allow, and an answer at once.
+    /// Anything that API Gateway, or somebody in its place, could send: no panic and no allow.
     #[test]
-    fn no_made_up_event_gets_through_or_makes_it_panic(event in arbitrary_event()) {
+    fn no_random_event_is_accepted_or_causes_a_panic(event in arbitrary_event()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (decision, line) = runtime.block_on(authorizer_without_keys().decide(event, NOW));
         prop_assert!(decision.is_err());
@@ -22,15 +22,15 @@ proptest! {
     }
 
     #[test]
-    fn no_text_in_the_place_of_a_token_gets_through_or_makes_it_panic(token in "(vk_)?[ -~]{0,300}|[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}") {
+    fn no_random_text_is_accepted_as_a_token_or_causes_a_panic(token in "(vk_)?[ -~]{0,300}|[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (decision, _) = runtime.block_on(authorizer_without_keys().decide(event(&format!("Bearer {token}")), NOW));
         prop_assert!(decision.is_err());
     }
 
-    /// JSON of any shape in the place of header and claims, rightly signed.
+    /// JSON of any shape in place of header and claims, with a valid signature.
     #[test]
-    fn no_signed_json_of_another_shape_gets_through_or_makes_it_panic(header in json_value(), claims in json_value()) {
+    fn no_signed_json_of_another_shape_is_accepted(header in json_value(), claims in json_value()) {
         let input = format!("{}.{}", base64(header.to_string().as_bytes()), base64(claims.to_string().as_bytes()));
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let signature = jsonwebtoken::crypto::sign(input.as_bytes(), &key, Algorithm::HS256).unwrap();
@@ -40,7 +40,7 @@ proptest! {
     }
 }
 
-/// A store in which there is nothing.
+/// An empty store.
 struct NoKeys;
 
 impl KeyRecords for NoKeys {

@@ -1,9 +1,8 @@
-//! The whole decision: an event in, and a policy, `Unauthorized` or a fault out. Keys come from a real `DynamoDB` API, key
-//! sets from a real HTTP server, and tokens are signed by another library than the one that verifies them.
+//! The whole decision, from an event to a policy, `Unauthorized` or a fault. Keys come from a real `DynamoDB` API, key sets
+//! from a real HTTP server, and tokens are signed by a different library than the one that verifies them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 mod arbitrary;
-mod key_sets;
 mod vectors;
 
 use std::time::Duration;
@@ -64,7 +63,7 @@ impl Gateway {
         }
     }
 
-    /// `allow`, `deny` or the refusal, and the code in the log.
+    /// `allow:<id>`, `deny:<id>` or the refusal, and the code in the log.
     async fn decide(&self, token: &str) -> (String, String) {
         self.decide_event(event(&format!("Bearer {token}")), NOW, &[token]).await
     }
@@ -79,13 +78,13 @@ impl Gateway {
             assert!(!line.to_string().contains(*secret), "a credential in the log");
         }
         let outcome = match decision {
-            Ok(answer) => {
-                let answer = serde_json::to_value(answer).unwrap();
-                let statement = &answer["policyDocument"]["Statement"][0];
+            Ok(response) => {
+                let response = serde_json::to_value(response).unwrap();
+                let statement = &response["policyDocument"]["Statement"][0];
                 let allowed =
                     statement["Effect"] == "Allow" && statement["Resource"].as_array().unwrap().contains(&json!(ARN));
                 assert_eq!(line.outcome, if allowed { "allow" } else { "deny" });
-                format!("{}:{}", if allowed { "allow" } else { "deny" }, answer["context"]["id"].as_str().unwrap())
+                format!("{}:{}", if allowed { "allow" } else { "deny" }, response["context"]["id"].as_str().unwrap())
             }
             Err(refusal) => refusal.to_string(),
         };
@@ -133,12 +132,8 @@ fn with(mut claims: Value, name: &str, value: Value) -> Value {
 }
 
 fn rs256(claims: &Value) -> String {
-    rs256_of("test-1", ISSUER_KEY, claims)
-}
-
-fn rs256_of(kid: &str, pem: &[u8], claims: &Value) -> String {
-    let header = Header { kid: Some(kid.into()), typ: None, ..Header::new(Algorithm::RS256) };
-    jsonwebtoken::encode(&header, claims, &EncodingKey::from_rsa_pem(pem).unwrap()).unwrap()
+    let header = Header { kid: Some("test-1".into()), typ: None, ..Header::new(Algorithm::RS256) };
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_rsa_pem(ISSUER_KEY).unwrap()).unwrap()
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -158,7 +153,7 @@ fn check(seen: (String, String), outcome: &str, code: &str) {
 }
 
 #[tokio::test]
-async fn no_single_changed_character_of_a_good_token_or_key_gets_through() {
+async fn no_changed_character_of_a_credential_is_accepted() {
     let gateway = Gateway::custom().await;
     let key = gateway.key(|_| {}).await;
     for good in [hs256(&custom_claims(), SECRET), key.expose().to_owned()] {
@@ -176,7 +171,7 @@ async fn no_single_changed_character_of_a_good_token_or_key_gets_through() {
 }
 
 #[tokio::test]
-async fn a_good_key_gets_through_and_its_use_is_noted() {
+async fn a_valid_key_is_accepted_and_its_use_recorded() {
     let gateway = Gateway::custom().await;
     let key = gateway.key(|_| {}).await;
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
@@ -184,9 +179,9 @@ async fn a_good_key_gets_through_and_its_use_is_noted() {
     assert!(dump.contains("192.0.2.1") && dump.contains("curl/8"), "{dump}");
 }
 
-/// The owner's program calls every other second, and somebody else for 50 s in between.
+/// The owner's program calls every other second, and a thief for 50 s in between.
 #[tokio::test]
-async fn a_thief_who_uses_a_busy_key_for_50_seconds_is_noticed() {
+async fn a_thief_who_uses_a_busy_key_for_50_seconds_is_recorded() {
     let mut gateway = Gateway::custom().await;
     let key = gateway.key(|_| {}).await;
     gateway.authorizer.authenticator.keys = gateway.database.faulty_reader();
@@ -201,37 +196,40 @@ async fn a_thief_who_uses_a_busy_key_for_50_seconds_is_noticed() {
         event["requestContext"]["identity"]["sourceIp"] = json!(address);
         check(gateway.decide_event(event, NOW.plus(second), &[]).await, "allow:ada", "ok");
         let reads_and_writes = gateway.database.requests();
-        let noted = gateway.database.item(&format!("K#{}", key.id()), "U").await;
-        if seen_from.last().is_none_or(|(_, from)| !noted.contains(from)) {
-            seen_from.push((second, if noted.contains("198.51.100.7") { "198.51.100.7" } else { "192.0.2.1" }));
+        let recorded = gateway.database.item(&format!("K#{}", key.id()), "U").await;
+        if seen_from.last().is_none_or(|(_, from)| !recorded.contains(from)) {
+            seen_from.push((second, if recorded.contains("198.51.100.7") { "198.51.100.7" } else { "192.0.2.1" }));
         }
-        assert!(reads_and_writes <= usize::try_from(second).unwrap() + 1 + 6, "a write a minute, and one more");
+        assert!(
+            reads_and_writes <= usize::try_from(second).unwrap() + 1 + 6,
+            "one write a minute, and one more for the other network"
+        );
     }
     assert_eq!(seen_from, [(0, "192.0.2.1"), (61, "198.51.100.7"), (122, "192.0.2.1")]);
 }
 
 #[tokio::test]
-async fn a_key_with_scopes_may_call_what_one_of_them_has_and_the_log_says_what_is_missing() {
-    for (scopes, gateway_caches, outcome, code, told) in [
+async fn a_key_is_limited_to_its_scopes_and_told_what_is_missing() {
+    for (scopes, gateway_caches, outcome, code, denied_as) in [
         (&["read"][..], false, "allow:ada", "ok", "forbidden"),
         (&["x", "read"], false, "allow:ada", "ok", "forbidden"),
         (&["x"], false, "deny:ada", "insufficient_scope", "insufficient_scope"),
         (&["gone"], false, "deny:ada", "insufficient_scope", "insufficient_scope"),
-        // a reused answer meets other routes: it tells what is true of each
+        // A cached response is applied to other routes: its reason is true of each.
         (&["x"], true, "deny:ada", "insufficient_scope", "forbidden"),
     ] {
         let mut gateway = Gateway::custom().await;
         gateway.authorizer.gateway_caches = gateway_caches;
         let key = gateway.key(|record| record.scopes = scopes.iter().map(|name| name.parse().unwrap()).collect()).await;
         check(gateway.decide(key.expose()).await, outcome, code);
-        let answer = gateway.authorizer.decide(event(&format!("Bearer {}", key.expose())), NOW).await.0.unwrap();
-        let answer = serde_json::to_value(answer).unwrap();
+        let response = gateway.authorizer.decide(event(&format!("Bearer {}", key.expose())), NOW).await.0.unwrap();
+        let response = serde_json::to_value(response).unwrap();
         assert_eq!(
-            (&answer["context"]["denied_as"], &answer["context"]["scopes"]),
-            (&json!(told), &json!(scopes.join(",")))
+            (&response["context"]["denied_as"], &response["context"]["scopes"]),
+            (&json!(denied_as), &json!(scopes.join(",")))
         );
     }
-    // a group is missing, whatever the scopes
+    // A group is missing, whatever the scopes.
     let gateway = Gateway::custom().await;
     let key = gateway
         .key(|record| {
@@ -243,7 +241,7 @@ async fn a_key_with_scopes_may_call_what_one_of_them_has_and_the_log_says_what_i
 }
 
 #[tokio::test]
-async fn a_key_with_networks_is_refused_from_other_addresses_and_where_none_is_told() {
+async fn a_key_with_networks_is_rejected_from_elsewhere() {
     let gateway = Gateway::custom().await;
     let networks = ["192.0.2.0/30", "2001:db8::/32"];
     let key = gateway.key(|record| record.cidrs = networks.map(|text| text.parse().unwrap()).to_vec()).await;
@@ -251,7 +249,7 @@ async fn a_key_with_networks_is_refused_from_other_addresses_and_where_none_is_t
     let from = |address: Value| {
         let mut event = event(&token);
         event["requestContext"]["identity"]["sourceIp"] = address;
-        // what a client can write counts for nothing
+        // The client can write this header, so it is ignored.
         event["headers"]["X-Forwarded-For"] = json!("192.0.2.1");
         event["multiValueHeaders"]["X-Forwarded-For"] = json!(["192.0.2.1"]);
         event
@@ -272,17 +270,17 @@ async fn a_key_with_networks_is_refused_from_other_addresses_and_where_none_is_t
     let [without_address, http] = other_forms(&token);
     check(gateway.decide_event(without_address, NOW, &[]).await, UNAUTHORIZED, "address_not_allowed");
     check(gateway.decide_event(http.clone(), NOW, &[]).await, "allow:ada", "ok");
-    let answer = serde_json::to_value(gateway.authorizer.decide(http.clone(), NOW).await.0.unwrap()).unwrap();
+    let response = serde_json::to_value(gateway.authorizer.decide(http.clone(), NOW).await.0.unwrap()).unwrap();
     let condition = json!({ "IpAddress": { "aws:SourceIp": networks } });
-    assert_eq!(answer["policyDocument"]["Statement"][0]["Condition"], condition);
-    // a simple answer can't say for which addresses it holds
+    assert_eq!(response["policyDocument"]["Statement"][0]["Condition"], condition);
+    // A simple response can't be limited to addresses.
     let mut gateway = gateway;
     gateway.authorizer.http_api_response = HttpApiResponse::Simple;
     check(gateway.decide_event(http, NOW, &[]).await, UNAUTHORIZED, "address_not_allowed");
 }
 
 #[tokio::test]
-async fn a_key_whose_restrictions_cannot_be_read_is_a_fault_and_never_an_allow() {
+async fn unreadable_restrictions_are_a_fault_and_never_an_allow() {
     for attribute in ["scopes", "cidrs"] {
         let gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
@@ -303,7 +301,7 @@ async fn a_revoked_key_fails_on_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_a_fault_for_keys_and_nothing_to_tokens() {
+async fn an_unreachable_database_is_a_fault_only_for_keys() {
     let gateway = Gateway::custom().await;
     let key = gateway.key(|_| {}).await;
     gateway.database.stop();
@@ -312,13 +310,13 @@ async fn a_database_that_is_gone_is_a_fault_for_keys_and_nothing_to_tokens() {
 }
 
 #[tokio::test]
-async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_over_when_it_is_over() {
+async fn a_faulty_database_admits_nobody_and_recovers() {
     for fault in InjectedFault::ALL {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
         gateway.authorizer.authenticator.keys = gateway.database.faulty_reader();
         gateway.database.inject(fault, usize::MAX);
-        tokio::time::pause(); // it runs ahead whenever all wait
+        tokio::time::pause(); // Time advances whenever every task waits.
         let started = tokio::time::Instant::now();
         check(gateway.decide(key.expose()).await, "temporarily unavailable", "store_unavailable");
         assert!(started.elapsed() < Duration::from_secs(3), "{fault:?}: {:?}", started.elapsed());
@@ -331,7 +329,7 @@ async fn no_trouble_with_the_database_lets_anybody_in_or_takes_long_and_it_is_ov
 }
 
 #[tokio::test]
-async fn a_passing_trouble_is_not_noticed() {
+async fn a_transient_fault_is_retried() {
     for fault in [
         InjectedFault::DropConnection,
         InjectedFault::Throttle,
@@ -348,7 +346,7 @@ async fn a_passing_trouble_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn an_outage_of_every_second_request_refuses_nobody() {
+async fn every_second_request_can_fail_without_a_rejection() {
     for fault in [InjectedFault::DropConnection, InjectedFault::Throttle, InjectedFault::Fail] {
         let mut gateway = Gateway::custom().await;
         let key = gateway.key(|_| {}).await;
@@ -361,7 +359,7 @@ async fn an_outage_of_every_second_request_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn an_answer_about_another_key_or_in_another_shape_lets_nobody_in() {
+async fn an_unexpected_item_or_response_admits_nobody() {
     for (from, to, outcome, code) in [
         (API_KEY, API_KEY, "allow:ada", "ok"),
         (r#""S":"K#7Gh2kQ9XbT4m""#, r#""S":"K#000000000000""#, "temporarily unavailable", "record_unreadable"),
@@ -384,7 +382,7 @@ async fn an_answer_about_another_key_or_in_another_shape_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_missing_doubled_or_in_the_query_is_refused() {
+async fn a_missing_doubled_or_query_credential_is_rejected() {
     let gateway = Gateway::custom().await;
     let good = hs256(&custom_claims(), SECRET);
     let mut none = event("");
@@ -407,7 +405,7 @@ async fn a_credential_that_is_missing_doubled_or_in_the_query_is_refused() {
 }
 
 #[tokio::test]
-async fn an_event_of_another_kind_is_a_fault_and_never_an_allow() {
+async fn an_unknown_event_is_a_fault_and_never_an_allow() {
     let gateway = Gateway::custom().await;
     let good = format!("Bearer {}", hs256(&custom_claims(), SECRET));
     for (name, value) in [
@@ -441,7 +439,7 @@ fn other_forms(authorization: &str) -> [Value; 2] {
 }
 
 #[tokio::test]
-async fn every_form_of_event_is_decided_alike() {
+async fn every_form_of_event_gets_the_same_decision() {
     let gateway = Gateway::cognito().await;
     let (good, expired) = (rs256(&claims()), rs256(&with(claims(), "exp", json!(NOW.0))));
     let stranger = rs256(&with(claims(), "cognito:groups", json!([])));
@@ -455,29 +453,29 @@ async fn every_form_of_event_is_decided_alike() {
     for event in other_forms("") {
         check(gateway.decide_event(event, NOW, &[]).await, UNAUTHORIZED, "no_credential");
     }
-    // two headers, as an HTTP API joins them
+    // Two headers, as an HTTP API joins them.
     for event in other_forms(&format!("Bearer {good},Bearer {good}")) {
         check(gateway.decide_event(event, NOW, &[&good]).await, UNAUTHORIZED, "not_bearer");
     }
 }
 
 #[tokio::test]
-async fn an_http_api_gets_the_simple_answer_where_it_is_set_to_expect_it() {
+async fn an_http_api_set_to_simple_gets_the_simple_response() {
     let mut gateway = Gateway::cognito().await;
     gateway.authorizer.http_api_response = HttpApiResponse::Simple;
     for (groups, expected) in [(json!(["user"]), true), (json!([]), false)] {
         let [_, event] = other_forms(&format!("Bearer {}", rs256(&with(claims(), "cognito:groups", groups))));
-        let answer = serde_json::to_value(gateway.authorizer.decide(event, NOW).await.0.unwrap()).unwrap();
-        assert_eq!((&answer["isAuthorized"], &answer["context"]["id"]), (&json!(expected), &json!("ada")));
-        assert_eq!(answer.as_object().unwrap().len(), 2);
+        let response = serde_json::to_value(gateway.authorizer.decide(event, NOW).await.0.unwrap()).unwrap();
+        assert_eq!((&response["isAuthorized"], &response["context"]["id"]), (&json!(expected), &json!("ada")));
+        assert_eq!(response.as_object().unwrap().len(), 2);
     }
-    // the other forms have but one answer
-    let answer = gateway.authorizer.decide(event(&format!("Bearer {}", rs256(&claims()))), NOW).await.0.unwrap();
-    assert!(serde_json::to_value(answer).unwrap()["policyDocument"].is_object());
+    // The other forms have only one response.
+    let response = gateway.authorizer.decide(event(&format!("Bearer {}", rs256(&claims()))), NOW).await.0.unwrap();
+    assert!(serde_json::to_value(response).unwrap()["policyDocument"].is_object());
 }
 
 #[tokio::test]
-async fn a_web_socket_may_connect_where_a_rule_says_so() {
+async fn a_web_socket_can_connect_if_a_rule_allows_it() {
     let mut gateway = Gateway::cognito().await;
     gateway.authorizer.policies =
         Policies::new(r#"{"rules":[{"route":"$connect","groups":["user"]}]}"#.parse().unwrap());
@@ -491,8 +489,8 @@ async fn a_web_socket_may_connect_where_a_rule_says_so() {
             "requestId": "r-1", "routeKey": "$connect", "eventType": "CONNECT", "connectionId": "c", "stage": "live",
             "identity": { "sourceIp": "192.0.2.1" }
         });
-        let answer = serde_json::to_value(gateway.authorizer.decide(connect, NOW).await.0.unwrap()).unwrap();
-        let statement = &answer["policyDocument"]["Statement"][0];
+        let response = serde_json::to_value(gateway.authorizer.decide(connect, NOW).await.0.unwrap()).unwrap();
+        let statement = &response["policyDocument"]["Statement"][0];
         assert_eq!((&statement["Effect"], &statement["Resource"]), (&json!(effect), &json!([resource])));
     }
 }

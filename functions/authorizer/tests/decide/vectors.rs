@@ -1,5 +1,5 @@
-//! Every vector of `tests/vectors` through the whole authorizer, in every form of event; and another library's word on
-//! each token that we take.
+//! Every vector of `tests/vectors` through the whole authorizer, in every form of event; and every token that we accept
+//! through another library.
 
 use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use vega_testing::vectors::{EventVector, Kind, SECRET, Vector};
 
 use crate::{Gateway, KEY_SET, NOW, UNAUTHORIZED, event, other_forms};
 
-/// What a vector says: `allow:ada`, `deny:ada`, `reject:expired`, `fault`.
+/// An outcome as vectors write it: `allow:ada`, `deny:ada`, `reject:expired`, `fault`.
 fn outcome((outcome, code): (String, String)) -> String {
     match outcome.as_str() {
         UNAUTHORIZED => format!("reject:{code}"),
@@ -30,7 +30,7 @@ async fn check(gateway: &Gateway, kind: Kind, vector: &Vector) {
 }
 
 #[tokio::test]
-async fn every_token_of_a_pool_that_differs_from_a_good_one_ends_as_its_vector_says() {
+async fn every_cognito_vector_has_its_expected_outcome() {
     let usual = Gateway::cognito().await;
     for vector in Kind::Cognito.vectors() {
         let key_set = vector.key_set();
@@ -45,7 +45,7 @@ async fn every_token_of_a_pool_that_differs_from_a_good_one_ends_as_its_vector_s
 }
 
 #[tokio::test]
-async fn every_token_of_the_custom_provider_that_differs_from_a_good_one_ends_as_its_vector_says() {
+async fn every_custom_vector_has_its_expected_outcome() {
     let gateway = Gateway::custom().await;
     for vector in Kind::Custom.vectors() {
         check(&gateway, Kind::Custom, &vector).await;
@@ -53,7 +53,7 @@ async fn every_token_of_the_custom_provider_that_differs_from_a_good_one_ends_as
 }
 
 #[tokio::test]
-async fn every_key_that_differs_from_a_good_one_ends_as_its_vector_says() {
+async fn every_api_key_vector_has_its_expected_outcome() {
     for vector in Kind::ApiKey.vectors() {
         let gateway = Gateway::custom().await;
         gateway.key(|record| change(record, &vector)).await;
@@ -62,16 +62,16 @@ async fn every_key_that_differs_from_a_good_one_ends_as_its_vector_says() {
 }
 
 #[tokio::test]
-async fn every_event_that_differs_from_a_good_one_ends_as_its_vector_says() {
+async fn every_event_vector_has_its_expected_outcome() {
     let gateway = Gateway::custom().await;
     gateway.key(|_| {}).await;
     for vector in EventVector::all() {
         let event = RawValue::from_string(vector.text()).unwrap();
         let (decision, line) = gateway.authorizer.decide(&*event, NOW).await;
         let seen = match decision {
-            Ok(answer) => {
-                let answer = serde_json::to_value(answer).unwrap();
-                format!("{}:{}", line.outcome, answer["context"]["id"].as_str().unwrap())
+            Ok(response) => {
+                let response = serde_json::to_value(response).unwrap();
+                format!("{}:{}", line.outcome, response["context"]["id"].as_str().unwrap())
             }
             Err(refusal) => outcome((refusal.to_string(), line.code.to_owned())),
         };
@@ -98,24 +98,24 @@ fn change(record: &mut KeyRecord, vector: &Vector) {
     }
 }
 
-/// What we take and it wouldn't is a hole in one of the two.
+/// A token that only one of the two accepts reveals a hole in one of them.
 #[tokio::test]
-async fn whatever_token_we_take_another_library_takes_as_well() {
-    let mut taken = 0;
+async fn another_library_accepts_every_token_that_we_accept() {
+    let mut accepted = 0;
     for kind in [Kind::Cognito, Kind::Custom] {
         for vector in kind.vectors().iter().filter(|vector| !vector.expect.starts_with("reject")) {
             if vector.expect != "fault" {
                 let token = vector.token(kind);
-                another_library_takes(kind, &token, &vector.key_set())
+                another_library_accepts(kind, &token, &vector.key_set())
                     .unwrap_or_else(|error| panic!("{}: {error}", vector.name));
-                taken += 1;
+                accepted += 1;
             }
         }
     }
-    assert!(taken > 40, "{taken}");
+    assert!(accepted > 40, "{accepted}");
 }
 
-fn another_library_takes(kind: Kind, token: &str, key_set: &str) -> Result<(), jsonwebtoken::errors::Error> {
+fn another_library_accepts(kind: Kind, token: &str, key_set: &str) -> Result<(), jsonwebtoken::errors::Error> {
     let header = jsonwebtoken::decode_header(token)?;
     let set: jsonwebtoken::jwk::JwkSet = serde_json::from_str(key_set).unwrap();
     let (key, algorithm) = match kind {
@@ -128,14 +128,14 @@ fn another_library_takes(kind: Kind, token: &str, key_set: &str) -> Result<(), j
     let mut validation = Validation::new(algorithm);
     validation.set_issuer(&[vega_testing::vectors::good_claims(kind)["iss"].as_str().unwrap()]);
     validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-    // It would read the clock.
+    // The library would read the clock.
     validation.validate_exp = false;
     validation.validate_aud = false;
     jsonwebtoken::decode::<Value>(token, &key, &validation).map(|_| ())
 }
 
 #[test]
-fn every_section_of_rfc_8725_that_is_about_us_has_a_vector() {
+fn every_applicable_section_of_rfc_8725_has_a_vector() {
     let vectors = Kind::Cognito.vectors();
     for section in ["2.4", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12"] {
         let about = format!("RFC 8725 section {section}");
@@ -150,7 +150,7 @@ fn every_vector_has_a_name_of_its_own() {
         let vectors = kind.vectors();
         let names: std::collections::HashSet<&str> = vectors.iter().map(|vector| vector.name.as_str()).collect();
         assert_eq!(names.len(), vectors.len());
-        assert_eq!(vectors[0].expect, "allow:ada", "the first one is good");
+        assert_eq!(vectors[0].expect, "allow:ada", "the first one is valid");
     }
     let vectors = EventVector::all();
     let names: std::collections::HashSet<&str> = vectors.iter().map(|vector| vector.name.as_str()).collect();
