@@ -7,7 +7,7 @@ from template import FUNCTIONS, RESOURCES
 
 TABLE, INDEX, STREAM = "KeysTable.Arn", "${KeysTable.Arn}/index/key-owners", "KeysTable.StreamArn"
 BUS = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default"
-QUEUE = "NotificationsDeadLetters.Arn"
+QUEUE = "DeadLetters.Arn"
 POOL = "arn:${AWS::Partition}:cognito-idp:${AWS::Region}:${AWS::AccountId}:userpool/${ExistingUserPoolId}"
 MAIL = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*"
 SOURCE = "vega-auth.${AWS::StackName}"
@@ -130,6 +130,7 @@ ELSEWHERE = [
     ("Notifications", "sqs:SendMessage", QUEUE, {}),
     ("Mail", "cognito-idp:AdminGetUser", POOL, {}),
     ("Mail", "ses:SendEmail", MAIL, {"FromAddress": "NoticeMailFrom"}),
+    ("Mail", "sqs:SendMessage", QUEUE, {}),
 ]
 
 

@@ -127,18 +127,6 @@ def test_every_function_has_its_own_log_group_with_retention():
     assert len(set(names)) == len(FUNCTIONS) and all(name.startswith("/aws/lambda/${AWS::StackName}/") for name in names)
 
 
-def test_a_fault_that_is_answered_with_503_triggers_an_alarm():
-    for function in ("Authorizer", "ApiKeys", "LeakedKeys"):
-        metric_filter = RESOURCES[f"{function}Faults"]["Properties"]
-        assert metric_filter["LogGroupName"] == {"Ref": f"{function}Logs"}
-        # The outcome that vega_http::serve and the authorizer log.
-        assert metric_filter["FilterPattern"] == '{ $.outcome = "fault" }'
-        [metric] = metric_filter["MetricTransformations"]
-        alarm = RESOURCES[f"{function}FaultsAlarm"]["Properties"]
-        assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
-        assert alarm["AlarmActions"] == {"If": ["TellsSomebody", [{"Ref": "AlarmTopic"}], []]}
-
-
 KEPT = ("KeysTable", "UserPool", "UserPoolClient", "RootGroup", "OperatorGroup", "UserGroup")
 
 

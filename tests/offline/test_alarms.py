@@ -1,0 +1,193 @@
+"""Which alarm detects which failure, and after how long: simulated from template.yaml, and compared with docs/operations.md.
+
+CloudWatch's rules, from its documentation: datapoints are aligned to their period, and an alarm goes off once M of the last N
+complete periods breach. `VEGA_RENEW=1` writes the table.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+
+import pytest
+from template import FUNCTIONS, RESOURCES, ROOT, TEMPLATE
+
+PAGE = ROOT / "docs" / "operations.md"
+ALARMS = {name: one["Properties"] for name, one in RESOURCES.items() if one["Type"] == "AWS::CloudWatch::Alarm"}
+SCHEDULED = {"Owners": range(5, 61), "Notifications": [60]}
+HOUR = 60
+HORIZON = 8 * HOUR
+
+# What a failure adds to a metric: the metric, by its namespace's last part, its name and its function.
+Metric = tuple[str, str, str]
+SERVER_ERRORS: Metric = ("ApiGateway", "5XXError", "")
+
+
+def metrics_of(alarm: dict) -> set[Metric]:
+    """The metrics that an alarm watches, or adds up."""
+    if "Metrics" not in alarm:
+        return {metric(alarm)}
+    total, *parts = alarm["Metrics"]
+    assert total["Expression"] == "SUM(METRICS())"
+    assert not [part for part in parts if part["ReturnData"] or part["MetricStat"]["Stat"] != "Sum"]
+    return {metric(part["MetricStat"]["Metric"]) for part in parts}
+
+
+def period(alarm: dict) -> int:
+    """An alarm's period, in minutes."""
+    [seconds] = {part["MetricStat"]["Period"] for part in alarm.get("Metrics", [])[1:]} or {alarm.get("Period")}
+    return seconds // 60
+
+
+def metric(alarm: dict) -> Metric:
+    namespace = str(next(iter(alarm["Namespace"].values())) if isinstance(alarm["Namespace"], dict) else alarm["Namespace"])
+    [dimension] = alarm.get("Dimensions") or [{"Name": "", "Value": {"Ref": ""}}]
+    function = dimension["Value"].get("Ref", "").removesuffix("Function") if dimension["Name"] == "FunctionName" else ""
+    return namespace.split("/")[-1], alarm["MetricName"], function
+
+
+def own(function: str) -> Metric:
+    return "${AWS::StackName}", f"{function}Faults", ""
+
+
+def metrics(function: str, failure: str) -> set[Metric]:
+    """The metrics in which a failure of this function shows. In the API's own only if most requests pass the function."""
+    shared = {SERVER_ERRORS} if function == "Authorizer" else set()
+    match failure:
+        case "answers 503":
+            return {own(function), *shared}
+        case "error, timeout or crash":
+            return {("Lambda", "Errors", function), *shared}
+        case "throttled":
+            throttles = {("Lambda", "Throttles", function)}
+            if function == "Mail":
+                return throttles | {("SQS", "ApproximateNumberOfMessagesVisible", "")}
+            return throttles | ({("Lambda", "Invocations", function)} if function in SCHEDULED else shared)
+        case "never invoked":
+            return {("Lambda", "Invocations", function)}
+        case "falls behind":
+            return {("Lambda", "IteratorAge", function)}
+    raise AssertionError(failure)
+
+
+def fires(alarm: dict, value: Callable[[Iterable[int]], float | None], phase: int) -> int | None:
+    """The minutes from a failure's beginning until the alarm goes off. `value` gives a period's datapoint, from the minutes since
+    the failure began; `phase` is where in a period that was."""
+    length, of, to = period(alarm), alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]
+    below = alarm["ComparisonOperator"] == "LessThanThreshold"
+    breaches: list[bool] = []
+    for start in range(-phase - 4 * length, HORIZON, length):
+        datapoint = value(range(start, start + length))
+        if datapoint is None:
+            breaches.append(alarm["TreatMissingData"] == "breaching")
+        else:
+            breaches.append(datapoint < alarm["Threshold"] if below else datapoint >= alarm["Threshold"])
+        end = start + length
+        if end > 0 and sum(breaches[-of:]) >= to:
+            return end
+    return None
+
+
+def datapoints(failure: str, name: str, every: int) -> Callable[[Iterable[int]], float | None]:
+    """A metric's datapoints when everything fails from minute 0 on, with one request or run every so many minutes."""
+
+    def value(minutes: Iterable[int]) -> float | None:
+        runs = [minute for minute in minutes if minute % every == 0]
+        failed = [minute for minute in runs if minute >= 0]
+        match name:
+            case "5XXError":
+                return len(failed) / len(runs) if runs else None
+            case "Invocations":
+                return len(runs) - len(failed) or None
+            case "IteratorAge":
+                return max(max(minutes), 0) * 60_000
+            case "ApproximateNumberOfMessagesVisible":
+                # Lambda tries an event for six hours, then gives up.
+                return float(max(minutes) >= 6 * HOUR)
+        return float(len(failed)) if runs else None
+
+    return value
+
+
+def detection(function: str, failure: str) -> dict[str, int]:
+    """Each alarm that detects the failure, with the longest it takes in minutes, at every schedule and phase."""
+    found = {}
+    for name, alarm in ALARMS.items():
+        if not metrics_of(alarm) & metrics(function, failure):
+            continue
+        schedules = SCHEDULED.get(function, [1])
+        delays = [
+            fires(alarm, datapoints(failure, alarm.get("MetricName", ""), every), phase)
+            for every in schedules
+            for phase in range(period(alarm))
+        ]
+        assert None not in delays, f"{name} misses {function}: {failure}"
+        # The first run that fails may be a whole interval away.
+        found[name] = max(delays) + (max(schedules) if function in SCHEDULED and failure != "falls behind" else 0)
+    return found
+
+
+FAILURES = [
+    *((function, failure) for function in ("Authorizer", "ApiKeys", "LeakedKeys") for failure in ["answers 503"]),
+    *((function, failure) for function in FUNCTIONS for failure in ("error, timeout or crash", "throttled")),
+    *((function, "never invoked") for function in SCHEDULED),
+    ("Notifications", "falls behind"),
+]
+
+
+def table() -> str:
+    rows = ["| function | failure | alarms, and how soon at the latest |", "| --- | --- | --- |"]
+    for function, failure in FAILURES:
+        alarms = sorted(detection(function, failure).items(), key=lambda found: found[1])
+        rows.append(f"| {function} | {failure} | {', '.join(f'`{name}` {minutes} min' for name, minutes in alarms)} |")
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize(("function", "failure"), FAILURES)
+def test_every_failure_of_every_function_sets_off_an_alarm(function: str, failure: str):
+    assert detection(function, failure), f"{function}: {failure}"
+
+
+def test_a_total_outage_is_detected_with_one_request_in_five_minutes():
+    alarm = ALARMS["ServerErrorsAlarm"]
+    delays = [fires(alarm, datapoints("", "5XXError", 5), phase) for phase in range(5)]
+    assert max(delays) <= 5
+
+
+def test_one_failed_request_in_a_thousand_sets_off_no_alarm():
+    for name in ("ServerErrorsAlarm", "OutageAlarm"):
+        assert fires(ALARMS[name], lambda _: 0.001, 0) is None
+
+
+def test_the_operations_page_has_the_computed_table():
+    page = PAGE.read_text()
+    found = re.search(r"\| function \| failure \|.*?\n(?=\n)", page, re.DOTALL)
+    if os.environ.get("VEGA_RENEW"):
+        PAGE.write_text(page.replace(found[0], table()))
+    else:
+        assert found[0] == table(), "VEGA_RENEW=1 writes it"
+
+
+def test_every_alarm_is_explained_and_tells_whoever_is_configured():
+    page = PAGE.read_text()
+    for name, alarm in ALARMS.items():
+        assert f"### {name}" in page, name
+        assert (
+            alarm["AlarmActions"]
+            == alarm["OKActions"]
+            == [
+                {"If": ["SendsAlarmMail", {"Ref": "AlarmTopic"}, {"Ref": "AWS::NoValue"}]},
+                {"If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]},
+            ]
+        ), name
+        assert alarm["AlarmDescription"].endswith("See docs/operations.md."), name
+    assert TEMPLATE["Conditions"]["HasAlarmTopic"] == {"Not": [{"Equals": [{"Ref": "AlarmTopicArn"}, ""]}]}
+
+
+def test_the_faults_that_an_alarm_counts_are_the_words_of_the_log():
+    for function in ("Authorizer", "ApiKeys", "LeakedKeys"):
+        counted = RESOURCES[f"{function}Faults"]["Properties"]
+        assert counted["LogGroupName"] == {"Ref": f"{function}Logs"}
+        assert counted["FilterPattern"] == '{ $.outcome = "fault" }'
+        [transformation] = counted["MetricTransformations"]
+        alarm = ALARMS[f"{function}FaultsAlarm"]
+        assert (alarm["Namespace"], alarm["MetricName"]) == (transformation["MetricNamespace"], transformation["MetricName"])
