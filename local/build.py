@@ -7,6 +7,7 @@ The functions are compiled in the test profile, all at once. `sam build` then pa
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -61,24 +62,32 @@ def build_page() -> None:
 
 def lay_out() -> None:
     """Updates .aws-sam/build from the template and the compiled programs."""
-    template = hashlib.sha256((ROOT / "template.yaml").read_bytes()).hexdigest()
-    if not LAID_OUT.exists() or LAID_OUT.read_text() != template:
-        LAID_OUT.unlink(missing_ok=True)
-        seen, all_functions = 0, (ROOT / "template.yaml").read_text().count("Type: AWS::Serverless::Function")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    # Stacks of both providers can start at the same time, and `sam build` deletes the previous build.
+    with (LOGS / "lay-out.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        template = hashlib.sha256((ROOT / "template.yaml").read_bytes()).hexdigest()
+        if not LAID_OUT.exists() or LAID_OUT.read_text() != template:
+            LAID_OUT.unlink(missing_ok=True)
+            sam_build()
+            # The function of local/debug-login.yaml, which sam doesn't build.
+            (SAM_BUILD / "LoginDebugFunction").mkdir()
+            LAID_OUT.write_text(template)
+        for artifacts in SAM_BUILD.iterdir():
+            if artifacts.is_dir():
+                command = functions_make("--silent", "--old-file=local", f"ARTIFACTS_DIR={artifacts}", f"build-{artifacts.name}")
+                subprocess.run(command, cwd=ROOT, env=environment(), check=True)
 
-        def count(line: str) -> str | None:
-            nonlocal seen
-            seen += "Running CustomMakeBuilder:MakeBuild" in line
-            return f"function {seen} of {all_functions}" if seen else None
 
-        run("sam build", ["sam", "build"], LOGS / "sam-build.log", count, cwd=ROOT, env=environment())
-        # The function of local/debug-login.yaml, which sam doesn't build.
-        (SAM_BUILD / "LoginDebugFunction").mkdir()
-        LAID_OUT.write_text(template)
-    for artifacts in SAM_BUILD.iterdir():
-        if artifacts.is_dir():
-            command = functions_make("--silent", "--old-file=local", f"ARTIFACTS_DIR={artifacts}", f"build-{artifacts.name}")
-            subprocess.run(command, cwd=ROOT, env=environment(), check=True)
+def sam_build() -> None:
+    seen, all_functions = 0, (ROOT / "template.yaml").read_text().count("Type: AWS::Serverless::Function")
+
+    def count(line: str) -> str | None:
+        nonlocal seen
+        seen += "Running CustomMakeBuilder:MakeBuild" in line
+        return f"function {seen} of {all_functions}" if seen else None
+
+    run("sam build", ["sam", "build"], LOGS / "sam-build.log", count, cwd=ROOT, env=environment())
 
 
 def built() -> dict[str, str]:
