@@ -75,7 +75,9 @@ def lay_out() -> None:
             LAID_OUT.write_text(template)
         for artifacts in SAM_BUILD.iterdir():
             if artifacts.is_dir():
-                command = functions_make("--silent", "--old-file=local", f"ARTIFACTS_DIR={artifacts}", f"build-{artifacts.name}")
+                command = functions_make(
+                    "--silent", "--old-file=local", f"ARTIFACTS_DIR={artifacts}", f"build-{artifacts.name}"
+                )
                 subprocess.run(command, cwd=ROOT, env=environment(), check=True)
 
 
@@ -100,12 +102,14 @@ def sources() -> dict[str, tuple[int, int]]:
     """Modification time and size of each source file: differs after every edit."""
     seen = {}
     for folder in WATCHED:
-        for path in (ROOT / folder).rglob("*"):
-            # An editor's temporary file may disappear while it is being read.
-            with contextlib.suppress(FileNotFoundError):
-                if path != WRITTEN and not path.name.startswith(".") and path.is_file():
-                    stat = path.stat()
-                    seen[str(path.relative_to(ROOT))] = (stat.st_mtime_ns, stat.st_size)
+        # Unlike Path.rglob, os.walk skips a folder that disappears while it is being read, such as in a checkout.
+        for parent, _, names in os.walk(ROOT / folder):
+            for path in (Path(parent) / name for name in names if not name.startswith(".")):
+                # So may an editor's temporary file.
+                with contextlib.suppress(OSError):
+                    if path != WRITTEN:
+                        stat = path.stat()
+                        seen[str(path.relative_to(ROOT))] = (stat.st_mtime_ns, stat.st_size)
     return seen
 
 

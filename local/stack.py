@@ -167,7 +167,7 @@ def update_functions(stack: Stack) -> list[str]:
     changed = [function for function in now if now[function] != before.get(function)]
     if changed:
         update_programs(stack, {function: build.SAM_BUILD / function / "bootstrap" for function in changed})
-        record.write_text(json.dumps(now))
+        record.write_text(json.dumps(before | now))
     return changed
 
 
@@ -247,19 +247,24 @@ def dev(stack: Stack) -> int:
     sources = build.sources()
     with serving(stack):
         print(what_to_try(stack), flush=True)
-        stop = []
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.append(True))
-        while not stop:
-            time.sleep(0.3)
-            if build.sources() != sources:
-                # By then, an editor that saves several files, or one in several steps, is finished.
-                time.sleep(0.2)
-                before, sources = sources, build.sources()
-                reload(stack, before, sources)
+        watch(stack, sources)
         print("\nstopping …", flush=True)
     print("stopped; `make dev` continues with this data, `make reset` deletes it")
     return 0
+
+
+def watch(stack: Stack, sources: dict) -> None:
+    """Serves whatever changes after `sources` were read, until Ctrl-C."""
+    stop = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.append(True))
+    while not stop:
+        time.sleep(0.3)
+        if build.sources() != sources:
+            # By then, an editor that saves several files, or one in several steps, is finished.
+            time.sleep(0.2)
+            before, sources = sources, build.sources()
+            reload(stack, before, sources)
 
 
 def reload(stack: Stack, before: dict, now: dict) -> None:
@@ -272,8 +277,10 @@ def reload(stack: Stack, before: dict, now: dict) -> None:
         build.compile_functions(quiet=True)
         build.lay_out()
         functions = update_functions(stack)
-    except Failure as failure:
-        print(f"{failure}\nStill serving the previous version. Waiting for the next change.", flush=True)
+    # Whatever failed, the next change can mend it.
+    except Exception as error:
+        what = str(error) if isinstance(error, Failure) else f"the reload failed: {type(error).__name__}: {error}"
+        print(f"{what}\nStill serving the previous version. Waiting for the next change.", flush=True)
         return
     what = ", ".join(functions) if functions else "no function changed"
     print(f"reloaded: {what} ({time.monotonic() - started:.1f} s)", flush=True)
