@@ -10,10 +10,10 @@ use authorizer::{Authorizer, HttpApiResponse, Policies};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use vega_auth::{
-    ApiKey, Authenticator, BearerToken, Credential, Expected, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord,
+    ApiKey, Authenticator, BearerToken, Credential, Expected, Fault, FetchKeySet, Groups, HmacSecret, KeyId, KeyRecord,
     KeyRecords, KeySet, KeyStatus, LastUse, PublishedKeys as _, Timestamp, TokenUse, TokenVerifier, UnverifiedJwt,
 };
-use vega_store::read_answer;
+use vega_key_table::{key_pk, read_answer, write_record};
 use vega_testing::vectors::{self, API_KEY, EventVector, Kind, NOW, SECRET};
 
 const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
@@ -181,21 +181,20 @@ fn events(authorization: &str) -> [String; 3] {
 }
 
 fn record() -> Value {
-    use base64::Engine as _;
-    let key: ApiKey = API_KEY.parse().unwrap();
-    let digest = base64::engine::general_purpose::STANDARD.encode(key.digest().as_bytes());
-    json!({
-        "pk": { "S": format!("K#{}", key.id()) }, "sk": { "S": "A" }, "owner": { "S": "ada" }, "owner_username": { "S": "ada" },
-        "digest": { "B": digest }, "digest_version": { "N": "1" }, "status": { "S": "active" }, "name": { "S": "ci" },
-        "description": { "S": "" }, "groups": { "L": [{ "S": "user" }] }, "scopes": { "L": [] }, "cidrs": { "L": [] },
-        "created_at": { "N": "1799990000" }, "expires_at": { "N": "1800000060" }, "version": { "N": "1" }
-    })
+    let record = KeyRecord {
+        owner_username: "ada".into(),
+        name: "ci".into(),
+        groups: Groups::known(["user"]),
+        expires_at: Some(Timestamp(NOW + 60)),
+        ..KeyRecord::new(&API_KEY.parse().unwrap(), "ada", Timestamp(NOW - 10_000))
+    };
+    serde_json::to_value(write_record(&record)).unwrap()
 }
 
 fn last_use() -> Value {
     let key: ApiKey = API_KEY.parse().unwrap();
     json!({
-        "pk": { "S": format!("K#{}", key.id()) }, "sk": { "S": "U" }, "used_at": { "N": "1799990000" },
+        "pk": { "S": key_pk(key.id()) }, "sk": { "S": "U" }, "used_at": { "N": "1799990000" },
         "address": { "S": "192.0.2.1" }, "user_agent": { "S": "curl" }
     })
 }

@@ -3,8 +3,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -17,6 +15,8 @@ use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use vega_auth::{Groups, KeyRecord, Timestamp};
+use vega_key_table::write_record;
 
 use crate::Failure;
 use crate::credentials::{self, POOL};
@@ -145,20 +145,20 @@ fn is_signed(authorization: &str) -> bool {
 }
 
 fn record(pk: &str, index: u64) -> [Value; 2] {
-    let now = credentials::now().to_string();
     let owner = credentials::owner_of(index);
-    let digest = STANDARD.encode(credentials::key(index).digest().as_bytes());
+    let record = KeyRecord {
+        owner_username: owner.clone(),
+        name: "ci".into(),
+        description: "deploys from the pipeline".into(),
+        groups: Groups::known(["user"]),
+        expires_at: Some(Timestamp(4_102_444_800)),
+        ..KeyRecord::new(&credentials::key(index), &owner, Timestamp(1_795_000_000))
+    };
     [
+        json!(write_record(&record)),
+        // Recorded just now: a key in constant use costs a read per request, and no write.
         json!({
-            "pk": { "S": pk }, "sk": { "S": "A" }, "owner": { "S": owner }, "owner_username": { "S": owner },
-            "digest": { "B": digest }, "digest_version": { "N": "1" }, "status": { "S": "active" },
-            "name": { "S": "ci" }, "description": { "S": "deploys from the pipeline" },
-            "groups": { "L": [{ "S": "user" }] }, "scopes": { "L": [] }, "cidrs": { "L": [] },
-            "created_at": { "N": "1795000000" }, "expires_at": { "N": "4102444800" }, "version": { "N": "1" },
-        }),
-        // Noted just now: a busy key is a read a request, and no write.
-        json!({
-            "pk": { "S": pk }, "sk": { "S": "U" }, "used_at": { "N": now },
+            "pk": { "S": pk }, "sk": { "S": "U" }, "used_at": { "N": credentials::now().to_string() },
             "address": { "S": "192.0.2.1" }, "user_agent": { "S": "curl/8.5.0" },
         }),
     ]

@@ -11,7 +11,7 @@ use vega_auth::config::{Environment, Provider};
 use vega_auth::{Authenticator, CachedKeys, SigningKeys, TokenVerifier};
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
-use vega_store::{KeyReader, Settings};
+use vega_key_table::{KeyReader, Settings};
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
@@ -34,7 +34,8 @@ async fn main() -> Result<(), Error> {
             TokenVerifier::Cognito(pool, SigningKeys::new(source))
         }
     };
-    let keys = CachedKeys::new(KeyReader::new(client, settings, config.keys_table)?, config.key_cache_seconds);
+    let reader = KeyReader::new(client, settings, config.keys_table, SystemTime::now)?;
+    let keys = CachedKeys::new(reader, config.key_cache_seconds);
     // Lambda gives init more CPU than it bills for, so connect now and save the first caller the wait. A failure is harmless:
     // the first request tries again.
     tokio::join!(keys.store().warm_up(), async {

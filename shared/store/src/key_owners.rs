@@ -10,8 +10,7 @@ use crate::item::{self, Item, string};
 use crate::transact::{TransactionError, fault, update_write};
 use crate::{Actor, ChangeError, EventKind, Store};
 
-/// The sparse index of the keys that aren't revoked, nor expired and swept, by their owner.
-pub const INDEX: &str = "key-owners";
+pub(crate) use vega_key_table::INDEX;
 /// How many items a page has: keys, and one for each owner. An owner may be on two.
 const ITEMS_A_PAGE: i32 = 500;
 

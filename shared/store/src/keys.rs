@@ -2,9 +2,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use vega_auth::{Fault, KeyId, KeyRecord, KeyState, KeyStatus, Network, ScopeName, Timestamp};
+use vega_key_table::Settings;
 
 use crate::audit::{Actor, Entry, EventKind, audited};
-use crate::client::Settings;
 use crate::idempotency_record::IdempotencyRecord;
 use crate::item::{self, Item, number, string};
 use crate::transact::{TransactionError, check, fault, put_write, update_write};
@@ -78,7 +78,7 @@ impl From<Fault> for ChangeError {
 impl Store {
     /// The keys in `table`.
     pub fn new(settings: &Settings, table: String) -> Self {
-        Self { client: settings.client(), table }
+        Self { client: crate::client(settings), table }
     }
 
     /// Opens the connection ahead of the first request: a read of a key that can't exist. Its outcome doesn't matter.

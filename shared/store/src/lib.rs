@@ -24,13 +24,12 @@ mod key_owners;
 mod keys;
 mod notifications;
 mod owner;
-mod reader;
 mod transact;
 
 pub use audit::{Actor, AuditEvent, EventCursor, EventKind};
-pub use client::Settings;
+pub use client::client;
 pub use idempotency_record::IdempotencyRecord;
-pub use key_owners::{INDEX, KeyOwner, OwnerCursor};
+pub use key_owners::{KeyOwner, OwnerCursor};
 pub use keys::{Change, ChangeError, CreateError, Store};
 pub use notifications::{Expiring, ExpiryCursor};
-pub use reader::{KeyReader, read_answer};
+pub use vega_key_table::Settings;

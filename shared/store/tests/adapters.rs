@@ -1,11 +1,12 @@
 //! What the authorizer asks of the table, asked of both ways there are to it: they must answer alike.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use vega_auth::{Fault, KeyId, KeyRecord, KeyRecords as _, KeyStatus, LastUse, Timestamp};
 use vega_https_client::HttpsClient;
-use vega_store::{EventKind, KeyReader, Store};
+use vega_key_table::KeyReader;
+use vega_store::{EventKind, Store};
 use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, emulator, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -144,13 +145,15 @@ async fn a_database_that_never_answers_is_a_fault_in_time_to_both() {
     let id = "000000000000".parse().unwrap();
     for adapter in [
         Adapter::Store(Store::new(&settings, "keys".into())),
-        Adapter::Reader(KeyReader::new(client.clone(), settings.clone(), "keys".into()).unwrap()),
+        Adapter::Reader(
+            KeyReader::new(client.clone(), settings.clone(), "keys".into(), || SystemTime::UNIX_EPOCH).unwrap(),
+        ),
     ] {
         let started = tokio::time::Instant::now();
         assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
         assert!(started.elapsed() <= Duration::from_millis(2600), "{:?}", started.elapsed());
     }
-    let reader = KeyReader::new(client, settings, "keys".into()).unwrap();
+    let reader = KeyReader::new(client, settings, "keys".into(), || SystemTime::UNIX_EPOCH).unwrap();
     let started = tokio::time::Instant::now();
     assert!(reader.record_use(id, &used(NOW)).await.is_err());
     assert!(started.elapsed() <= Duration::from_millis(400), "{:?}", started.elapsed());

@@ -1,8 +1,9 @@
 //! A `DynamoDB` of a test's own, in its process, behind the real clients.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
@@ -12,7 +13,8 @@ use tokio::net::TcpListener;
 use vega_auth::KeyId;
 use vega_auth::config::Environment;
 use vega_https_client::HttpsClient;
-use vega_store::{INDEX, KeyReader, Settings, Store};
+use vega_key_table::{INDEX, KeyReader, Settings, key_pk, owner_pk};
+use vega_store::{Store, client};
 
 use crate::faults::{FaultPlan, InjectedFault, proxy};
 
@@ -72,7 +74,6 @@ impl TestDatabase {
                 .expect("an attribute")
         };
         let mut create = database
-            .settings
             .client()
             .create_table()
             .table_name(TABLE)
@@ -87,6 +88,10 @@ impl TestDatabase {
         }
         create.send().await.expect("a table");
         database
+    }
+
+    fn client(&self) -> Client {
+        client(&self.settings)
     }
 
     /// A store on it.
@@ -143,25 +148,24 @@ impl TestDatabase {
 
     /// Every item as text: for a look at what must not be stored.
     pub async fn dump(&self) -> String {
-        let pages = self.settings.client().scan().table_name(TABLE).into_paginator().items().send();
+        let pages = self.client().scan().table_name(TABLE).into_paginator().items().send();
         let items = pages.collect::<Result<Vec<_>, _>>().await.expect("a scan");
         items.iter().fold(String::new(), |dump, item| dump + &format!("{item:?}\n"))
     }
 
     /// Overwrites an attribute of a key's record with nonsense.
     pub async fn garble(&self, id: KeyId, attribute: &str) {
-        self.set(format!("K#{id}"), "A", attribute, AttributeValue::S("nonsense".into())).await;
+        self.set(key_pk(id), "A", attribute, AttributeValue::S("nonsense".into())).await;
     }
 
     /// Gives an owner this many ended keys whose records are gone, as years of creating and revoking do.
     pub async fn fill_ended(&self, owner: &str, count: u32) {
         let ids = (0..count).map(|number| format!("zzzzzzzz{number:04}")).collect();
-        self.set(format!("U#{owner}"), "M", "ended", AttributeValue::Ss(ids)).await;
+        self.set(owner_pk(owner), "M", "ended", AttributeValue::Ss(ids)).await;
     }
 
     async fn set(&self, pk: String, sk: &str, attribute: &str, value: AttributeValue) {
-        self.settings
-            .client()
+        self.client()
             .update_item()
             .table_name(TABLE)
             .key("pk", AttributeValue::S(pk))
@@ -183,9 +187,9 @@ impl TestDatabase {
     /// Deletes a key's items, as `DynamoDB` does some time after `purge_at`.
     pub async fn purge(&self, id: KeyId) {
         for sk in ["A", "U"] {
-            let delete = self.settings.client().delete_item().table_name(TABLE);
+            let delete = self.client().delete_item().table_name(TABLE);
             let key = |text: String| AttributeValue::S(text);
-            delete.key("pk", key(format!("K#{id}"))).key("sk", key(sk.into())).send().await.expect("a deletion");
+            delete.key("pk", key(key_pk(id))).key("sk", key(sk.into())).send().await.expect("a deletion");
         }
     }
 }
@@ -203,7 +207,7 @@ pub fn emulator(endpoint: &str) -> Settings {
 
 fn reader(settings: &Settings) -> KeyReader {
     let client = HttpsClient::new(None).expect("a client");
-    KeyReader::new(client, settings.clone(), TABLE.into()).expect("a URL")
+    KeyReader::new(client, settings.clone(), TABLE.into(), || SystemTime::UNIX_EPOCH).expect("a URL")
 }
 
 impl Drop for TestDatabase {

@@ -15,7 +15,8 @@ use vega_auth::{
 };
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
-use vega_store::{EventKind, KeyReader};
+use vega_key_table::KeyReader;
+use vega_store::EventKind;
 use vega_testing::vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
 use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, record};
 

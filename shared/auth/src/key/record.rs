@@ -1,5 +1,8 @@
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -233,6 +236,21 @@ impl KeyRecord {
 fn is_wider<T>(restrictions: &[T], before: &[T], holds: impl Fn(&T, &T) -> bool) -> bool {
     let was_open = |one: &T| before.iter().any(|other| holds(other, one));
     !before.is_empty() && (restrictions.is_empty() || !restrictions.iter().all(was_open))
+}
+
+/// The name in the table and in JSON.
+impl fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for KeyStatus {
+    type Err = ValueError;
+
+    fn from_str(name: &str) -> Result<Self, ValueError> {
+        Self::deserialize(StrDeserializer::new(name))
+    }
 }
 
 #[cfg(test)]
