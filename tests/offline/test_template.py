@@ -85,6 +85,9 @@ def test_gateway_responses_are_readable_and_as_documented():
         ("ACCESS_DENIED", 403, "$context.authorizer.denied_as"),
         ("AUTHORIZER_FAILURE", 503, "temporarily_unavailable"),
         ("AUTHORIZER_CONFIGURATION_ERROR", 503, "temporarily_unavailable"),
+        ("MISSING_AUTHENTICATION_TOKEN", 404, "not_found"),
+        ("INVALID_SIGNATURE", 404, "not_found"),
+        ("RESOURCE_NOT_FOUND", 404, "not_found"),
     ):
         [body] = responses[kind]["ResponseTemplates"].values()
         problem = yaml.safe_load(body)
