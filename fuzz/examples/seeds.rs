@@ -1,4 +1,4 @@
-//! Writes what cargo-fuzz starts from: `fuzz/corpus/<target>/`.
+//! Writes cargo-fuzz's initial corpus: `fuzz/corpus/<target>/`.
 
 use std::path::Path;
 

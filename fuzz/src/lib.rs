@@ -1,7 +1,7 @@
-//! What an attacker can send, thrown at the code that reads it: one function a target, for cargo-fuzz
-//! (`make fuzz TARGET=jwt`) and, on any Rust, for the short run of this crate's tests.
+//! Arbitrary input for the code that parses data from attackers: one function per target, for cargo-fuzz
+//! (`make fuzz TARGET=jwt`) and, with any Rust toolchain, for a short run as this crate's tests.
 //!
-//! None may panic, whatever the bytes; and each checks by other means than ours that what was taken deserved it.
+//! No input may cause a panic. Each target also checks, without the code under test, that accepted input is valid.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a finding is a panic")]
 
 use std::cell::OnceCell;
@@ -18,7 +18,7 @@ use vega_testing::vectors::{self, API_KEY, EventVector, Kind, NOW, SECRET};
 
 const ARN: &str = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/projects";
 
-/// Takes whatever bytes there are.
+/// Accepts any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target, with its name.
@@ -44,7 +44,8 @@ pub fn authorization(data: &[u8]) {
     }
 }
 
-/// A token; or, where there is a line break in it, a header and claims that somebody with the secret signs. And a key set.
+/// A raw token or, if the input has a line break, a header and claims that we sign first. The same bytes are also parsed as
+/// a key set.
 pub fn jwt(data: &[u8]) {
     let _ = KeySet::parse(data);
     let token = match data.iter().position(|byte| *byte == b'\n') {
@@ -80,7 +81,7 @@ pub fn api_key(data: &[u8]) {
     }
 }
 
-/// What API Gateway, or somebody in its place, sends to the authorizer.
+/// An authorizer event from API Gateway, or from somebody in its place.
 pub fn event(data: &[u8]) {
     thread_local!(static RUNTIME: OnceCell<(Runtime, Authorizer<NoIssuer, NoKeys>)> = const { OnceCell::new() });
     let Ok(event) = serde_json::from_slice::<Value>(data) else { return };
@@ -107,18 +108,18 @@ pub fn event(data: &[u8]) {
         let good = good_tokens();
         assert!(!line.contains(API_KEY) && good.iter().all(|token| !line.contains(token)), "a credential in the log");
         match decision {
-            Ok(_) => assert!(good.iter().any(|token| text.contains(token)), "let in without a good token: {text}"),
+            Ok(_) => assert!(good.iter().any(|token| text.contains(token)), "allowed without a valid token: {text}"),
             Err(_) => assert!(line.contains(r#""outcome":"reject""#) || line.contains(r#""outcome":"fault""#)),
         }
     });
 }
 
-/// What the table holds of a key: `DynamoDB`'s answer to the authorizer's Query, decoded as the authorizer does.
+/// `DynamoDB`'s response to the authorizer's Query for a key, decoded by the authorizer's own code.
 pub fn key_record(data: &[u8]) {
     let key: ApiKey = API_KEY.parse().unwrap();
     let Ok(Some(record)) = read_answer(data, key.id()) else { return };
     if record.authenticate(&key, None, Timestamp(NOW)).is_ok() {
-        assert!(record.cidrs.is_empty(), "no address was told");
+        assert!(record.cidrs.is_empty(), "the event has no address");
         assert!(record.status == KeyStatus::Active && record.id == key.id() && record.digest.matches(&key));
         assert!(record.expires_at.is_none_or(|end| end.0 > NOW));
         let answer: Value = serde_json::from_slice(data).unwrap();
@@ -126,7 +127,7 @@ pub fn key_record(data: &[u8]) {
     }
 }
 
-/// What each target starts from: the vectors, in its own form.
+/// The vectors in the target's own form, as a starting point.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let kinds = [Kind::Custom, Kind::Cognito, Kind::ApiKey];
     let all = || kinds.into_iter().flat_map(|kind| kind.vectors().into_iter().map(move |vector| (kind, vector)));
@@ -149,11 +150,11 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "key_record" => vec![json!({ "Items": [record(), last_use()], "Count": 2 }).to_string()],
         other => panic!("no target {other}"),
     };
-    // Long ones cost time, and their length is what they are about.
+    // Long ones take time, and only their length matters.
     texts.into_iter().filter(|text| text.len() < 16 * 1024).map(String::into_bytes).collect()
 }
 
-/// The tokens of the vectors that get through, at one instant or another.
+/// The tokens of those vectors that are accepted at some instant.
 fn good_tokens() -> &'static [String] {
     static GOOD: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
     GOOD.get_or_init(|| {
@@ -199,7 +200,7 @@ fn last_use() -> Value {
     })
 }
 
-/// An issuer that is never asked: provider `custom` has none.
+/// An issuer without a key set: provider `custom` needs none.
 struct NoIssuer;
 
 impl FetchKeySet for NoIssuer {
@@ -208,7 +209,7 @@ impl FetchKeySet for NoIssuer {
     }
 }
 
-/// A store in which there is nothing.
+/// An empty store.
 struct NoKeys;
 
 impl KeyRecords for NoKeys {
@@ -231,14 +232,14 @@ mod tests {
 
     use super::*;
 
-    /// What is done to a seed: where, with which byte, how much of it, and how.
+    /// A change to a seed: position, byte, length and kind.
     type Edit = (prop::sample::Index, u8, usize, u8);
 
     fn edited(mut bytes: Vec<u8>, other: &[u8], edits: &[Edit]) -> Vec<u8> {
-        for (place, byte, length, way) in edits {
+        for (place, byte, length, kind) in edits {
             let at = place.index(bytes.len() + 1);
             let end = (at + length).min(bytes.len());
-            match way % 6 {
+            match kind % 6 {
                 0 => bytes.insert(at, *byte),
                 1 => drop(bytes.drain(at..end)),
                 2 => bytes.splice(at..end, other.iter().copied().skip(at).take(*length)).for_each(drop),
@@ -276,34 +277,34 @@ mod tests {
     }
 
     #[test]
-    fn no_authorization_header_makes_it_panic_or_passes_for_another() {
+    fn no_header_causes_a_panic_or_passes_for_another() {
         check("authorization", 5_000);
     }
 
     #[test]
-    fn no_token_or_key_set_makes_it_panic_or_passes_for_another() {
+    fn no_token_or_key_set_causes_a_panic_or_passes_for_another() {
         check("jwt", 5_000);
     }
 
     #[test]
-    fn no_text_makes_the_reader_of_keys_panic_or_passes_for_a_key() {
+    fn no_text_causes_a_panic_or_passes_for_a_key() {
         check("api_key", 5_000);
     }
 
     #[test]
-    fn no_event_makes_it_panic_logs_a_credential_or_lets_anybody_in_without_one() {
+    fn no_event_is_allowed_or_logged_with_a_credential() {
         check("event", 5_000);
     }
 
     #[test]
-    fn the_unchanged_record_is_read_and_opens() {
+    fn the_unchanged_record_is_read_and_accepted() {
         let key: ApiKey = API_KEY.parse().unwrap();
         let record = read_answer(&seeds("key_record")[0], key.id()).unwrap().unwrap();
         assert!(record.last_use.is_some() && record.authenticate(&key, None, Timestamp(NOW)).is_ok());
     }
 
     #[test]
-    fn no_record_makes_it_panic_or_opens_for_another_key() {
+    fn no_record_causes_a_panic_or_accepts_another_key() {
         check("key_record", 5_000);
     }
 }

@@ -1,5 +1,4 @@
-//! What a decision costs without Lambda, HTTP and the database around it: from the bytes of an event to the answer.
-//! `make bench-decide`.
+//! `make bench-decide`: the cost of a decision, from the event's bytes to the response, without Lambda, HTTP or the database.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +29,11 @@ fn decide(bencher: Bencher<'_, '_>, case: Case) {
     bencher
         .with_inputs(|| case.request(&ISSUER, number.fetch_add(1, Ordering::Relaxed)).expect("a request"))
         .bench_local_values(|(event, caller)| {
-            // As lambda_runtime hands it over.
+            // As lambda_runtime passes it.
             let event: Box<RawValue> = serde_json::from_slice(&event).expect("an event");
             let (decision, line) = runtime.block_on(authorizer.decide(&*event, now));
             assert_eq!(decision.is_ok(), caller.is_some());
-            (decision.map(|answer| serde_json::to_vec(&answer)), line.to_string())
+            (decision.map(|response| serde_json::to_vec(&response)), line.to_string())
         });
 }
 
@@ -57,7 +56,7 @@ impl FetchKeySet for Published {
     }
 }
 
-/// Every key there may be, used just now: a busy key is a read a request, and no write.
+/// Every possible key, used just now: a busy key costs one read per request and no write.
 struct Keys;
 
 impl KeyRecords for Keys {

@@ -1,5 +1,5 @@
-//! The issuer's key set and the table of keys, as a function sees them. What it asks is checked: a function that reads
-//! other than it must fails the run.
+//! The issuer's key set and the table of keys, as a function sees them. Each request is checked: an unexpected read fails
+//! the run.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,24 +21,24 @@ use vega_key_table::write_record;
 use crate::Failure;
 use crate::credentials::{self, POOL};
 
-/// The table that functions are told of.
+/// The table in the functions' configuration.
 pub const TABLE: &str = "keys";
 
-/// Answers for the issuer and for `DynamoDB` on one address.
+/// The issuer and `DynamoDB` at one address.
 pub struct Backend {
     key_set: Bytes,
     problems: Mutex<Vec<String>>,
 }
 
-/// Who vouches for the backend's certificate, as a file that `SSL_CERT_FILE` can name.
+/// The backend's certificate, and its authority as the content of a file for `SSL_CERT_FILE`.
 pub struct Tls {
     acceptor: TlsAcceptor,
-    /// PEM of the authority, followed by those that this machine trusts, as on Lambda.
+    /// PEM of the authority, followed by the machine's own trusted ones, as many as on Lambda.
     pub bundle: String,
 }
 
 impl Tls {
-    /// A new authority, and a certificate of it for 127.0.0.1.
+    /// A new authority, and its certificate for 127.0.0.1.
     pub fn new() -> Result<Self, Failure> {
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -57,12 +57,12 @@ impl Tls {
 }
 
 impl Backend {
-    /// With this key set.
+    /// A backend that serves this key set.
     pub fn new(key_set: String) -> Arc<Self> {
         Arc::new(Self { key_set: key_set.into(), problems: Mutex::default() })
     }
 
-    /// Serves until the harness ends; gives the URL.
+    /// Serves until the harness ends; returns the URL.
     pub async fn serve(self: &Arc<Self>, tls: Option<&Tls>) -> Result<String, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -78,7 +78,7 @@ impl Backend {
                         backend.answer(request).await.map_err(|error| error.to_string())
                     });
                     let http = hyper::server::conn::http1::Builder::new();
-                    // A function that was ended drops its connections.
+                    // A stopped function drops its connections.
                     if let Some(acceptor) = acceptor {
                         if let Ok(connection) = acceptor.accept(connection).await {
                             let _ = http.serve_connection(TokioIo::new(connection), service).await;
@@ -93,10 +93,10 @@ impl Backend {
     }
 
     /// # Errors
-    /// When a function asked for something that it must not ask, or not in this way.
+    /// When a function sent an unexpected request.
     pub fn problems(&self) -> Result<(), Failure> {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        if problems.is_empty() { Ok(()) } else { Err(format!("the backend was asked wrongly: {problems:?}").into()) }
+        if problems.is_empty() { Ok(()) } else { Err(format!("unexpected requests: {problems:?}").into()) }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Failure> {
@@ -122,7 +122,7 @@ impl Backend {
     }
 }
 
-/// The two items of a key, read consistently: nothing else may be asked.
+/// A strongly consistent Query for a key's two items, the only request allowed.
 fn query(body: &[u8]) -> Result<Value, String> {
     let query: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let values = query["ExpressionAttributeValues"].as_object().ok_or("no values")?;
@@ -131,7 +131,7 @@ fn query(body: &[u8]) -> Result<Value, String> {
         return Err(query.to_string());
     }
     let Some(index) = pk.strip_prefix("K#").and_then(credentials::index_of) else {
-        // A key that can't exist opens the connection.
+        // The warm-up queries a key that can't exist.
         return if pk == "K#" { Ok(json!({ "Items": [], "Count": 0 })) } else { Err(query.to_string()) };
     };
     Ok(json!({ "Items": record(pk, index), "Count": 2, "ScannedCount": 2 }))
@@ -156,7 +156,7 @@ fn record(pk: &str, index: u64) -> [Value; 2] {
     };
     [
         json!(write_record(&record)),
-        // Recorded just now: a key in constant use costs a read per request, and no write.
+        // Recorded just now: a busy key costs one read per request and no write.
         json!({
             "pk": { "S": pk }, "sk": { "S": "U" }, "used_at": { "N": credentials::now().to_string() },
             "address": { "S": "192.0.2.1" }, "user_agent": { "S": "curl/8.5.0" },

@@ -1,5 +1,5 @@
-//! `make bench`: what the authorizer costs beside a function that does nothing and one written without care, all three in
-//! turns in one run, so that what else the machine does harms them alike.
+//! `make bench`: the authorizer's cost beside a minimal function and a plain authorizer. All three take turns in one run, so
+//! that other load on the machine affects them equally.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::credentials::{CLIENT, Issuer, POOL};
 use crate::instance::Instance;
 use crate::{Failure, table};
 
-/// Requests of one kind to one function, before it is the next one's turn.
+/// Requests of one kind to one function per turn.
 const BATCH: u64 = 60;
 
 /// The access rules of template.yaml.
@@ -21,7 +21,7 @@ pub const RULES: &str = r#"{ "rules": [
     { "route": "* /v1/api-keys/*",       "groups": "any", "api_keys": false }
 ] }"#;
 
-/// What the functions find in their environment. `bundle` names the authorities to trust.
+/// The functions' environment variables. `bundle` is a file of trusted authorities.
 pub fn environment(endpoint: &str, bundle: Option<&str>) -> Vec<(String, String)> {
     let mut variables = vec![
         ("AWS_REGION", "us-west-1"),
@@ -41,7 +41,7 @@ pub fn environment(endpoint: &str, bundle: Option<&str>) -> Vec<(String, String)
     variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// One figure of the three functions, a round each: hello, authorizer, naive.
+/// One figure per round for each of the three functions: hello, authorizer, naive.
 pub type Rounds = Vec<[f64; 3]>;
 
 /// Runs `rounds` rounds and prints the table. `programs` are hello, authorizer and naive.
@@ -82,7 +82,7 @@ pub async fn run(programs: [&str; 3], rounds: u64) -> Result<(), Failure> {
             for ((subject, _, cost), instance) in zip(programs, &mut costs).into_iter().zip(&mut instances) {
                 *cost = batch(instance, subject, case, &issuer, round).await?;
             }
-            // The first one warms up.
+            // The first round is the warm-up.
             if round > 0 {
                 rows.push(costs);
             }
@@ -108,7 +108,7 @@ fn zip<'a, T>(programs: [&'a str; 3], values: &'a mut [T; 3]) -> Vec<(Subject, &
         .collect()
 }
 
-/// From the start of the process to its first answer, in ms: by the clock, and of the processor's time.
+/// Wall-clock and CPU time in ms from the start of the process to its first response.
 async fn cold(
     program: &str,
     subject: Subject,
@@ -119,15 +119,15 @@ async fn cold(
 ) -> Result<(f64, f64), Failure> {
     let (event, caller) = case.request(issuer, round)?;
     let mut instance = Instance::start(&[program], environment).await?;
-    let answer = instance.invoke(event).await?;
-    subject.check(case, &answer, caller.as_deref())?;
-    let wall = milliseconds(answer.at.duration_since(instance.started()));
+    let reply = instance.invoke(event).await?;
+    subject.check(case, &reply, caller.as_deref())?;
+    let wall = milliseconds(reply.at.duration_since(instance.started()));
     let cpu = milliseconds(instance.cpu()?);
     instance.stop().await?;
     Ok((wall, cpu))
 }
 
-/// The processor's time a request takes, in µs.
+/// CPU time per request in µs.
 async fn batch(
     instance: &mut Instance,
     subject: Subject,
@@ -137,13 +137,13 @@ async fn batch(
 ) -> Result<f64, Failure> {
     let requests = (0..BATCH).map(|n| case.request(issuer, round * BATCH + n)).collect::<Result<Vec<_>, _>>()?;
     let before = instance.cpu()?;
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     for (event, caller) in requests {
-        answers.push((instance.invoke(event).await?, caller));
+        replies.push((instance.invoke(event).await?, caller));
     }
     let used = instance.cpu()?.saturating_sub(before);
-    for (answer, caller) in answers {
-        subject.check(case, &answer, caller.as_deref())?;
+    for (reply, caller) in replies {
+        subject.check(case, &reply, caller.as_deref())?;
     }
     Ok(milliseconds(used) * 1000.0 / f64::from(u32::try_from(BATCH)?))
 }

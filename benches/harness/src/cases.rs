@@ -1,28 +1,28 @@
-//! What is asked of a function, and what it must answer.
+//! The requests to a function, and the required responses.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::credentials::{self, Issuer};
-use crate::instance::Answer;
+use crate::instance::Reply;
 
 /// The kinds of request, each with its own cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
-    /// A JWT that the function hasn't seen before.
+    /// A JWT that the function hasn't verified before.
     NewJwt,
-    /// One and the same JWT each time.
+    /// The same JWT every time.
     SameJwt,
-    /// A JWT that nobody signed.
+    /// A JWT with an invalid signature.
     BadSignature,
-    /// A JWT whose time is over.
+    /// An expired JWT.
     Expired,
-    /// What looks like a JWT and isn't one.
+    /// Three dot-separated parts that aren't a JWT.
     Malformed,
-    /// A key that is in the table.
+    /// A key in the table.
     Key,
-    /// What looks like a key and can't be one.
+    /// The form of a key with a wrong checksum.
     BadChecksum,
 }
 
@@ -31,7 +31,7 @@ impl Case {
     pub const ALL: [Self; 7] =
         [Self::NewJwt, Self::SameJwt, Self::BadSignature, Self::Expired, Self::Malformed, Self::Key, Self::BadChecksum];
 
-    /// What it is called in the table.
+    /// The label in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::NewJwt => "new JWT",
@@ -44,14 +44,14 @@ impl Case {
         }
     }
 
-    /// Request number `number` of this kind, and who it must turn out to be: nobody, where it must be refused.
+    /// Request number `number` of this kind, and the caller's id; `None` if it must be rejected.
     pub fn request(self, issuer: &Issuer, number: u64) -> Result<(Bytes, Option<String>), Failure> {
         let person = credentials::person(number % 1000);
         let (credential, caller) = match self {
             Self::NewJwt => (issuer.token(number % 1000, number, 3600)?, Some(person)),
             Self::SameJwt => (issuer.token(7, 0, 3600)?, Some(credentials::person(7))),
             Self::BadSignature => (altered(&issuer.token(number % 1000, number, 3600)?, 20), None),
-            // Past the minute that jsonwebtoken lets pass by default.
+            // Beyond jsonwebtoken's default leeway of one minute.
             Self::Expired => (issuer.token(number % 1000, number, -120)?, None),
             Self::Malformed => {
                 (issuer.token(number % 1000, number, 3600)?.replacen('.', ".!", 1).replace('!', "*"), None)
@@ -63,21 +63,21 @@ impl Case {
     }
 }
 
-/// With another character at this place from the end.
+/// The text with another character at this position from the end.
 fn altered(text: &str, from_end: usize) -> String {
     let at = text.len() - from_end;
     let other = if text.as_bytes().get(at) == Some(&b'A') { 'B' } else { 'A' };
     text.char_indices().map(|(index, character)| if index == at { other } else { character }).collect()
 }
 
-/// A function that is measured.
+/// A measured function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// Allows everybody.
     Hello,
-    /// Ours.
+    /// This project's authorizer.
     Authorizer,
-    /// Written without care.
+    /// A plain authorizer.
     Naive,
 }
 
@@ -86,26 +86,26 @@ impl Subject {
     pub const ALL: [Self; 3] = [Self::Hello, Self::Authorizer, Self::Naive];
 
     /// # Errors
-    /// When it answered other than it must.
-    pub fn check(self, case: Case, answer: &Answer, caller: Option<&str>) -> Result<(), Failure> {
-        self.check_caller(answer, caller).map_err(|problem| format!("{case:?}: {problem}").into())
+    /// When the response is wrong.
+    pub fn check(self, case: Case, reply: &Reply, caller: Option<&str>) -> Result<(), Failure> {
+        self.check_caller(reply, caller).map_err(|problem| format!("{case:?}: {problem}").into())
     }
 
     /// # Errors
-    /// When it took the caller for another than `caller`, or let them in where that is nobody.
-    pub fn check_caller(self, answer: &Answer, caller: Option<&str>) -> Result<(), Failure> {
-        let body: Value = serde_json::from_slice(&answer.body)?;
-        let is_allowed = answer.is_result && body["policyDocument"]["Statement"][0]["Effect"] == "Allow";
+    /// When the response doesn't name `caller`, or accepts a request without one.
+    pub fn check_caller(self, reply: &Reply, caller: Option<&str>) -> Result<(), Failure> {
+        let body: Value = serde_json::from_slice(&reply.body)?;
+        let is_allowed = reply.is_result && body["policyDocument"]["Statement"][0]["Effect"] == "Allow";
         let is_right = match (self, caller) {
             (Self::Hello, _) => is_allowed,
             (_, Some(caller)) => is_allowed && body["context"]["id"] == caller,
-            (_, None) => !answer.is_result && body["errorMessage"] == "Unauthorized",
+            (_, None) => !reply.is_result && body["errorMessage"] == "Unauthorized",
         };
         if is_right { Ok(()) } else { Err(format!("{self:?} answered {body}").into()) }
     }
 }
 
-/// A REST API's event as a browser's request makes it.
+/// A REST API's event for a browser's request.
 pub fn event(credential: &str) -> Bytes {
     let headers = [
         ("Accept", "application/json, text/plain, */*"),

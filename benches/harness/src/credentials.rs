@@ -1,4 +1,4 @@
-//! Tokens and keys to present, as many different ones as wanted, and the same ones in every run.
+//! Any number of different tokens and keys, the same ones in every run.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,11 +14,11 @@ use vega_auth::{ApiKey, KeySecret};
 
 use crate::Failure;
 
-/// The pool whose tokens are taken.
+/// The user pool.
 pub const POOL: &str = "us-west-1_Test";
-/// The client they are issued to.
+/// The app client of the tokens.
 pub const CLIENT: &str = "client1";
-/// Made for the tests with `openssl genrsa`; it opens nothing.
+/// Created for the tests with `openssl genrsa`; it protects nothing.
 const PEM: &str = include_str!("../test-only-rsa.pem");
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -32,7 +32,7 @@ pub fn now() -> u64 {
 pub struct Issuer(RsaKeyPair);
 
 impl Issuer {
-    /// With a key that is always the same.
+    /// An issuer with a fixed key.
     pub fn new() -> Result<Self, Failure> {
         Ok(Self(RsaKeyPair::from_der(PrivatePkcs1KeyDer::from_pem_slice(PEM.as_bytes())?.secret_pkcs1_der())?))
     }
@@ -43,11 +43,11 @@ impl Issuer {
         let public = PublicKeyComponents::<Vec<u8>>::from(self.0.public());
         let (n, e) = (encode(&public.n), encode(&public.e));
         let key = |kid: &str| json!({ "kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": n, "e": e });
-        // A pool has two.
+        // A user pool has two keys.
         json!({ "keys": [key("test-1"), key("test-2")] }).to_string()
     }
 
-    /// An access token of person `number`, one of its own kind for each `nonce`, that ends `lifetime` seconds from now.
+    /// An access token for person `number` that expires `lifetime` seconds from now. Each `nonce` gives a different token.
     pub fn token(&self, number: u64, nonce: u64, lifetime: i64) -> Result<String, Failure> {
         let now = i64::try_from(now())?;
         let claims = json!({
@@ -71,7 +71,7 @@ pub fn person(number: u64) -> String {
     format!("9a1b2c3d-0000-4000-8000-{number:012}")
 }
 
-/// Key number `index` of as many as one likes.
+/// Key number `index`.
 pub fn key(index: u64) -> ApiKey {
     let mut entropy = [0; 32];
     entropy.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &index.to_be_bytes()).as_ref());
@@ -85,14 +85,14 @@ pub fn key(index: u64) -> ApiKey {
     ApiKey::new(id, &KeySecret::from_entropy(&mut entropy))
 }
 
-/// Which key has this id.
+/// The number of the key with this id.
 pub fn index_of(id: &str) -> Option<u64> {
     let digit = |byte| BASE62.iter().position(|digit| *digit == byte).and_then(|value| u64::try_from(value).ok());
     (id.len() == 12).then_some(())?;
     id.bytes().try_fold(0_u64, |index, byte| index.checked_mul(62)?.checked_add(digit(byte)?))
 }
 
-/// Whose key it is: ten keys a person.
+/// The key's owner: each person has ten keys.
 pub fn owner_of(index: u64) -> String {
     person(index / 10)
 }

@@ -1,4 +1,4 @@
-//! One function as Lambda runs it: a process that asks our Runtime API for its next event.
+//! One function as Lambda runs it: a process that polls our Runtime API for events.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -21,12 +21,12 @@ use tokio::task::JoinHandle;
 
 use crate::Failure;
 
-/// Longer than any deadline of a function's own.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any function's own deadline.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a function answered to an event.
-pub struct Answer {
-    /// Whether it was a result, and not an error.
+/// A function's response to an event.
+pub struct Reply {
+    /// Whether it is a result rather than an error.
     pub is_result: bool,
     /// The JSON of either.
     pub body: Bytes,
@@ -40,29 +40,29 @@ pub struct Instance {
     pid: Pid,
     started: Instant,
     events: mpsc::Sender<Bytes>,
-    answers: mpsc::Receiver<Answer>,
+    replies: mpsc::Receiver<Reply>,
     polls: mpsc::Receiver<()>,
     tasks: [JoinHandle<()>; 2],
 }
 
-/// The function's side of the channels of [`Instance`].
+/// The function's side of [`Instance`]'s channels.
 struct RuntimeApi {
     events: Mutex<mpsc::Receiver<Bytes>>,
-    answers: mpsc::Sender<Answer>,
+    replies: mpsc::Sender<Reply>,
     polls: mpsc::Sender<()>,
 }
 
 impl Instance {
-    /// Starts a program with this environment and no other variable, and waits until it asks for its first event.
-    /// `command` is the program's path, and its arguments.
+    /// Starts a program with this environment and no other variables, and waits until it polls for its first event.
+    /// `command` is the program's path and its arguments.
     pub async fn start(command: &[&str], environment: &[(String, String)]) -> Result<Self, Failure> {
         let (program, arguments) = command.split_first().ok_or("no program")?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (events, next) = mpsc::channel(1);
-        let (answered, answers) = mpsc::channel(1);
+        let (answered, replies) = mpsc::channel(1);
         let (polled, polls) = mpsc::channel(2);
-        let api = Arc::new(RuntimeApi { events: Mutex::new(next), answers: answered, polls: polled });
+        let api = Arc::new(RuntimeApi { events: Mutex::new(next), replies: answered, polls: polled });
         let server = tokio::spawn(serve(listener, api));
         let started = Instant::now();
         let mut child = Command::new(program)
@@ -75,62 +75,62 @@ impl Instance {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("{program}: {error}"))?;
-        // Lambda reads what a function logs, so a write costs as much as it does there.
+        // Lambda reads the log, so a write costs as much as there.
         let mut log = child.stdout.take().ok_or("no stdout")?;
         let drain = tokio::spawn(async move {
             let mut buffer = vec![0; 64 * 1024];
             while matches!(log.read(&mut buffer).await, Ok(1..)) {}
         });
-        let pid = Pid::from_raw(i32::try_from(child.id().ok_or("it ended at once")?)?);
-        let mut instance = Self { child, pid, started, events, answers, polls, tasks: [server, drain] };
+        let pid = Pid::from_raw(i32::try_from(child.id().ok_or("it exited at once")?)?);
+        let mut instance = Self { child, pid, started, events, replies, polls, tasks: [server, drain] };
         instance.polled().await?;
         Ok(instance)
     }
 
-    /// When it was started.
+    /// The start time of the process.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// One invocation. The function asks for its next event before this returns: it is idle then.
-    pub async fn invoke(&mut self, event: Bytes) -> Result<Answer, Failure> {
+    /// One invocation. Returns once the function polls for its next event: it is idle then.
+    pub async fn invoke(&mut self, event: Bytes) -> Result<Reply, Failure> {
         self.events.send(event).await?;
-        let answer =
-            tokio::time::timeout(PATIENCE, self.answers.recv()).await.map_err(|_| "no answer")?.ok_or("no answer")?;
+        let reply =
+            tokio::time::timeout(TIMEOUT, self.replies.recv()).await.map_err(|_| "no reply")?.ok_or("no reply")?;
         self.polled().await?;
-        Ok(answer)
+        Ok(reply)
     }
 
     async fn polled(&mut self) -> Result<(), Failure> {
         tokio::select! {
-            poll = tokio::time::timeout(PATIENCE, self.polls.recv()) => {
-                poll.map_err(|_| "it asks for no event")?.ok_or("the server ended")?;
+            poll = tokio::time::timeout(TIMEOUT, self.polls.recv()) => {
+                poll.map_err(|_| "it polls for no event")?.ok_or("the server ended")?;
                 Ok(())
             }
-            status = self.child.wait() => Err(format!("the function ended: {}", status?).into()),
+            status = self.child.wait() => Err(format!("the function exited: {}", status?).into()),
         }
     }
 
-    /// The CPU time that all of its threads have used, in kernel and user mode.
+    /// CPU time of all its threads, in kernel and user mode.
     pub fn cpu(&self) -> Result<Duration, Failure> {
         Ok(ClockId::pid_cpu_clock_id(self.pid)?.now()?.into())
     }
 
-    /// The most memory it ever had resident, in KiB.
+    /// Peak resident memory in KiB.
     pub fn peak_memory(&self) -> Result<u64, Failure> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// Ends it as a person would, so that what watches it can write down what it saw.
+    /// Sends SIGTERM, so that a profiler around it can write its results.
     pub async fn terminate(mut self) -> Result<(), Failure> {
         nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGTERM)?;
-        tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        tokio::time::timeout(TIMEOUT, self.child.wait()).await??;
         Ok(())
     }
 
-    /// Ends it.
+    /// Kills it.
     pub async fn stop(mut self) -> Result<(), Failure> {
         self.child.kill().await?;
         Ok(())
@@ -159,9 +159,9 @@ async fn serve(listener: TcpListener, api: Arc<RuntimeApi>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let api = Arc::clone(&api);
-                async move { answer(&api, request).await.map_err(|error| error.to_string()) }
+                async move { reply(&api, request).await.map_err(|error| error.to_string()) }
             });
-            // A function that was ended drops its connection.
+            // A stopped function drops its connection.
             let _ =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
         });
@@ -169,7 +169,7 @@ async fn serve(listener: TcpListener, api: Arc<RuntimeApi>) {
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
-async fn answer(api: &RuntimeApi, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Failure> {
+async fn reply(api: &RuntimeApi, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Failure> {
     let path = request.uri().path().to_owned();
     if request.method() == Method::GET {
         let _ = api.polls.send(()).await;
@@ -187,6 +187,6 @@ async fn answer(api: &RuntimeApi, request: Request<Incoming>) -> Result<Response
     if !is_result && !path.ends_with("/error") {
         return Err(format!("asked for {path}").into());
     }
-    let _ = api.answers.send(Answer { is_result, body, at: Instant::now() }).await;
+    let _ = api.replies.send(Reply { is_result, body, at: Instant::now() }).await;
     Ok(Response::builder().status(202).body(Full::new(Bytes::from_static(b"{\"status\":\"OK\"}")))?)
 }

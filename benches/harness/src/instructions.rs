@@ -1,5 +1,5 @@
-//! `make instructions`: how many instructions a start and a request take, counted by valgrind's callgrind. Unlike times,
-//! the numbers hardly move between two runs or machines, so a budget can be held to them.
+//! `make instructions`: the instructions of a start and of a request, counted by valgrind's callgrind. Unlike times, the
+//! numbers hardly vary between runs or machines, so CI can enforce a budget.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ use crate::cases::{Case, Subject};
 use crate::credentials::Issuer;
 use crate::instance::Instance;
 
-/// Requests of each kind, after the first one.
+/// Requests of each kind after the first one.
 const REQUESTS: u64 = 40;
-/// How many times the recorded number is still within the budget: compilers and libraries move by some percent.
+/// Tolerance as a factor of the recorded number: compilers and libraries cause changes of some percent.
 const ROOM: f64 = 1.1;
 
-/// Counts, prints the counts beside those in `budget`, and fails where one is beyond its budget. With `renew` the budget
-/// is written anew before. What callgrind wrote of each function is left in `folder`.
+/// Counts, prints the counts beside those in `budget`, and fails if one exceeds its budget. With `renew`, the budget is
+/// rewritten first. Callgrind's output stays in `folder`.
 pub async fn run(program: &str, budget: &Path, folder: &Path, renew: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)?;
     let counted = count(program, folder).await?;
@@ -41,8 +41,8 @@ pub async fn run(program: &str, budget: &Path, folder: &Path, renew: bool) -> Re
         return Ok(());
     }
     Err(format!(
-        "more than {ROOM} times what {} allows: {}. Find the function with callgrind_annotate in {}, or renew the budget \
-         and say why in the commit.",
+        "more than {ROOM} times the numbers in {}: {}. Find the function with callgrind_annotate in {}, or renew the budget \
+         and explain why in the commit.",
         budget.display(),
         exceeded.join(", "),
         folder.display()
@@ -71,7 +71,7 @@ async fn count(program: &str, folder: &Path) -> Result<Map<String, Value>, Failu
     Ok(counted)
 }
 
-/// Those of a whole process that answers so many requests of one kind. The kernel's aren't counted.
+/// The instructions of a whole process that handles `requests` requests of one kind, without the kernel's.
 async fn instructions(
     program: &str,
     case: Case,

@@ -1,5 +1,5 @@
-//! Runs functions as Lambda does, on loopback: it plays the Runtime API, the issuer's key set and `DynamoDB`, checks each
-//! answer, and measures what the functions cost. See docs/performance.md.
+//! Runs functions as Lambda does, on loopback: it simulates the Runtime API, the issuer's key set and `DynamoDB`, checks each
+//! response, and measures the functions' cost. See docs/performance.md.
 
 mod backend;
 pub mod bench;
@@ -10,5 +10,5 @@ pub mod instructions;
 pub mod load;
 mod table;
 
-/// Anything that ends the run.
+/// Any error that ends the run.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,5 +1,5 @@
-//! `make load`: many instances at once, as a busy API has them. Whether a request costs more where there are more keys or
-//! more people, and what many writers do to one another.
+//! `make load`: many concurrent instances, as in a busy API. Does a request cost more with more keys or more people, and how
+//! do many writers affect each other?
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,26 +16,26 @@ use crate::cases::{Subject, event};
 use crate::credentials::{self, Issuer};
 use crate::instance::Instance;
 
-/// Instances of the authorizer that answer at once.
+/// Concurrent instances of the authorizer.
 const INSTANCES: usize = 8;
-/// Requests to each of them, a population.
+/// Requests to each of them, for each number of keys or people.
 const REQUESTS: u64 = 400;
-/// Writers at once.
+/// Concurrent writers.
 const WRITERS: u64 = 50;
-/// The limit of live keys that the function is given: for one owner, all writers meet it.
+/// The configured limit of live keys per owner: all writers for one owner reach it.
 const LIMIT: u64 = 100;
-/// What each writer tries to make.
+/// Keys that each writer tries to create.
 const CREATES: u64 = 4;
 
-/// `programs` are the authorizer and the function of the keys.
+/// Runs both measurements. The arguments are the paths of the two functions.
 pub async fn run(authorizer: &str, api_keys: &str) -> Result<(), Failure> {
     println!(
-        "| {INSTANCES} instances of the authorizer at once | requests | CPU a request, µs | requests a core, 1/s |"
+        "| {INSTANCES} concurrent instances of the authorizer | requests | CPU per request, µs | requests per core, 1/s |"
     );
     println!("|---|--:|--:|--:|");
     for keys in [1_000, 10_000, 100_000, 1_000_000] {
         readers(authorizer, &format!("{keys} keys"), |number| {
-            // Spread over all of them, in no order that a cache could like.
+            // Spread over all of them, in no order that suits a cache.
             let index = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys;
             Ok((credentials::key(index).expose().to_owned(), credentials::owner_of(index)))
         })
@@ -51,13 +51,15 @@ pub async fn run(authorizer: &str, api_keys: &str) -> Result<(), Failure> {
         .await?;
     }
     println!();
-    println!("| {WRITERS} writers at once, each its own instance | made | refused | 1/s | median, ms | slowest, ms |");
+    println!(
+        "| {WRITERS} concurrent writers, one instance each | created | refused | 1/s | median, ms | slowest, ms |"
+    );
     println!("|---|--:|--:|--:|--:|--:|");
     writers(api_keys, "keys of one owner, limit 100", |_| credentials::person(1)).await?;
     writers(api_keys, "keys of 50 owners", credentials::person).await
 }
 
-/// What requests with these credentials cost, over instances that answer at once.
+/// The cost of requests with these credentials, on concurrent instances.
 async fn readers(
     program: &str,
     name: &str,
@@ -74,8 +76,8 @@ async fn readers(
             let mut instance = Instance::start(&[&program], &environment).await?;
             let before = instance.cpu()?;
             for (credential, caller) in requests {
-                let answer = instance.invoke(event(&credential)).await?;
-                Subject::Authorizer.check_caller(&answer, Some(&caller))?;
+                let reply = instance.invoke(event(&credential)).await?;
+                Subject::Authorizer.check_caller(&reply, Some(&caller))?;
             }
             let used = instance.cpu()?.saturating_sub(before);
             instance.stop().await?;
@@ -93,7 +95,7 @@ async fn readers(
     Ok(())
 }
 
-/// What becomes of keys that many people make at once, in a real database.
+/// The results when many writers create keys at once in a real database.
 async fn writers(program: &str, name: &str, owner: impl Fn(u64) -> String) -> Result<(), Failure> {
     let endpoint = database().await?;
     let mut environment = environment(&endpoint, None);
@@ -110,38 +112,38 @@ async fn writers(program: &str, name: &str, owner: impl Fn(u64) -> String) -> Re
             let mut outcomes = Vec::new();
             for number in 0..CREATES {
                 let sent = Instant::now();
-                let answer = instance.invoke(create(&owner, &format!("{writer}-{number}"))).await?;
-                let body: Value = serde_json::from_slice(&answer.body)?;
+                let reply = instance.invoke(create(&owner, &format!("{writer}-{number}"))).await?;
+                let body: Value = serde_json::from_slice(&reply.body)?;
                 outcomes.push((body["statusCode"].as_u64().unwrap_or_default(), sent.elapsed(), body));
             }
             instance.stop().await?;
             Ok::<_, Failure>(outcomes)
         });
     }
-    let (mut made, mut refused, mut times) = (0_u32, 0_u32, Vec::new());
+    let (mut created, mut refused, mut times) = (0_u32, 0_u32, Vec::new());
     while let Some(outcomes) = running.join_next().await {
         for (status, time, body) in outcomes?? {
             match status {
-                201 => made += 1,
+                201 => created += 1,
                 409 => refused += 1,
-                // On one owner, a writer that met others too often is told to come again.
+                // For one owner, a writer that conflicts too often must try again later.
                 503 => {}
-                _ => return Err(format!("a writer was answered {body}").into()),
+                _ => return Err(format!("a writer received {body}").into()),
             }
             times.push(time);
         }
     }
     let elapsed = started.elapsed().as_secs_f64();
-    if u64::from(made) > LIMIT && name.contains("one owner") {
-        return Err(format!("{made} keys of one owner, whose limit is {LIMIT}").into());
+    if u64::from(created) > LIMIT && name.contains("one owner") {
+        return Err(format!("{created} keys of one owner, whose limit is {LIMIT}").into());
     }
     times.sort();
     let [median, slowest] = [times.len() / 2, times.len() - 1].map(|at| times[at].as_secs_f64() * 1e3);
-    println!("| {name} | {made} | {refused} | {:.0} | {median:.0} | {slowest:.0} |", f64::from(made) / elapsed);
+    println!("| {name} | {created} | {refused} | {:.0} | {median:.0} | {slowest:.0} |", f64::from(created) / elapsed);
     Ok(())
 }
 
-/// A request of a signed-in person to make a key, as API Gateway hands it to the function.
+/// API Gateway's event for a signed-in person who creates a key.
 fn create(owner: &str, name: &str) -> Bytes {
     let event = json!({
         "resource": "/v1/api-keys", "path": "/v1/api-keys", "httpMethod": "POST",
@@ -158,7 +160,7 @@ fn create(owner: &str, name: &str) -> Bytes {
     Bytes::from(event.to_string())
 }
 
-/// An empty table in a database of this process, keyed as in template.yaml.
+/// An empty table in a database in this process, with template.yaml's key schema.
 async fn database() -> Result<String, Failure> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
@@ -174,12 +176,12 @@ async fn database() -> Result<String, Failure> {
         .header("content-type", "application/x-amz-json-1.0")
         .header("x-amz-target", "DynamoDB_20120810.CreateTable")
         .header("x-amz-date", "20261124T000000Z")
-        // The emulator wants the form of a signature, and checks none.
+        // The emulator requires the form of a signature, but doesn't verify it.
         .header(
             "authorization",
             "AWS4-HMAC-SHA256 Credential=test/20261124/us-west-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
         )
         .body(Bytes::from(table.to_string()))?;
-    let answer = Arc::new(HttpsClient::new(None)?).send(request, 1 << 20).await?;
-    if answer.status().is_success() { Ok(endpoint) } else { Err(format!("no table: {:?}", answer.body()).into()) }
+    let reply = Arc::new(HttpsClient::new(None)?).send(request, 1 << 20).await?;
+    if reply.status().is_success() { Ok(endpoint) } else { Err(format!("no table: {:?}", reply.body()).into()) }
 }

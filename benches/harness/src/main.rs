@@ -1,4 +1,4 @@
-//! The harness: what is to be run, see the library.
+//! The harness's command line; see the library.
 
 use std::path::Path;
 

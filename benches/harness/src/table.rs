@@ -1,4 +1,4 @@
-//! The figures as a table: ratios, since absolute ones move with the machine.
+//! The figures as a table, with ratios, because absolute figures depend on the machine.
 
 use std::fmt::Write as _;
 
@@ -6,14 +6,14 @@ use crate::Failure;
 use crate::bench::Rounds;
 use crate::cases::Case;
 
-/// Starts of one kind.
+/// The starts with one kind of request.
 #[derive(Default)]
 pub struct Times {
     pub wall: Rounds,
     pub cpu: Rounds,
 }
 
-/// From the start of the process to the first answer.
+/// From the start of the process to the first response.
 #[derive(Default)]
 pub struct Start {
     pub jwt: Times,
@@ -38,7 +38,7 @@ fn target(case: Case) -> Target {
     }
 }
 
-/// Prints all of it.
+/// Prints the whole table.
 pub fn print(start: &Start, warm: &[Rounds], memory: [f64; 3], programs: [&str; 3]) -> Result<(), Failure> {
     let mut text = String::from(
         "| | hello | authorizer | naive | ÷ hello | ÷ naive | target | |\n|---|--:|--:|--:|--:|--:|---|---|\n",
@@ -68,7 +68,7 @@ pub fn print(start: &Start, warm: &[Rounds], memory: [f64; 3], programs: [&str; 
 
 fn row(text: &mut String, name: &str, rounds: &Rounds, target: &Target) -> Result<(), Failure> {
     let [hello, ours, naive] = [0, 1, 2].map(|column| median(rounds.iter().map(|round| round[column])));
-    // Of one and the same round: what disturbed it, disturbed both.
+    // Ratios within one round: any disturbance affected both.
     let of_hello = median(rounds.iter().map(|round| round[1] / round[0]));
     let of_naive = median(rounds.iter().map(|round| round[1] / round[2]));
     let (wanted, is_reached) = match target {

@@ -1,4 +1,4 @@
-//! A function that allows everybody and does nothing: what a Lambda costs before it does any work.
+//! A function that allows everybody and does nothing: the cost of a Lambda function before any work.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! An authorizer as one writes it first: the usual libraries with their defaults. It takes the same tokens and keys as
-//! ours, from the same variables, and checks what it must; it is not meant to be used.
+//! A plain authorizer: the usual libraries with default settings, as a typical first implementation. It reads the same
+//! variables, accepts the same tokens and keys and makes the necessary checks, but is not meant for use.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
-//! The one HTTPS client: for the issuer's key set, and for `DynamoDB`. Both share its certificates and its connections,
-//! which makes a cold start cheaper than two clients would.
+//! The one HTTPS client, for the issuer's key set and for `DynamoDB`. They share its certificates and connection pool, so a
+//! cold start is cheaper than with two clients.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,36 +15,36 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-/// Less than the minute after which AWS's endpoints close a connection that nobody uses.
+/// Below the minute after which AWS's endpoints close an idle connection.
 const IDLE: Duration = Duration::from_secs(50);
-/// One host each for the key set and the database, and one request at a time: more connections would only stand idle.
+/// An instance sends one request at a time to each host, so more connections would only be idle.
 const IDLE_CONNECTIONS_PER_HOST: usize = 2;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends requests and reads whole answers. It follows no redirect and knows no proxy: an answer comes from where the
-/// configuration says, or not at all. It has no deadline: each caller sets its own.
+/// Sends requests and reads whole responses. It follows no redirects and uses no proxy: a response comes from the configured
+/// host or not at all. It has no deadline: each caller sets its own.
 #[derive(Clone, Debug)]
 pub struct HttpsClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
-/// The answer is larger than its reader takes.
+/// The response is larger than the caller accepts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
 impl std::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("answer too large")
+        f.write_str("response too large")
     }
 }
 
 impl std::error::Error for TooLarge {}
 
 impl HttpsClient {
-    /// Trusts the certificate authorities that are built in, which are Mozilla's: reading the system's from files would
-    /// take some milliseconds of each cold start. `authorities` (`SSL_CERT_FILE`) names others to trust instead.
+    /// Trusts Mozilla's certificate authorities, which are built in: reading the system's from files would add some
+    /// milliseconds to each cold start. `authorities` (`SSL_CERT_FILE`) replaces them.
     ///
     /// # Errors
-    /// When that file can't be read, or holds no certificate.
+    /// When that file can't be read or contains no certificate.
     pub fn new(authorities: Option<&Path>) -> Result<Self, Failure> {
         let roots = match authorities {
             None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
@@ -66,10 +66,10 @@ impl HttpsClient {
         Ok(Self(client))
     }
 
-    /// The answer to `request`, of at most `max_bytes`. A connection that turns out to be closed is replaced.
+    /// The response to `request`, of at most `max_bytes`. A pooled connection that was closed is replaced.
     ///
     /// # Errors
-    /// When there is none, it ends early, or it is [`TooLarge`].
+    /// When there is no complete response, or it is [`TooLarge`].
     pub async fn send(&self, request: Request<Bytes>, max_bytes: usize) -> Result<Response<Bytes>, Failure> {
         let (head, body) = self.0.request(request.map(Full::new)).await?.into_parts();
         match Limited::new(body, max_bytes).collect().await {
@@ -83,7 +83,7 @@ impl HttpsClient {
 fn read(path: &Path) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)?.collect::<Result<_, _>>()?;
-    // One that can't be used vouches for nobody; the others still do.
+    // An unusable certificate is skipped; the others still count.
     match roots.add_parsable_certificates(certificates) {
         (0, _) => Err("no certificate in it".into()),
         _ => Ok(roots),
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorities_that_cannot_be_read_are_named_and_not_replaced_by_others() {
+    fn an_unreadable_authority_file_is_an_error_without_a_fallback() {
         let problem = |path: &str| HttpsClient::new(Some(Path::new(path))).unwrap_err().to_string();
         assert!(problem("/nowhere/at/all.pem").starts_with("SSL_CERT_FILE: "));
         assert_eq!(problem(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")), "SSL_CERT_FILE: no certificate in it");

@@ -9,11 +9,11 @@ use http::{Request, StatusCode};
 use vega_auth::{FetchKeySet, MAX_KEY_SET_BYTES};
 use vega_https_client::{HttpsClient, TooLarge};
 
-/// The whole exchange, connection included. The authorizer answers or fails within 5 s.
+/// Deadline for the whole exchange, including the connection. The authorizer itself has 5 s.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Some issuers turn a request without one away (GitHub's documentation, "User agent required").
-const NAME: &str = "vega-auth";
+/// Some issuers reject requests without a user agent (GitHub's documentation, "User agent required").
+const USER_AGENT_NAME: &str = "vega-auth";
 
 /// The key set at one URL.
 pub struct HttpKeySet {
@@ -22,8 +22,8 @@ pub struct HttpKeySet {
 }
 
 impl HttpKeySet {
-    /// The key set at `url`. Redirects aren't followed and no proxy is read from the environment: the keys come from
-    /// where the configuration says, or not at all.
+    /// The key set at `url`. Redirects aren't followed and no proxy is read from the environment: the keys come from the
+    /// configured URL or not at all.
     pub fn new(client: HttpsClient, url: String) -> Self {
         Self { client, url }
     }
@@ -31,7 +31,7 @@ impl HttpKeySet {
 
 impl FetchKeySet for HttpKeySet {
     async fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
-        let request = Request::get(&self.url).header(USER_AGENT, NAME).body(Bytes::new())?;
+        let request = Request::get(&self.url).header(USER_AGENT, USER_AGENT_NAME).body(Bytes::new())?;
         let sent = tokio::time::timeout(TIMEOUT, self.client.send(request, MAX_KEY_SET_BYTES)).await?;
         let response = sent.map_err(|error| if error.is::<TooLarge>() { "key set too large".into() } else { error })?;
         if response.status() != StatusCode::OK {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_body_is_what_the_endpoint_sent() {
+    async fn the_body_is_returned_unchanged() {
         assert_eq!(fetch(Reply::ok("{}")).await, Ok(b"{}".to_vec()));
     }
 
