@@ -1,7 +1,10 @@
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use vega_auth::config::{Environment, Provider, text};
+use vega_auth::config::{ConfigError, Environment, Provider, text};
 use vega_auth::{AccessRules, RulesError};
+use vega_https_client::HttpsClient;
+use vega_key_table::Settings;
 
 use crate::policy_size::check_size;
 
@@ -19,11 +22,24 @@ pub struct Config {
     pub key_cache_seconds: u16,
     /// Whether API Gateway caches responses: `VEGA_AUTHORIZER_CACHE_SECONDS` is above 0.
     pub gateway_caches: bool,
+    /// The database of the table.
+    pub database: Settings,
+    /// An emulator's endpoint instead of Cognito's, for the key set.
+    pub cognito_endpoint: Option<String>,
+    /// The client for the key set and the database. It trusts `SSL_CERT_FILE`, if set.
+    pub client: HttpsClient,
 }
 
 impl Config {
-    /// Reads every variable. The problems are collected in `environment`.
-    pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+    /// # Errors
+    /// Every problem at once.
+    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(lookup);
+        let config = Self::read(&mut environment);
+        environment.finish(config)
+    }
+
+    fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
         let provider = Provider::read(environment);
         let keys_table = environment.required("VEGA_KEYS_TABLE", text);
         let rules = environment.required("VEGA_ACCESS_RULES", |json| {
@@ -37,6 +53,12 @@ impl Config {
         let gateway_caches = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", false, |text| {
             text.parse().map(|seconds: u16| seconds > 0).map_err(|_| "expected a number of seconds")
         });
+        let database = Settings::read(environment);
+        let endpoints = ["AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "AWS_ENDPOINT_URL"];
+        let client = match HttpsClient::new(environment.get("SSL_CERT_FILE").map(PathBuf::from).as_deref()) {
+            Ok(client) => Some(client),
+            Err(problem) => environment.problem(problem.to_string()),
+        };
         Some(Self {
             provider: provider?,
             keys_table: keys_table?,
@@ -44,6 +66,9 @@ impl Config {
             http_api_response: http_api_response?,
             key_cache_seconds: key_cache_seconds?,
             gateway_caches: gateway_caches?,
+            database: database?,
+            cognito_endpoint: endpoints.into_iter().find_map(|name| environment.get(name)),
+            client: client?,
         })
     }
 }
@@ -77,20 +102,20 @@ mod tests {
     #[test]
     fn every_invalid_variable_is_named_at_once() {
         let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["admins"]}]}"#;
-        let mut environment = Environment::new(|name| {
+        let config = Config::load(|name| {
             let value = match name {
                 "VEGA_ACCESS_RULES" => rules,
                 "VEGA_HTTP_API_RESPONSE" => "xml",
                 "VEGA_KEY_CACHE_SECONDS" => "3601",
                 "VEGA_AUTHORIZER_CACHE_SECONDS" => "-1",
+                "AWS_REGION" | "AWS_ACCESS_KEY_ID" => "x",
+                "SSL_CERT_FILE" => concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
                 _ => return None,
             };
             Some(value.to_owned())
         });
-        let config = Config::read(&mut environment);
-        let problems = environment.finish(config).err().unwrap().0;
         assert_eq!(
-            problems,
+            config.err().unwrap().0,
             [
                 "VEGA_AUTH_PROVIDER is not set",
                 "VEGA_KEYS_TABLE is not set",
@@ -99,6 +124,8 @@ mod tests {
                 "VEGA_HTTP_API_RESPONSE: expected policy or simple",
                 "VEGA_KEY_CACHE_SECONDS: expected a number of seconds, at most 3600",
                 "VEGA_AUTHORIZER_CACHE_SECONDS: expected a number of seconds",
+                "AWS_SECRET_ACCESS_KEY is not set",
+                "SSL_CERT_FILE: no certificate in it",
             ]
         );
     }

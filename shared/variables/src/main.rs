@@ -17,7 +17,7 @@ fn main() {
     let only_http = || names(&ALL, |lookup| drop(Settings::read("", &mut Environment::new(lookup))));
     let variables = json!({
         "api-keys": names(&ALL, |lookup| drop(api_keys::Config::load(lookup))),
-        "authorizer": names(&ALL, |lookup| drop(authorizer::Config::read(&mut Environment::new(lookup)))),
+        "authorizer": names(&ALL, |lookup| drop(authorizer::Config::load(lookup))),
         "dashboard": names(&ALL, |lookup| {
             let mut environment = Environment::new(lookup);
             drop(Settings::read("", &mut environment));
