@@ -1,0 +1,167 @@
+"""What CloudFormation gets: template.yaml through the pinned SAM translator, with two values of each parameter."""
+
+import json
+import re
+from functools import cache
+
+import boto3
+import pytest
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from template import FUNCTIONS, ROOT
+
+from deploy import holds, parameters
+
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+DECLARED, CONDITIONS = TEMPLATE["Parameters"], TEMPLATE["Conditions"]
+# Another valid value of each parameter that has no other allowed one by its type.
+OTHERS = {
+    "ExistingUserPoolId": "eu-central-1_abc",
+    "ExistingAppClientId": "abc",
+    "AccessRules": '{"rules":[{"route":"GET /v1/auth/me","groups":"any"}]}',
+    "GithubKeysUrl": "https://api.github.com/meta/public_keys/secret_scanning",
+    "NoticeMailFrom": "vega@example.com",
+    "DomainName": "api.example.com",
+    "CertificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/1",
+    "CorsAllowedOrigin": "https://app.example.com",
+    "AlarmEmail": "oncall@example.com",
+    "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
+}
+# Without its partner, which the template's rules require, the parameter has no effect.
+PARTNERS = {"ExistingAppClientId": ("ExistingUserPoolId",), "CertificateArn": ("DomainName",)}
+
+
+def other(name: str) -> str:
+    declared = DECLARED[name]
+    if name in OTHERS:
+        return OTHERS[name]
+    if "AllowedValues" in declared:
+        return next(str(value) for value in declared["AllowedValues"] if str(value) != str(declared["Default"]))
+    return str(next(value for value in (declared["MaxValue"], declared["MinValue"]) if value != declared["Default"]))
+
+
+def values(*names: str) -> dict[str, str]:
+    """Every parameter's value: the defaults, with another value of those named."""
+    return parameters({"parameters": {}}, TEMPLATE) | {name: other(name) for name in names}
+
+
+@cache
+def transformed(*names: str) -> dict:
+    """The translator's resources, with another value of the parameters named."""
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in template["Resources"].values():
+        if "CodeUri" in resource["Properties"]:
+            resource["Properties"]["CodeUri"] = "s3://bucket/program"
+    session = boto3.Session(region_name="eu-central-1")
+    return Translator({}, Parser(), boto_session=session).translate(template, values(*names))["Resources"]
+
+
+def resolved(node: object, given: dict[str, str]) -> object:
+    """What CloudFormation makes of a part of the template: parameters in place, conditions decided."""
+    if isinstance(node, list):
+        return [value for value in (resolved(one, given) for one in node) if value != {"Ref": "AWS::NoValue"}]
+    if not isinstance(node, dict):
+        return node
+    match list(node.items()):
+        case [("Ref", name)] if name in given:
+            return given[name]
+        case [("Fn::Sub", str(text))]:
+            return re.sub(r"\$\{(\w+)\}", lambda found: given.get(found[1], found[0]), text)
+        case [("Fn::If", [condition, met, otherwise])]:
+            return resolved(met if holds(CONDITIONS[condition], given) else otherwise, given)
+    members = {name: resolved(value, given) for name, value in node.items()}
+    return {name: value for name, value in members.items() if value != {"Ref": "AWS::NoValue"}}
+
+
+def deployed(*names: str) -> dict:
+    """The resources that CloudFormation creates, without the API's deployment and its stage: its id differs each time."""
+    given = values(*names)
+    return {
+        resource: resolved(one, given)
+        for resource, one in transformed(*names).items()
+        if one["Type"] not in ("AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage")
+        and ("Condition" not in one or holds(CONDITIONS[one["Condition"]], given))
+    }
+
+
+def deployment(resources: dict) -> str:
+    [name] = [name for name, one in resources.items() if one["Type"] == "AWS::ApiGateway::Deployment"]
+    return name
+
+
+def of_type(resources: dict, kind: str) -> dict[str, dict]:
+    return {name: one for name, one in resources.items() if one["Type"] == kind}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_changed_parameter_changes_what_is_deployed(name: str):
+    partner = PARTNERS.get(name, ())
+    assert deployed(*partner) != deployed(*partner, name)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_functions_get_the_same_variables_whatever_is_set(name: str):
+    def variables(*names: str) -> dict[str, set[str]]:
+        functions = of_type(deployed(*names), "AWS::Lambda::Function")
+        return {
+            function: set(one["Properties"].get("Environment", {}).get("Variables", {})) for function, one in functions.items()
+        }
+
+    before, after = variables(), variables(name)
+    assert {function: names for function, names in after.items() if function in before} == before
+
+
+def test_only_what_is_kept_leaves_with_the_stacks_own_pool():
+    gone = deployed().keys() - deployed("ExistingUserPoolId").keys()
+    assert gone == {"UserPool", "UserPoolClient", "RootGroup", "OperatorGroup", "UserGroup"}
+    for name in gone:
+        assert transformed()[name]["DeletionPolicy"] == "RetainExceptOnCreate", name
+
+
+def test_every_deployment_reaches_the_stage():
+    """The translator creates a deployment only if the text of the API changes, and a parameter's reference doesn't."""
+    assert deployment(transformed("AuthorizerCacheSeconds")) != deployment(transformed())
+    # Its id then differs each time, so CORS and gateway responses follow CorsAllowedOrigin.
+    transformed.cache_clear()
+    first = deployment(transformed("CorsAllowedOrigin"))
+    transformed.cache_clear()
+    assert deployment(transformed("CorsAllowedOrigin")) != first
+
+
+@pytest.mark.parametrize("names", [(), ("NoticeMailFrom",), ("ExistingUserPoolId",)])
+def test_no_role_is_generated_and_no_log_group_is_forgotten(names: tuple[str, ...]):
+    resources = transformed(*names)
+    roles, groups = of_type(resources, "AWS::IAM::Role"), of_type(resources, "AWS::Logs::LogGroup")
+    assert roles.keys() == {f"{function}Role" for function in FUNCTIONS}
+    for function, one in of_type(resources, "AWS::Lambda::Function").items():
+        short = function.removesuffix("Function")
+        assert one["Properties"]["Role"] == {"Fn::GetAtt": [f"{short}Role", "Arn"]}
+        assert one["Properties"]["LoggingConfig"] == {"LogGroup": {"Ref": f"{short}Logs"}}
+        assert groups[f"{short}Logs"].get("Condition") == one.get("Condition")
+
+
+def test_the_authorizer_result_lives_as_long_as_its_parameter_says():
+    for names, seconds in (((), "0"), (("AuthorizerCacheSeconds",), "3600")):
+        [api] = of_type(transformed(*names), "AWS::ApiGateway::RestApi").values()
+        [scheme] = api["Properties"]["Body"]["components"]["securitySchemes"].values()
+        assert str(scheme["x-amazon-apigateway-authorizer"]["authorizerResultTtlInSeconds"]) == seconds
+
+
+def test_every_route_but_the_open_ones_names_the_authorizer():
+    [api] = of_type(transformed(), "AWS::ApiGateway::RestApi").values()
+    open_routes = {
+        (method.upper(), path)
+        for path, operations in api["Properties"]["Body"]["paths"].items()
+        for method, operation in operations.items()
+        if method != "options" and operation.get("security") != [{"Vega": []}]
+    }
+    assert open_routes == {
+        ("GET", "/api-keys"),
+        ("GET", "/api-keys/{file+}"),
+        ("GET", "/v1/auth/config"),
+        ("GET", "/v1/openapi.json"),
+        ("POST", "/v1/leaked-keys"),
+        ("POST", "/v1/leaked-keys/github"),
+    }
+    assert "aws.auth" not in json.dumps(api), "no route asks for AWS's own signature"
