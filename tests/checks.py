@@ -1,7 +1,7 @@
 """Runs every check that CI runs: `make test`. Independent steps run two at a time, each with its own log.
 
 The output is one line when a step begins and one when it ends, the log of a failed step, and a summary: the steps with their
-times, and the skipped tests with the reasons. After a failure no further step begins. Needs only Python.
+times and CPU times, and the skipped tests with the reasons. After a failure no further step begins. Needs only Python.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Step:
     process: subprocess.Popen | None = None
     started: float = 0.0
     seconds: float = 0.0
+    # CPU time, which other work on the machine barely changes.
+    cpu_seconds: float = 0.0
     code: int | None = field(default=None)
 
     @property
@@ -72,8 +74,10 @@ def run(all_steps: list[Step]) -> bool:
             return not failed
         time.sleep(0.1)
         for step in running:
-            step.code = step.process.poll()
-            if step.code is not None:
+            ended, status, usage = os.wait4(step.process.pid, os.WNOHANG)
+            if ended:
+                step.code = step.process.returncode = os.waitstatus_to_exitcode(status)
+                step.cpu_seconds = usage.ru_utime + usage.ru_stime
                 end(step)
                 if step.code == 0:
                     passed.add(step.name)
@@ -123,7 +127,7 @@ SKIPPED = re.compile(
 
 
 def summary(all_steps: list[Step], seconds: float) -> str:
-    lines, skipped = ["", "step                          result    time   tests"], Counter()
+    lines, skipped = ["", "step                          result    time      CPU       tests"], Counter()
     for step in all_steps:
         if step.code is None:
             lines.append(f"{step.name:30}{'stopped' if step.process else 'not run'}")
@@ -131,11 +135,13 @@ def summary(all_steps: list[Step], seconds: float) -> str:
         text = re.sub(r"\x1b\[[0-9;]*m", "", step.log.read_text(errors="replace"))
         tests = sum(int(next(filter(None, found.groups()))) for found in PASSED.finditer(text))
         result = "passed" if step.code == 0 else "FAILED"
-        lines.append(f"{step.name:30}{result:10}{step.seconds:4.0f} s {f'{tests} passed' if tests else '':>12}".rstrip())
+        times = f"{step.seconds:4.0f} s {step.cpu_seconds:6.0f} s"
+        lines.append(f"{step.name:30}{result:10}{times} {f'{tests} passed' if tests else '':>12}".rstrip())
         for found in SKIPPED.finditer(text):
             skipped[step.name, found[2] or found[3] or found[4] or found[5]] += int(found[1] or 1)
     lines += [f"skipped in {name}: {count}, {reason}" for (name, reason), count in skipped.items()]
-    return "\n".join([*lines, f"{'all':30}{seconds:14.0f} s"])
+    cpu_seconds = sum(step.cpu_seconds for step in all_steps)
+    return "\n".join([*lines, f"{'all':30}{seconds:14.0f} s {cpu_seconds:6.0f} s"])
 
 
 def main() -> int:

@@ -97,6 +97,7 @@ def test_the_summary_lists_results_and_skipped_tests(steps, monkeypatch):
     assert checks.run(all_steps)
     lines = checks.summary(all_steps, 3).splitlines()
     assert [line.split()[:2] for line in lines[2:5]] == [["first", "passed"], ["second", "passed"], ["third", "passed"]]
+    assert all(step.cpu_seconds > 0 for step in all_steps)
     assert lines[2].endswith("7 passed") and lines[4].endswith("5 passed")
     assert "skipped in first: 1, counting, no valgrind" in lines
 
