@@ -118,7 +118,7 @@ def test_the_key_owner_gets_a_mail(api, user):
     made = api.post("/v1/api-keys", headers=user, json={"name": name}).json()
     mine = eventually(lambda: [it for account in sent_mail().values() for it in account if name in it["Subject"]])
     assert [(it["Source"], it["To"], it["Subject"]) for it in mine] == [
-        ("vega@example.com", ["user@example.com"], f'API key "{name}" was made'),
+        ("vega@example.com", ["user@example.com"], f'API key "{name}" was created'),
     ]
     assert made["key"] not in json.dumps(mine) and made["id"] in mine[0]["BodyText"]
     api.delete(f"/v1/api-keys/{made['id']}", headers=user)

@@ -85,6 +85,13 @@ def test_the_authorizer_links_no_sdk() -> None:
     assert not re.findall(r"^(?:aws-sdk-\S+|aws-config|reqwest)", tree, re.MULTILINE)
 
 
+def test_only_the_key_table_and_the_store_spell_keys_of_items() -> None:
+    functions = {Path(name).parts[1] for name in sources() if name.startswith("functions/") and name.endswith(".rs")}
+    assert "notifications" in functions
+    for function in functions:
+        assert not re.findall(r'"[KUEIN]#|"used_at"', shipped(f"functions/{function}")), function
+
+
 def test_functions_behind_the_authorizer_parse_no_token() -> None:
     for function in ("api-keys", "me", "projects"):
         source = shipped(f"functions/{function}")

@@ -1,54 +1,25 @@
-//! Mails a notification (docs/notifications.md) to the owner of the key, at the address that the user pool has verified.
+//! Mails a notification (docs/notifications.md) to the key's owner, at the address that the user pool has verified.
 
 use serde::Deserialize;
 use serde_json::json;
 use vega_auth::config::{ConfigError, Environment, text};
-use vega_auth::{KeyId, Object, Timestamp, is_hidden};
+use vega_auth::{Object, is_hidden};
 use vega_aws::{Api, CallError, Service, UserPool};
+use vega_notification::{Kind, Notification};
 
-/// An event of `EventBridge`, as far as it matters.
+/// The part of an `EventBridge` event that is read.
 #[derive(Deserialize)]
 pub struct Event {
     /// The notification.
     pub detail: Object<Notification>,
 }
 
-/// A notification, as docs/notifications.schema.json has it; what a mail doesn't say isn't read.
-#[derive(Debug, Deserialize)]
-pub struct Notification {
-    #[serde(rename = "notice")]
-    kind: Kind,
-    at: Timestamp,
-    key_id: KeyId,
-    key_name: String,
-    owner: String,
-    owner_username: String,
-    expires_at: Option<Timestamp>,
-    network: Option<String>,
-    reason: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Created,
-    FirstUsed,
-    NewNetwork,
-    #[serde(rename = "expires_in_14_days")]
-    ExpiresIn14Days,
-    #[serde(rename = "expires_in_3_days")]
-    ExpiresIn3Days,
-    Expired,
-    Leaked,
-    Revoked,
-}
-
-/// What the environment says.
+/// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Where Cognito is.
+    /// Cognito.
     pub cognito: vega_aws::Settings,
-    /// Where SES is.
+    /// SES.
     pub ses: vega_aws::Settings,
     /// `VEGA_COGNITO_USER_POOL_ID`.
     pub pool_id: String,
@@ -58,7 +29,7 @@ pub struct Config {
 
 impl Config {
     /// # Errors
-    /// Names all that is missing or nonsense.
+    /// Names every variable that is missing or invalid.
     pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut environment = Environment::new(lookup);
         let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
@@ -72,23 +43,23 @@ impl Config {
 
 /// Mails notifications.
 pub struct Mail {
-    /// Who knows the owners' addresses.
+    /// The user pool with the owners' addresses.
     pub pool: UserPool,
-    /// Who sends.
+    /// The SES client.
     pub ses: Service,
-    /// From whom.
+    /// The sender's address.
     pub from: String,
 }
 
 impl Mail {
-    /// Sends a mail about `notification`. Whether the owner has an address to send it to.
+    /// Mails a notification. Returns whether the owner has a verified address.
     ///
     /// # Errors
-    /// When it may not have been sent.
+    /// When the mail may not have been sent.
     pub async fn send(&self, notification: &Notification) -> Result<bool, CallError> {
         let user = self.pool.find(&notification.owner, &notification.owner_username).await?;
         let Some(email) = user.and_then(|user| user.email) else { return Ok(false) };
-        let (subject, body) = notification.text();
+        let (subject, body) = text_of(notification);
         let part = |text: String| json!({ "Data": text, "Charset": "UTF-8" });
         let mail = json!({
             "FromEmailAddress": self.from,
@@ -100,35 +71,34 @@ impl Mail {
     }
 }
 
-impl Notification {
-    /// Subject and body, as plain text: what people wrote in it can't be more than text.
-    fn text(&self) -> (String, String) {
-        let name: String = self.key_name.chars().filter(|letter| !is_hidden(*letter)).collect();
-        let network = self.network.as_deref().unwrap_or("an unknown network");
-        let (what, advice) = match self.kind {
-            Kind::Created => ("was made".to_owned(), "If it wasn't you, revoke it and tell your administrator."),
-            Kind::FirstUsed => (format!("was used for the first time, from {network}"), "If it wasn't you, revoke it."),
-            Kind::NewNetwork => (format!("was used from a new network, {network}"), "If it wasn't you, revoke it."),
-            Kind::ExpiresIn14Days => ("expires within 14 days".to_owned(), "Rotate it, if it is still needed."),
-            Kind::ExpiresIn3Days => ("expires within 3 days".to_owned(), "Rotate it, if it is still needed."),
-            Kind::Expired => ("has expired".to_owned(), "Programs that use it are turned away. Make a new one."),
-            Kind::Leaked => (
-                "was found in the open, and was revoked".to_owned(),
-                "Make a new one, and look where the old one was used since.",
-            ),
-            Kind::Revoked => ("was revoked".to_owned(), "Programs that use it are turned away."),
-        };
-        let line = |name: &str, text: Option<String>| text.map_or(String::new(), |text| format!("{name}: {text}\n"));
-        let reason = self.reason.as_ref().map(|text| text.chars().filter(|letter| !is_hidden(*letter)).collect());
-        let body = format!(
-            "Your API key \"{name}\" ({}) {what}.\n\nAt: {}\n{}{}\n{advice}\n",
-            self.key_id,
-            self.at,
-            line("Reason", reason),
-            line("Expires", self.expires_at.map(|end| end.to_string())),
-        );
-        (format!("API key \"{name}\" {what}"), body)
-    }
+/// Subject and body, in plain text: nothing that people wrote can become markup or a header.
+fn text_of(notification: &Notification) -> (String, String) {
+    let visible = |text: &str| -> String { text.chars().filter(|letter| !is_hidden(*letter)).collect() };
+    let name = visible(&notification.key_name);
+    let network = notification.network.as_deref().unwrap_or("an unknown network");
+    let (what, advice) = match notification.kind {
+        Kind::Created => ("was created".to_owned(), "If it wasn't you, revoke it and tell your administrator."),
+        Kind::FirstUsed => (format!("was used for the first time, from {network}"), "If it wasn't you, revoke it."),
+        Kind::NewNetwork => (format!("was used from a new network, {network}"), "If it wasn't you, revoke it."),
+        Kind::ExpiresIn14Days => ("expires within 14 days".to_owned(), "Rotate it if it is still needed."),
+        Kind::ExpiresIn3Days => ("expires within 3 days".to_owned(), "Rotate it if it is still needed."),
+        Kind::Expired => ("has expired".to_owned(), "Programs that use it will be rejected. Create a new one."),
+        Kind::Leaked => (
+            "was reported as leaked, and revoked".to_owned(),
+            "Create a new one, and check where the old one was used since.",
+        ),
+        Kind::Revoked => ("was revoked".to_owned(), "Programs that use it will be rejected."),
+    };
+    let line = |name: &str, text: Option<String>| text.map_or(String::new(), |text| format!("{name}: {text}\n"));
+    let reason = notification.reason.as_deref().map(visible);
+    let body = format!(
+        "Your API key \"{name}\" ({}) {what}.\n\nAt: {}\n{}{}\n{advice}\n",
+        notification.key_id,
+        notification.at,
+        line("Reason", reason),
+        line("Expires", notification.expires_at.map(|end| end.to_string())),
+    );
+    (format!("API key \"{name}\" {what}"), body)
 }
 
 #[cfg(test)]
@@ -148,17 +118,17 @@ mod tests {
     }
 
     #[test]
-    fn every_notice_of_the_schema_has_a_mail_and_what_people_wrote_stays_on_its_line() {
+    fn every_kind_has_a_mail_and_peoples_texts_stay_on_their_line() {
         let schema: serde_json::Value =
             serde_json::from_str(include_str!("../../../docs/notifications.schema.json")).unwrap();
         let kinds = schema["properties"]["notice"]["enum"].as_array().unwrap();
         assert_eq!(kinds.len(), 8);
         for kind in kinds {
-            let (subject, body) = notification(kind.as_str().unwrap()).text();
+            let (subject, body) = text_of(&notification(kind.as_str().unwrap()));
             assert!(subject.starts_with(r#"API key "ciBcc: all" "#) && !subject.contains('\n'), "{subject}");
             assert!(body.contains("(7Gh2kQ9XbT4m)") && body.contains("Reason: leaked: apaste\n"), "{body}");
         }
-        assert!(notification("new_network").text().0.ends_with("was used from a new network, 192.0.2.0/24"));
+        assert!(text_of(&notification("new_network")).0.ends_with("was used from a new network, 192.0.2.0/24"));
     }
 
     #[test]

@@ -1,35 +1,32 @@
-//! Tells what happens to keys, as events on `EventBridge`: docs/notifications.md.
+//! Sends notifications about keys, as events on `EventBridge`: docs/notifications.md.
 //!
-//! What happened is read from the table's stream: audit events, and the last use of keys. Which keys are near their end is
-//! looked up on a schedule. A notification is sent first and noted as sent then, so a crash in between sends it twice, with the
-//! same id, and never not at all.
+//! Most events come from the table's stream: audit events, and the last use of keys. Expiring keys are found by an hourly
+//! scan. A notification is sent first and recorded as sent afterwards, so a crash in between sends it again, with the same id,
+//! and never loses it.
 
-mod notification;
 mod task;
+mod timing;
 
 use serde_json::{Value, json};
 use vega_auth::config::{ConfigError, Environment, text};
 use vega_auth::{Fault, Timestamp};
 use vega_aws::{CallError, Service};
+use vega_notification::{DETAIL_TYPE, KeyEvent, Kind, Notification};
 use vega_store::Store;
 
-pub use crate::notification::{Kind, Notification};
-pub use crate::task::{KeyEvent, Task};
+pub use crate::task::Task;
 
-/// The `detail-type` of our events.
-const DETAIL_TYPE: &str = "API Key Notice";
-
-/// Where notifications go.
+/// The destination of notifications.
 pub trait SendNotification {
-    /// Sends a notification. `Err` where it may not have arrived.
+    /// Sends a notification. `Err` if it may not have arrived.
     fn send(&self, notification: &Notification) -> impl Future<Output = Result<(), CallError>> + Send;
 }
 
 /// The account's default bus of `EventBridge`.
 pub struct EventBus {
-    /// How it is called.
+    /// `EventBridge`.
     pub service: Service,
-    /// The `source` of our events.
+    /// The `source` of the events.
     pub source: String,
 }
 
@@ -39,7 +36,7 @@ impl SendNotification for EventBus {
         let detail = serde_json::to_string(notification).map_err(unwritable)?;
         let entry = json!({ "Source": self.source, "DetailType": DETAIL_TYPE, "Detail": detail });
         let answer = self.service.post("/", Some("AWSEvents.PutEvents"), &json!({ "Entries": [entry] })).await?;
-        // It answers 200 even where it took nothing
+        // The status is 200 even if the entry was refused.
         match answer["FailedEntryCount"].as_u64() {
             Some(0) => Ok(()),
             Some(_) => {
@@ -50,12 +47,12 @@ impl SendNotification for EventBus {
     }
 }
 
-/// What the environment says.
+/// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the table is.
+    /// `DynamoDB`.
     pub store: vega_store::Settings,
-    /// Where `EventBridge` is.
+    /// `EventBridge`.
     pub events: vega_aws::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
@@ -65,7 +62,7 @@ pub struct Config {
 
 impl Config {
     /// # Errors
-    /// Names all that is missing or nonsense.
+    /// Names every variable that is missing or invalid.
     pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut environment = Environment::new(lookup);
         let table = environment.required("VEGA_KEYS_TABLE", text);
@@ -77,25 +74,25 @@ impl Config {
     }
 }
 
-/// Tells what happens to keys.
+/// Sends notifications about keys.
 pub struct Notifier<B> {
-    /// Where the keys are, and what was sent.
+    /// The keys, and the record of notifications that were sent.
     pub store: Store,
-    /// Where the notifications go.
+    /// The destination.
     pub bus: B,
 }
 
-/// What a run did.
+/// The outcome of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Notifier that were sent.
+    /// Notifications sent.
     pub sent: usize,
-    /// What went wrong, each about one notification.
+    /// Faults, each about one notification.
     pub faults: Vec<String>,
 }
 
 impl Report {
-    /// The line of the log. It names nobody.
+    /// The log line. It names nobody.
     pub fn line(&self) -> Value {
         json!({
             "outcome": if self.faults.is_empty() { "ok" } else { "fault" }, "function": "notifications",
@@ -106,13 +103,13 @@ impl Report {
 }
 
 impl<B: SendNotification> Notifier<B> {
-    /// Does `task`. A fault about one notification doesn't stop it from sending the others.
+    /// Does `task`. A fault about one notification doesn't keep the others from being sent.
     pub async fn run(&self, task: Task, now: Timestamp) -> Report {
         let mut report = Report::default();
         match task {
             Task::Deliver(events) => {
-                for happening in events {
-                    note(&mut report, self.tell(happening, now).await);
+                for event in events {
+                    count(&mut report, self.notify(event, now).await);
                 }
             }
             Task::ScanForExpiry => {
@@ -123,56 +120,56 @@ impl<B: SendNotification> Notifier<B> {
         report
     }
 
-    /// Sends the notification of something that happened.
-    async fn tell(&self, happened: KeyEvent, now: Timestamp) -> Result<bool, String> {
-        if happened.kind == Kind::FirstUsed && happened.network.is_some() {
-            // The first network is not a new one
-            let marker = Kind::NewNetwork.marker(happened.network.as_deref());
-            let until = Kind::NewNetwork.remembered_until(None, now);
-            self.store.mark_notified(happened.key, &marker, until).await.map_err(|fault| fault.chain())?;
+    /// Sends the notification of an event in the stream.
+    async fn notify(&self, event: KeyEvent, now: Timestamp) -> Result<bool, String> {
+        if event.kind == Kind::FirstUsed && event.network.is_some() {
+            // The first network isn't reported as new as well.
+            let first = KeyEvent { kind: Kind::NewNetwork, ..event.clone() };
+            let until = timing::remembered_until(first.kind, None, now);
+            self.store.mark_notified(first.key, &first.marker(), until).await.map_err(|fault| fault.chain())?;
         }
-        if happened.kind == Kind::Expired && !Kind::is_news(happened.at, now) {
+        if event.kind == Kind::Expired && !timing::is_news(event.at, now) {
             return Ok(false);
         }
-        self.send_once(happened, now).await
+        self.send_once(event, now).await
     }
 
     async fn scan_for_expiry(&self, report: &mut Report, now: Timestamp) -> Result<(), Fault> {
-        let mut place = None;
+        let mut cursor = None;
         loop {
-            let (keys, next) = self.store.expiring(place).await?;
+            let (keys, next) = self.store.expiring(cursor).await?;
             for key in keys {
-                if let Some(kind) = Kind::due(&key, now) {
+                if let Some(kind) = timing::due(&key, now) {
                     let at = if kind == Kind::Expired { key.expires_at } else { now };
-                    let happened = KeyEvent { key: key.id, kind, at, network: None };
-                    note(report, self.send_once(happened, now).await);
+                    let event = KeyEvent { key: key.id, kind, at, network: None };
+                    count(report, self.send_once(event, now).await);
                 }
             }
-            place = next;
-            if place.is_none() {
+            cursor = next;
+            if cursor.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Sends a notification, unless it is noted that it was sent; then notes it.
-    async fn send_once(&self, happened: KeyEvent, now: Timestamp) -> Result<bool, String> {
+    /// Sends a notification and records that it was sent, unless it was sent before.
+    async fn send_once(&self, event: KeyEvent, now: Timestamp) -> Result<bool, String> {
         let chain = |fault: Fault| fault.chain();
-        let marker = happened.kind.marker(happened.network.as_deref());
-        if self.store.was_notified(happened.key, &marker).await.map_err(chain)? {
+        let (key, marker) = (event.key, event.marker());
+        if self.store.was_notified(key, &marker).await.map_err(chain)? {
             return Ok(false);
         }
-        // What is gone needs no notification
-        let Some(record) = self.store.find(happened.key).await.map_err(chain)? else { return Ok(false) };
-        let notification = Notification::new(happened, record);
+        // A key that was purged in the meantime needs no notification.
+        let Some(record) = self.store.find(key).await.map_err(chain)? else { return Ok(false) };
+        let notification = Notification::new(event, record);
         self.bus.send(&notification).await.map_err(|error| format!("event bus: {error}"))?;
-        let until = notification.kind.remembered_until(notification.expires_at, now);
-        self.store.mark_notified(notification.key_id, &marker, until).await.map_err(chain)?;
+        let until = timing::remembered_until(notification.kind, notification.expires_at, now);
+        self.store.mark_notified(key, &marker, until).await.map_err(chain)?;
         Ok(true)
     }
 }
 
-fn note(report: &mut Report, outcome: Result<bool, String>) {
+fn count(report: &mut Report, outcome: Result<bool, String>) {
     match outcome {
         Ok(sent) => report.sent += usize::from(sent),
         Err(fault) => report.faults.push(fault),

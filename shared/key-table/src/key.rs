@@ -11,7 +11,7 @@ pub fn key_pk(id: KeyId) -> String {
 }
 
 /// The key that a partition belongs to, if it is a key's.
-fn parse_key_pk(pk: &str) -> Option<KeyId> {
+pub fn parse_key_pk(pk: &str) -> Option<KeyId> {
     pk.strip_prefix("K#")?.parse().ok()
 }
 
