@@ -18,7 +18,7 @@ pub struct Config {
     pub rules: AccessRules,
     /// The response that an HTTP API expects: `VEGA_HTTP_API_RESPONSE`.
     pub http_api_response: HttpApiResponse,
-    /// How long a key record may be served from memory: `VEGA_KEY_CACHE_SECONDS`.
+    /// Maximum age of a key record served from memory: `VEGA_KEY_CACHE_SECONDS`.
     pub key_cache_seconds: u16,
     /// Whether API Gateway caches responses: `VEGA_AUTHORIZER_CACHE_SECONDS` is above 0.
     pub gateway_caches: bool,

@@ -66,7 +66,7 @@ impl<F: FetchKeySet, K: KeyRecords> Authorizer<F, K> {
         event.refuse_credential_in_query()?;
         let credential = Credential::from_header(event.authorization()?)?;
         let is_simple = form == Form::Http && self.http_api_response == HttpApiResponse::Simple;
-        // A simple response can't be limited to addresses, so a key with networks gets none: it could be cached.
+        // A simple response can be cached, but not limited to addresses, so a key with networks is rejected.
         let address = event.source_address().filter(|_| !is_simple).and_then(|text| text.parse::<IpAddr>().ok());
         let caller = self.authenticator.authenticate(credential, address, now).await?;
         let access = self.policies.rules().access(&caller.user, arn.method, arn.path);

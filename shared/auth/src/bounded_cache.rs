@@ -23,7 +23,7 @@ impl<K: Eq + Hash, V> BoundedCache<K, V> {
         self.younger.get(key).or_else(|| self.older.get(key))
     }
 
-    /// As [`Self::get`], for a change.
+    /// As [`Self::get`], but mutable.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.younger.get_mut(key).or_else(|| self.older.get_mut(key))
     }

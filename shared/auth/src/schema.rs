@@ -14,7 +14,7 @@ impl JsonSchema for KeyId {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string", "pattern": "^[0-9A-Za-z]{12}$", "example": "7Gh2kQ9XbT4m",
-            "description": "The public id of an API key: what stands between `vk_` and the next `_`.",
+            "description": "The public id of an API key: the part between `vk_` and the next `_`.",
         })
     }
 }
@@ -27,7 +27,7 @@ impl JsonSchema for Timestamp {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string", "format": "date-time", "example": "2026-11-24T05:00:00Z",
-            "description": "An instant in whole seconds (RFC 3339). Always in UTC where we write it.",
+            "description": "An instant in whole seconds (RFC 3339). In responses always in UTC.",
         })
     }
 }
@@ -40,7 +40,7 @@ impl JsonSchema for Groups {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "array", "items": { "type": "string", "enum": Group::ALL.map(Group::name) }, "example": ["user"],
-            "description": "Groups that access rules can name.",
+            "description": "The groups that access rules can name.",
         })
     }
 }
@@ -53,7 +53,7 @@ impl JsonSchema for ScopeName {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string", "pattern": format!("^[a-z0-9_:-]{{1,{}}}$", Self::MAX_CHARACTERS), "example": Self::READ,
-            "description": "A set of routes that the access rules name. `read` always exists: GET and HEAD.",
+            "description": "A set of routes defined in the access rules. `read` always exists: GET and HEAD.",
         })
     }
 }
@@ -66,7 +66,7 @@ impl JsonSchema for Network {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$", "example": "203.0.113.0/24",
-            "description": "A range of IPv4 or IPv6 addresses (CIDR), without bits set after its prefix.",
+            "description": "A range of IPv4 or IPv6 addresses (CIDR) without bits set after the prefix.",
         })
     }
 }

@@ -28,8 +28,8 @@ pub fn is_hidden(character: char) -> bool {
             | '\u{e0020}'..='\u{e007f}')
 }
 
-/// The same characters for a bracket expression in a JSON Schema pattern, without the first 32 control characters, some of
-/// which some texts may contain. Those beyond U+FFFF are missing: no notation for them works in every schema validator.
+/// The same characters for a bracket expression in a JSON Schema pattern, without the first 32 control characters: some
+/// texts allow line breaks. Those beyond U+FFFF are missing too: no notation for them works in every schema validator.
 pub const HIDDEN: &str = concat!(
     r"\x7f-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2064",
     r"\u2066-\u206f\ufeff\ufff9-\ufffb"

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::OtherMembers;
 use crate::{Authentication, CurrentUser, Groups, Rejection, Timestamp};
 
-/// How far the issuer's clock may be ahead of ours, for `nbf` and `iat`. `exp` gets none: an expired token is expired.
+/// Tolerance for `nbf` and `iat`, because the issuer's clock can be ahead of ours. `exp` has none: an expired token is expired.
 const LEEWAY_SECONDS: i64 = 30;
 
 /// Longest accepted `sub`, `username` or `kid`, in bytes. Cognito's usernames have at most 128 characters.

@@ -12,7 +12,7 @@ pub const MAX_KEY_SET_BYTES: usize = 64 * 1024;
 /// Age after which a set is fetched again even if every `kid` is known: a key that the issuer removed is no longer trusted.
 const REFRESH_SECONDS: i64 = 15 * 60;
 
-/// How long a set may serve while the issuer is unreachable. After that we don't know any more: 503.
+/// Longest use of a set while the issuer is unreachable. After that we don't know any more: 503.
 const TRUST_SECONDS: i64 = 24 * 60 * 60;
 
 /// Least time between two fetches, successful or not: invented `kid`s can't make us flood the issuer. While a trusted set
@@ -33,8 +33,8 @@ pub trait PublishedKeys: Sized {
     /// Least time between two fetches while a trusted set is available.
     const COOL_DOWN_SECONDS: i64 = COOL_DOWN_SECONDS;
 
-    /// How long a set is believed that it lacks a key, although it could not be fetched again since. By default not at all:
-    /// the key may exist, which is a fault.
+    /// Time after a successful fetch for which a missing key counts as absent, even if later fetches fail. By default there
+    /// is none: the key may exist by now, which is a fault.
     const ABSENT_SECONDS: Option<i64> = None;
 
     /// Parses a whole document.
