@@ -7,6 +7,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vega_auth::{NotAKeySet, Object, PublishedKeys};
@@ -72,13 +74,7 @@ impl PublishedKeys for GithubKeys {
 
 impl GithubKey {
     fn from_pem(pem: &str) -> Option<Self> {
-        let base64: String = pem
-            .trim()
-            .strip_prefix("-----BEGIN PUBLIC KEY-----")?
-            .strip_suffix("-----END PUBLIC KEY-----")?
-            .split_ascii_whitespace()
-            .collect();
-        let der = STANDARD.decode(base64).ok()?;
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
         let point: [u8; POINT_LEN] = der.strip_prefix(&P256_PREFIX)?.try_into().ok()?;
         (point.first() == Some(&4)).then_some(Self(point))
     }
