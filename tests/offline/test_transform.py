@@ -24,6 +24,7 @@ OTHERS = {
     "NoticeMailFrom": "vega@example.com",
     "DomainName": "api.example.com",
     "CertificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/1",
+    "WebAclArn": "arn:aws:wafv2:eu-central-1:111122223333:regional/webacl/vega/1",
     "CorsAllowedOrigin": "https://app.example.com",
     "AlarmEmail": "oncall@example.com",
     "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
