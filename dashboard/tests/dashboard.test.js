@@ -333,7 +333,7 @@ describe("the session", () => {
       await page.getByRole("link", { name: "All keys" }).click();
       await page.getByRole("link", { name: "renewed" }).click();
       await page.getByRole("button", { name: "Edit" }).click();
-      await page.getByRole("radio", { name: /Selected scopes/ }).waitFor();
+      await page.getByRole("radio", { name: /Selected scopes/, disabled: false }).waitFor();
       await page.locator(".events li").filter({ hasText: "Created" }).waitFor();
       assert.equal(renewals.length, 1);
       assert.equal(await page.getByRole("dialog").count(), 0);
@@ -612,6 +612,27 @@ describe("states", () => {
         return entries.reduce((total, { value, hadRecentInput }) => total + (hadRecentInput ? 0 : value), 0);
       });
       assert.ok(shifts < 0.1, `the layout shifted by ${shifts}`);
+    });
+  });
+
+  test("the form doesn't move when its scopes arrive", async () => {
+    await onPage({}, async (page) => {
+      let release;
+      const released = new Promise((resolve) => (release = resolve));
+      await page.route("**/v1/scopes", async (route) => {
+        await released;
+        await route.continue();
+      });
+      await signInAs(page, await someone());
+      await openForm(page);
+      const scopes = (disabled) => page.getByRole("radio", { name: /Selected scopes/, disabled });
+      const place = () => page.getByRole("button", { name: "Create key" }).evaluate((it) => it.getBoundingClientRect().top + scrollY);
+      await accessible(scopes(true), "scopes not loaded");
+      const before = await place();
+      release();
+      await scopes(false).waitFor();
+      assert.equal(await place(), before);
+      await page.unrouteAll({ behavior: "wait" });
     });
   });
 
