@@ -102,12 +102,6 @@ def test_the_openapi_document_has_exactly_the_templates_routes():
     assert documented == {(method, path.replace("+}", "}")): is_open for (method, path), is_open in routes(CUSTOM).items()}
 
 
-def test_every_main_logs_an_invalid_configuration_the_same_way():
-    for main in (ROOT / "functions").glob("*/src/main.rs"):
-        source = main.read_text()
-        assert ".log_line(" in source and '"configuration"' not in source, main.parent.parent.name
-
-
 def test_api_gateway_answers_as_the_openapi_document_shows():
     """The code, title and status of each gateway response, and the text where a route documents it."""
     examples = [

@@ -22,9 +22,9 @@ use std::time::Duration;
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::config::{ConfigError, Environment, text};
+use vega_auth::config::{Environment, text};
 use vega_auth::{AccessRules, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
-use vega_http::{Answer, Problem, current_user, json, path_parameter, request_id, source_address};
+use vega_http::{Answer, Handler, Problem, current_user, json, path_parameter, request_id, source_address, within};
 use vega_store::{Actor, Store};
 
 pub use crate::endpoint::routes;
@@ -61,8 +61,6 @@ pub struct ApiKeys {
 /// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Of every HTTP function.
-    pub http: vega_http::Settings,
     /// Where the table is.
     pub store: vega_store::Settings,
     /// `VEGA_KEYS_TABLE`.
@@ -74,25 +72,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// # Errors
-    /// Names all that is missing or nonsense.
-    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::new(lookup);
+    /// Reads every variable. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let limit = environment.optional("VEGA_KEY_LIMIT", DEFAULT_LIMIT, |text| {
             text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or("expected a number from 1 to 1000")
         });
         let rules = environment.required("VEGA_ACCESS_RULES", str::parse);
-        let http = vega_http::Settings::read(FUNCTION, &mut environment);
-        let store = vega_store::Settings::read(&mut environment);
-        let config = http.zip(store).zip(table.zip(limit.zip(rules)));
-        environment.finish(config.map(|((http, store), (table, (limit, rules)))| Self {
-            http,
-            store,
-            table,
-            limit,
-            rules,
-        }))
+        let store = vega_store::Settings::read(environment);
+        Some(Self { store: store?, table: table?, limit: limit?, rules: rules? })
     }
 }
 
@@ -112,17 +100,14 @@ struct Scopes {
     items: Vec<Scope>,
 }
 
-impl ApiKeys {
-    /// Answers a request at `now`.
-    ///
-    /// # Errors
-    /// A problem with a stable code. Nothing was changed, except possibly after a 503.
-    pub async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
-        tokio::time::timeout(DEADLINE, self.answer(request, now))
-            .await
-            .unwrap_or_else(|elapsed| Err(Problem::fault("deadline", &elapsed)))
+impl Handler for ApiKeys {
+    /// After a problem nothing was changed, except possibly after a 503.
+    async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
+        within(DEADLINE, Box::pin(self.answer(request, now))).await
     }
+}
 
+impl ApiKeys {
     async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         let user = current_user(request)?;
         match Endpoint::of(request)? {

@@ -1,19 +1,12 @@
-//! API keys: wiring alone, see the library.
-
-use std::time::SystemTime;
+//! API keys: wiring only, see the library.
 
 use api_keys::{ApiKeys, Config, FUNCTION};
-use vega_http::serve;
 use vega_store::Store;
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "main reads the environment, the clock and the random source and passes them on"
-)]
+#[expect(clippy::disallowed_methods, reason = "main passes the random source on")]
 async fn main() -> Result<(), lambda_http::Error> {
-    let config =
-        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line(FUNCTION)))?;
+    let (settings, config) = vega_http::configure(FUNCTION, Config::read)?;
     let keys = ApiKeys {
         store: Store::new(&config.store, config.table),
         limit: config.limit,
@@ -21,9 +14,5 @@ async fn main() -> Result<(), lambda_http::Error> {
         entropy: getrandom::fill,
     };
     keys.store.warm_up().await;
-    serve(config.http, |request| {
-        let keys = &keys;
-        async move { keys.handle(&request, SystemTime::now().into()).await }
-    })
-    .await
+    vega_http::serve(settings, keys).await
 }

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use api_keys::{ApiKeys, Config, Entropy};
 use serde_json::{Value, json};
+use vega_auth::config::{ConfigError, load};
 use vega_auth::{ApiKey, KeyRecords as _, LastUse, Timestamp};
+use vega_http::{Handler as _, Settings};
 use vega_testing::TestDatabase;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
 struct Api {
     keys: ApiKeys,
-    http: vega_http::Settings,
+    http: Settings,
     database: TestDatabase,
     /// When the token was issued that people come with.
     issued_at: Option<Timestamp>,
@@ -33,7 +35,7 @@ impl Api {
 
     async fn start_with(entropy: Entropy) -> Self {
         let database = TestDatabase::start().await;
-        let Config { http, rules, .. } = config(&[]).unwrap();
+        let (http, Config { rules, .. }) = config(&[]).unwrap();
         Self { keys: ApiKeys { store: database.store(), limit: 5, rules, entropy }, http, database, issued_at: None }
     }
 
@@ -112,7 +114,7 @@ impl Api {
 }
 
 /// Loads the configuration of a sound environment, but for these variables.
-fn config(changes: &[(&str, &str)]) -> Result<Config, vega_auth::config::ConfigError> {
+fn config(changes: &[(&str, &str)]) -> Result<(Settings, Config), ConfigError> {
     let sound = [
         ("VEGA_KEYS_TABLE", "keys"),
         (
@@ -123,9 +125,13 @@ fn config(changes: &[(&str, &str)]) -> Result<Config, vega_auth::config::ConfigE
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
     ];
-    Config::load(|name| {
+    let lookup = |name: &str| {
         let (_, value) = changes.iter().chain(&sound).find(|(known, _)| *known == name)?;
         Some((*value).to_owned())
+    };
+    load("test", lookup, |environment| {
+        let (settings, config) = (Settings::read("test", environment), Config::read(environment));
+        Some((settings?, config?))
     })
 }
 
@@ -313,9 +319,9 @@ async fn without_random_bytes_there_is_no_key() {
 
 #[test]
 fn a_configuration_that_cannot_be_right_is_refused_with_all_its_problems() {
-    assert_eq!(config(&[]).unwrap().limit, 100);
+    assert_eq!(config(&[]).unwrap().1.limit, 100);
     for limit in ["1", "1000"] {
-        assert_eq!(config(&[("VEGA_KEY_LIMIT", limit)]).unwrap().limit.to_string(), limit);
+        assert_eq!(config(&[("VEGA_KEY_LIMIT", limit)]).unwrap().1.limit.to_string(), limit);
     }
     for limit in ["0", "1001", "-1", "many"] {
         let wrong = config(&[("VEGA_KEY_LIMIT", limit), ("VEGA_KEYS_TABLE", ""), ("AWS_REGION", "")]).unwrap_err();

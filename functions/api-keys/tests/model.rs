@@ -18,6 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
 use vega_auth::{AccessRules, Authenticator, CachedKeys, FetchKeySet, Groups, HmacSecret, Timestamp, TokenVerifier};
+use vega_http::Handler as _;
 use vega_key_table::KeyReader;
 use vega_testing::{InjectedFault, TestDatabase};
 

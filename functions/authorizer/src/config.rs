@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use vega_auth::config::{ConfigError, Environment, Provider, text};
+use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{AccessRules, RulesError};
 use vega_https_client::HttpsClient;
 use vega_key_table::Settings;
@@ -31,15 +31,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// # Errors
-    /// Every problem at once.
-    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::new(lookup);
-        let config = Self::read(&mut environment);
-        environment.finish(config)
-    }
-
-    fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+    /// Reads every variable. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let provider = Provider::read(environment);
         let keys_table = environment.required("VEGA_KEYS_TABLE", text);
         let rules = environment.required("VEGA_ACCESS_RULES", |json| {
@@ -97,12 +90,14 @@ impl FromStr for HttpApiResponse {
 
 #[cfg(test)]
 mod tests {
+    use vega_auth::config::load;
+
     use super::*;
 
     #[test]
     fn every_invalid_variable_is_named_at_once() {
         let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["admins"]}]}"#;
-        let config = Config::load(|name| {
+        let lookup = |name: &str| {
             let value = match name {
                 "VEGA_ACCESS_RULES" => rules,
                 "VEGA_HTTP_API_RESPONSE" => "xml",
@@ -113,9 +108,9 @@ mod tests {
                 _ => return None,
             };
             Some(value.to_owned())
-        });
+        };
         assert_eq!(
-            config.err().unwrap().0,
+            load("authorizer", lookup, Config::read).err().unwrap().0,
             [
                 "VEGA_AUTH_PROVIDER is not set",
                 "VEGA_KEYS_TABLE is not set",

@@ -6,7 +6,7 @@ use authorizer::{Authorizer, Config, Policies};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::json;
 use serde_json::value::RawValue;
-use vega_auth::config::Provider;
+use vega_auth::config::{Provider, load};
 use vega_auth::{Authenticator, CachedKeys, SigningKeys, TokenVerifier};
 use vega_jwks::HttpKeySet;
 use vega_key_table::KeyReader;
@@ -14,8 +14,7 @@ use vega_key_table::KeyReader;
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config = Config::load(|name| std::env::var(name).ok())
-        .inspect_err(|error| println!("{}", error.log_line("authorizer")))?;
+    let config = load("authorizer", |name| std::env::var(name).ok(), Config::read)?;
     let tokens = match config.provider {
         Provider::Custom(secret) => TokenVerifier::Custom(secret),
         Provider::Cognito(pool) => {

@@ -84,10 +84,7 @@ pub fn routes() -> Vec<Route> {
 
 impl Dashboard {
     /// Reads the provider, the pool and its endpoint where that is `cognito`, and what may be kept of a decision, for how long.
-    pub fn read<L: Fn(&str) -> Option<String>>(
-        environment: &mut Environment<L>,
-        files: &'static [(&'static str, &'static str)],
-    ) -> Option<Self> {
+    pub fn read(environment: &mut Environment<'_>, files: &'static [(&'static str, &'static str)]) -> Option<Self> {
         // API Gateway may keep a decision for the one, the authorizer what it read for the other
         let [by_gateway, by_authorizer] = ["VEGA_AUTHORIZER_CACHE_SECONDS", "VEGA_KEY_CACHE_SECONDS"]
             .map(|name| environment.optional(name, 0, str::parse::<u16>));
@@ -136,22 +133,16 @@ impl Dashboard {
 
 impl SignIn {
     /// How people sign in, and the one other origin that the page talks to for it.
-    fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<(Self, Option<String>)> {
+    fn read(environment: &mut Environment<'_>) -> Option<(Self, Option<String>)> {
         match environment.required("VEGA_AUTH_PROVIDER", text)?.as_str() {
             "custom" => Some((Self::Custom, None)),
             "cognito" => {
-                let region = environment.required("VEGA_COGNITO_REGION", text);
-                let user_pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
-                let app_client_id = environment.required("VEGA_COGNITO_APP_CLIENT_ID", text);
-                let (region, user_pool_id, app_client_id) = (region?, user_pool_id?, app_client_id?);
-                let pool = match UserPool::new(&region, &user_pool_id, &app_client_id) {
-                    Ok(pool) => pool,
-                    Err(problem) => return environment.problem(problem),
-                };
+                let pool = UserPool::read(environment)?;
                 let name = "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER";
                 let name = if environment.get(name).is_some() { name } else { "AWS_ENDPOINT_URL" };
                 let user_pool_endpoint = environment.optional(name, None, |url| origin(url).map(Some))?;
                 let endpoint = user_pool_endpoint.clone().unwrap_or_else(|| pool.endpoint());
+                let [region, user_pool_id, app_client_id] = pool.into_parts();
                 Some((Self::Cognito { region, user_pool_id, app_client_id, user_pool_endpoint }, Some(endpoint)))
             }
             _ => environment.problem("VEGA_AUTH_PROVIDER: expected custom or cognito"),
@@ -220,6 +211,8 @@ impl ProblemType for NoSuchPage {
 
 #[cfg(test)]
 mod tests {
+    use vega_auth::config::load;
+
     use super::*;
 
     const PAGE: &[(&str, &str)] = &[
@@ -238,9 +231,7 @@ mod tests {
     fn dashboard(variables: &[(&str, &str)]) -> Result<Dashboard, Vec<String>> {
         let lookup =
             |name: &str| variables.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let mut environment = Environment::new(lookup);
-        let read = Dashboard::read(&mut environment, PAGE);
-        environment.finish(read).map_err(|error| error.0)
+        load("test", lookup, |environment| Dashboard::read(environment, PAGE)).map_err(|error| error.0)
     }
 
     fn get(dashboard: &Dashboard, resource: &str, path: &str) -> Result<Response<Body>, Code> {

@@ -15,9 +15,11 @@ use http::StatusCode;
 use lambda_http::{Body, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use vega_auth::config::{ConfigError, Environment, is_emulator, text};
+use vega_auth::config::{Environment, is_emulator, text};
 use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, HIDDEN, KeySetCache, KeyStatus, Timestamp, is_hidden};
-use vega_http::{Answer, Problem, RequestProblem, body_bytes, json, read_json, request_id, route, source_address};
+use vega_http::{
+    Answer, Handler, Problem, RequestProblem, body_bytes, json, read_json, request_id, route, source_address, within,
+};
 use vega_openapi::{Route, schema_of};
 use vega_store::{Actor, ChangeError, EventKind, Store};
 
@@ -48,11 +50,9 @@ pub struct LeakedKeys<F> {
     pub github: Option<KeySetCache<F, GithubKeys>>,
 }
 
-/// What the environment says.
+/// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Of every HTTP function.
-    pub http: vega_http::Settings,
     /// Where the table is.
     pub store: vega_store::Settings,
     /// `VEGA_KEYS_TABLE`.
@@ -62,25 +62,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// # Errors
-    /// Names all that is missing or nonsense.
-    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::new(lookup);
+    /// Reads every variable. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let github = environment.optional("VEGA_GITHUB_KEYS_URL", None, |url| {
             // Over plain HTTP, whoever sits on the line would sign the reports.
             let is_safe = url.starts_with("https://") || is_emulator(url);
             is_safe.then(|| Some(url.to_owned())).ok_or("expected an https:// URL")
         });
-        let http = vega_http::Settings::read(FUNCTION, &mut environment);
-        let store = vega_store::Settings::read(&mut environment);
-        let config = http.zip(store).zip(table.zip(github));
-        environment.finish(config.map(|((http, store), (table, github_keys_url))| Self {
-            http,
-            store,
-            table,
-            github_keys_url,
-        }))
+        let store = vega_store::Settings::read(environment);
+        Some(Self { store: store?, table: table?, github_keys_url: github? })
     }
 }
 
@@ -134,17 +125,14 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-impl<F: FetchKeySet> LeakedKeys<F> {
-    /// Answers a request at `now`.
-    ///
-    /// # Errors
-    /// A problem with a stable code. After a 503 some of what was reported may have ended: reporting again is safe.
-    pub async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
-        tokio::time::timeout(DEADLINE, self.answer(request, now))
-            .await
-            .unwrap_or_else(|elapsed| Err(Problem::fault("deadline", &elapsed)))
+impl<F: FetchKeySet + Send + Sync> Handler for LeakedKeys<F> {
+    /// After a 503 some of the reported keys may be revoked: reporting again is safe.
+    async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
+        within(DEADLINE, Box::pin(self.answer(request, now))).await
     }
+}
 
+impl<F: FetchKeySet> LeakedKeys<F> {
     async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         match (route(request).as_str(), &self.github) {
             ("POST /v1/leaked-keys", _) => self.report(request, now).await,

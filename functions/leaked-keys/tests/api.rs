@@ -11,7 +11,9 @@ use leaked_keys::{Config, LeakedKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use vega_auth::config::load;
 use vega_auth::{ApiKey, FetchKeySet, KeyRecord, KeySetCache, KeyStatus, Timestamp};
+use vega_http::Handler as _;
 use vega_store::Store;
 use vega_testing::{InjectedFault, TestDatabase, actor, key_with_secret as key, record};
 
@@ -328,7 +330,7 @@ fn githubs_keys_are_taken_over_https_only() {
             "VEGA_CORS_ALLOWED_ORIGIN" => None,
             _ => Some("text".into()),
         };
-        Config::load(lookup).map_or_else(|error| error.0, |_| Vec::new())
+        load("test", lookup, Config::read).map_or_else(|error| error.0, |_| Vec::new())
     };
     for good in ["", "https://api.github.com/meta/public_keys/secret_scanning", "http://127.0.0.1:8612/keys"] {
         assert!(problems(good).is_empty(), "{good}");

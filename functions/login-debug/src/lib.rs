@@ -125,7 +125,7 @@ pub fn routes() -> Vec<Route> {
 
 impl DebugLogin {
     /// Reads the provider, which must be `custom` on an emulator, and the debug user.
-    pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let provider = Provider::read(environment);
         let secret = environment.get("VEGA_AUTH_SECRET").unwrap_or_default();
         let email = environment.optional("VEGA_DEBUG_EMAIL", "debug@example.com".to_owned(), text);
@@ -212,6 +212,8 @@ impl DebugLogin {
 
 #[cfg(test)]
 mod tests {
+    use vega_auth::config::load;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -226,9 +228,7 @@ mod tests {
         all.extend(variables);
         let lookup =
             |name: &str| all.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let mut environment = Environment::new(lookup);
-        let read = DebugLogin::read(&mut environment);
-        environment.finish(read).map_err(|error| error.0)
+        load("test", lookup, DebugLogin::read).map_err(|error| error.0)
     }
 
     fn post(path: &str, body: &str) -> Result<serde_json::Value, (Code, String)> {

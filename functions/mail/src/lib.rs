@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use vega_auth::config::{ConfigError, Environment, text};
+use vega_auth::config::{Environment, text};
 use vega_auth::{Object, is_hidden};
 use vega_aws::{Api, CallError, Service, UserPool};
 use vega_notification::{Kind, Notification};
@@ -28,16 +28,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// # Errors
-    /// Names every variable that is missing or invalid.
-    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::new(lookup);
+    /// Reads every variable. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
         let from = environment.required("VEGA_MAIL_FROM", text);
-        let cognito = vega_aws::Settings::read(Api::COGNITO, &mut environment);
-        let ses = cognito.as_ref().and_then(|_| vega_aws::Settings::read(Api::SES, &mut environment));
-        let config = cognito.zip(ses).zip(pool_id.zip(from));
-        environment.finish(config.map(|((cognito, ses), (pool_id, from))| Self { cognito, ses, pool_id, from }))
+        let cognito = vega_aws::Settings::read(Api::COGNITO, environment);
+        let ses = cognito.as_ref().and_then(|_| vega_aws::Settings::read(Api::SES, environment));
+        Some(Self { cognito: cognito?, ses: ses?, pool_id: pool_id?, from: from? })
     }
 }
 
@@ -103,6 +100,8 @@ fn text_of(notification: &Notification) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use vega_auth::config::load;
+
     use super::*;
 
     fn notification(kind: &str) -> Notification {
@@ -133,7 +132,7 @@ mod tests {
 
     #[test]
     fn every_missing_variable_is_named() {
-        let problems = Config::load(|_| None).unwrap_err().0;
+        let problems = load("mail", |_| None, Config::read).unwrap_err().0;
         for name in ["VEGA_COGNITO_USER_POOL_ID", "VEGA_MAIL_FROM", "AWS_REGION"] {
             assert_eq!(problems.iter().filter(|problem| problem.contains(name)).count(), 1, "{name}");
         }

@@ -6,13 +6,13 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use mail::{Config, Event, Mail};
 use serde_json::{Value, json};
 use vega_auth::Object;
+use vega_auth::config::load;
 use vega_aws::{CallError, Service, UserPool};
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config =
-        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line("mail")))?;
+    let config = load("mail", |name| std::env::var(name).ok(), Config::read)?;
     let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
     let mail = Mail { pool, ses: Service::new(config.ses, SystemTime::now)?, from: config.from };
 

@@ -1,13 +1,6 @@
-//! Who am I: wiring alone, see the library.
-
-use vega_auth::config::Environment;
-use vega_http::{Settings, serve};
+//! The current user: wiring only, see the library.
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::disallowed_methods, reason = "main reads the environment and passes it on")]
 async fn main() -> Result<(), lambda_http::Error> {
-    let mut environment = Environment::new(|name| std::env::var(name).ok());
-    let settings = Settings::read("me", &mut environment);
-    let settings = environment.finish(settings).inspect_err(|error| println!("{}", error.log_line("me")))?;
-    serve(settings, |request| async move { me::handle(&request) }).await
+    vega_http::main("me", |_| Some(|request: &_, _| me::handle(request))).await
 }

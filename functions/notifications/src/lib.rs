@@ -8,7 +8,7 @@ mod task;
 mod timing;
 
 use serde_json::{Value, json};
-use vega_auth::config::{ConfigError, Environment, text};
+use vega_auth::config::{Environment, text};
 use vega_auth::{Fault, Timestamp};
 use vega_aws::{CallError, Service};
 use vega_notification::{DETAIL_TYPE, KeyEvent, Kind, Notification};
@@ -61,16 +61,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// # Errors
-    /// Names every variable that is missing or invalid.
-    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::new(lookup);
+    /// Reads every variable. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let source = environment.required("VEGA_NOTICE_SOURCE", text);
-        let store = vega_store::Settings::read(&mut environment);
-        let events = store.as_ref().and_then(|_| vega_aws::Settings::read(vega_aws::Api::EVENTS, &mut environment));
-        let config = store.zip(events).zip(table.zip(source));
-        environment.finish(config.map(|((store, events), (table, source))| Self { store, events, table, source }))
+        let store = vega_store::Settings::read(environment);
+        let events = store.as_ref().and_then(|_| vega_aws::Settings::read(vega_aws::Api::EVENTS, environment));
+        Some(Self { store: store?, events: events?, table: table?, source: source? })
     }
 }
 

@@ -5,14 +5,14 @@ use std::time::{Instant, SystemTime};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use notifications::{Config, EventBus, Notifier, Task};
 use serde_json::Value;
+use vega_auth::config::load;
 use vega_aws::Service;
 use vega_store::Store;
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config = Config::load(|name| std::env::var(name).ok())
-        .inspect_err(|error| println!("{}", error.log_line("notifications")))?;
+    let config = load("notifications", |name| std::env::var(name).ok(), Config::read)?;
     let bus = EventBus { service: Service::new(config.events, SystemTime::now)?, source: config.source };
     let notifier = Notifier { store: Store::new(&config.store, config.table), bus };
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use vega_auth::config::{ConfigError, Environment, text};
+use vega_auth::config::{Environment, text};
 use vega_auth::{Fault, Groups, KeyRecord, KeyStatus, Timestamp};
 use vega_aws::UserPool;
 use vega_store::{Actor, Change, ChangeError, EventKind, KeyOwner, Store};
@@ -58,7 +58,7 @@ impl FindOwner for UserPool {
     }
 }
 
-/// What the environment says.
+/// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
     /// Where the table is.
@@ -72,16 +72,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// # Errors
-    /// Names all that is missing or nonsense.
-    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::new(lookup);
+    /// Reads every variable. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
-        let store = vega_store::Settings::read(&mut environment);
-        let cognito = store.as_ref().and_then(|_| vega_aws::Settings::read(vega_aws::Api::COGNITO, &mut environment));
-        let config = store.zip(cognito).zip(table.zip(pool_id));
-        environment.finish(config.map(|((store, cognito), (table, pool_id))| Self { store, cognito, table, pool_id }))
+        let store = vega_store::Settings::read(environment);
+        let cognito = store.as_ref().and_then(|_| vega_aws::Settings::read(vega_aws::Api::COGNITO, environment));
+        Some(Self { store: store?, cognito: cognito?, table: table?, pool_id: pool_id? })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use owners::{Config, Owners, Task};
 use serde_json::Value;
+use vega_auth::config::load;
 use vega_aws::{Service, UserPool};
 use vega_store::Store;
 
@@ -17,8 +18,7 @@ const BUDGET: Duration = Duration::from_secs(200);
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
-    let config =
-        Config::load(|name| std::env::var(name).ok()).inspect_err(|error| println!("{}", error.log_line("owners")))?;
+    let config = load("owners", |name| std::env::var(name).ok(), Config::read)?;
     let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
     let owners = Owners { store: Store::new(&config.store, config.table), pool, pace: PACE };
 

@@ -1,13 +1,6 @@
-//! The example of a protected function: wiring alone, see the library.
-
-use vega_auth::config::Environment;
-use vega_http::{Settings, serve};
+//! The example of a protected function: wiring only, see the library.
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::disallowed_methods, reason = "main reads the environment and passes it on")]
 async fn main() -> Result<(), lambda_http::Error> {
-    let mut environment = Environment::new(|name| std::env::var(name).ok());
-    let settings = Settings::read("projects", &mut environment);
-    let settings = environment.finish(settings).inspect_err(|error| println!("{}", error.log_line("projects")))?;
-    serve(settings, |request| async move { projects::handle(&request) }).await
+    vega_http::main("projects", |_| Some(|request: &_, _| projects::handle(request))).await
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::json;
+
 use crate::{HmacSecret, UserPool};
 
 /// Every problem with the environment, one line each: the variable and the expected value. Never the actual value, which may
@@ -17,11 +19,25 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-impl ConfigError {
-    /// The log line of a function that refuses to start.
-    pub fn log_line(&self, function: &str) -> String {
-        serde_json::json!({ "outcome": "fault", "code": "configuration", "function": function, "problems": self.0 })
-            .to_string()
+/// Loads the configuration of `function`. If any of it is invalid, logs one line; the function must refuse to start.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load<T>(
+    function: &str,
+    lookup: impl Fn(&str) -> Option<String>,
+    read: impl FnOnce(&mut Environment<'_>) -> Option<T>,
+) -> Result<T, ConfigError> {
+    let mut environment = Environment::new(lookup);
+    match read(&mut environment) {
+        Some(config) if environment.problems.is_empty() => Ok(config),
+        _ => {
+            let problems = environment.problems;
+            let line =
+                json!({ "outcome": "fault", "code": "configuration", "function": function, "problems": problems });
+            println!("{line}");
+            Err(ConfigError(problems))
+        }
     }
 }
 
@@ -36,16 +52,18 @@ pub fn aws_endpoint(service: &str, region: &str) -> String {
     format!("https://{service}.{region}.{suffix}")
 }
 
+type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 /// Reads variables through `lookup` and collects the problems.
-pub struct Environment<L> {
-    lookup: L,
+pub struct Environment<'a> {
+    lookup: Box<Lookup<'a>>,
     problems: Vec<String>,
 }
 
-impl<L: Fn(&str) -> Option<String>> Environment<L> {
+impl<'a> Environment<'a> {
     /// `lookup` is `|name| std::env::var(name).ok()` in a `main` and a table in a test.
-    pub fn new(lookup: L) -> Self {
-        Self { lookup, problems: Vec::new() }
+    pub fn new(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { lookup: Box::new(lookup), problems: Vec::new() }
     }
 
     /// The variable, if it is set and not empty.
@@ -53,7 +71,7 @@ impl<L: Fn(&str) -> Option<String>> Environment<L> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// A required variable. `None` if it is missing or `parse` fails: [`Self::finish`] then fails too.
+    /// A required variable. `None` if it is missing or `parse` fails: [`load`] then fails too.
     pub fn required<T, E: fmt::Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         match self.get(name) {
             Some(value) => self.parsed(name, &value, parse),
@@ -78,17 +96,6 @@ impl<L: Fn(&str) -> Option<String>> Environment<L> {
     pub fn problem<T>(&mut self, problem: impl Into<String>) -> Option<T> {
         self.problems.push(problem.into());
         None
-    }
-
-    /// The whole configuration, if there was no problem with any part of it.
-    ///
-    /// # Errors
-    /// Every problem at once.
-    pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigError> {
-        match config {
-            Some(config) if self.problems.is_empty() => Ok(config),
-            _ => Err(ConfigError(self.problems)),
-        }
     }
 
     /// `parse` must not repeat the value in its error: it may be a secret.
@@ -125,7 +132,7 @@ impl Provider {
     /// `custom` has one user and a shared secret, so it must never protect anything real: it is refused unless
     /// `AWS_ENDPOINT_URL` points at an emulator on this machine. A deployment could set that on Lambda too. So it is also
     /// refused where `AWS_SESSION_TOKEN` is set: Lambda always sets it, and a deployment can't unset it.
-    pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         match environment.required("VEGA_AUTH_PROVIDER", text)?.as_str() {
             "custom" => {
                 if !environment.get("AWS_ENDPOINT_URL").is_some_and(|url| is_emulator(&url)) {
@@ -141,17 +148,19 @@ impl Provider {
                 }
                 environment.required("VEGA_AUTH_SECRET", HmacSecret::new_from_text).map(Self::Custom)
             }
-            "cognito" => {
-                let region = environment.required("VEGA_COGNITO_REGION", text);
-                let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
-                let client_id = environment.required("VEGA_COGNITO_APP_CLIENT_ID", text);
-                match UserPool::new(&region?, &pool_id?, &client_id?) {
-                    Ok(pool) => Some(Self::Cognito(pool)),
-                    Err(problem) => environment.problem(problem),
-                }
-            }
+            "cognito" => UserPool::read(environment).map(Self::Cognito),
             _ => environment.problem("VEGA_AUTH_PROVIDER: expected custom or cognito"),
         }
+    }
+}
+
+impl UserPool {
+    /// Reads the variables of provider `cognito`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
+        let region = environment.required("VEGA_COGNITO_REGION", text);
+        let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
+        let client_id = environment.required("VEGA_COGNITO_APP_CLIENT_ID", text);
+        Self::new(&region?, &pool_id?, &client_id?).map_err(|problem| environment.problem::<()>(problem)).ok()
     }
 }
 
@@ -185,9 +194,7 @@ mod tests {
     fn problems(variables: &[(&str, &str)]) -> Vec<String> {
         let lookup =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let mut environment = Environment::new(lookup);
-        let provider = Provider::read(&mut environment);
-        environment.finish(provider).map_or_else(|error| error.0, |_| Vec::new())
+        load("test", lookup, Provider::read).map_or_else(|error| error.0, |_| Vec::new())
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the standard variables: region and credentials, which Lambda sets, and the endpoint of an emulator.
-    pub fn read<L: Fn(&str) -> Option<String>>(api: Api, environment: &mut Environment<L>) -> Option<Self> {
+    pub fn read(api: Api, environment: &mut Environment<'_>) -> Option<Self> {
         let region = environment.required("AWS_REGION", text);
         let access_key_id = environment.required("AWS_ACCESS_KEY_ID", text);
         let secret = environment.required("AWS_SECRET_ACCESS_KEY", text);

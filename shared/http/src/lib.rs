@@ -1,7 +1,7 @@
-//! The edge that the HTTP functions share: who called, what they sent, and how an answer or a problem looks.
+//! The HTTP functions' shared edge: the caller, the request, the response, problems, and `main`.
 //!
-//! A function behind the authorizer never parses a token. It reads [`current_user`] from the request context, and a
-//! request without one is unauthenticated, whatever let it through.
+//! A function behind the authorizer never parses a token. It reads [`current_user`] from the request context. A request
+//! without one is unauthenticated, whatever let it through.
 
 mod code;
 mod event;
@@ -14,17 +14,17 @@ pub use problem::{Answer, Problem, ProblemType, RequestProblem, problem_json};
 pub use request::{
     BodyError, MAX_BODY_BYTES, body_bytes, current_user, path_parameter, read_json, request_id, route, source_address,
 };
-pub use serve::{Settings, answer, serve};
+pub use serve::{Handler, Settings, answer, configure, main, serve, within};
 
 use http::Response;
 use http::header::CONTENT_TYPE;
 use lambda_http::Body;
 use serde::Serialize;
 
-/// An answer with a JSON body.
+/// A response with a JSON body.
 ///
 /// # Errors
-/// When `body` can't be written as JSON, which is a mistake of ours.
+/// If `body` can't be serialised, which is our mistake.
 pub fn json<T: Serialize>(status: u16, body: &T) -> Answer {
     let text = serde_json::to_string(body).map_err(|error| Problem::fault("unwritable_answer", &error))?;
     Response::builder()

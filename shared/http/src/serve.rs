@@ -1,5 +1,4 @@
-use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::Response;
 use http::header::{
@@ -8,26 +7,24 @@ use http::header::{
 use lambda_http::tower::Service as _;
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, lambda_runtime, service_fn};
 use serde_json::json;
-use vega_auth::config::{Environment, text};
+use vega_auth::Timestamp;
+use vega_auth::config::{ConfigError, Environment, load, text};
 
 use crate::event::Event;
 use crate::request::{request_id, route};
 use crate::{Answer, Problem, RequestProblem};
 
-/// What every HTTP function is told.
+/// Settings of every HTTP function.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The function's name in the log.
-    pub function: &'static str,
+    function: &'static str,
     cors_allowed_origin: HeaderValue,
 }
 
 impl Settings {
-    /// Reads `VEGA_CORS_ALLOWED_ORIGIN`, the origin of pages that may read the answers; `*` where left out.
-    pub fn read<L: Fn(&str) -> Option<String>>(
-        function: &'static str,
-        environment: &mut Environment<L>,
-    ) -> Option<Self> {
+    /// Reads `VEGA_CORS_ALLOWED_ORIGIN`, the origin whose pages can read the responses; `*` by default.
+    pub fn read(function: &'static str, environment: &mut Environment<'_>) -> Option<Self> {
         let origin = environment.optional("VEGA_CORS_ALLOWED_ORIGIN", "*".to_owned(), text)?;
         match HeaderValue::from_str(&origin) {
             Ok(cors_allowed_origin) => Some(Self { function, cors_allowed_origin }),
@@ -38,15 +35,53 @@ impl Settings {
     }
 }
 
-/// Serves until Lambda ends the process. One log line a request: the outcome, never what was sent.
+/// What a function does with its requests.
+pub trait Handler {
+    /// Answers a request at `now`.
+    fn handle(&self, request: &Request, now: Timestamp) -> impl Future<Output = Answer> + Send;
+}
+
+/// A handler that needs neither state nor I/O.
+impl<F: Fn(&Request, Timestamp) -> Answer + Sync> Handler for F {
+    async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
+        self(request, now)
+    }
+}
+
+/// The `main` of an HTTP function whose handler is its configuration.
 ///
 /// # Errors
-/// When the Lambda Runtime API can't be reached.
-pub async fn serve<H, F>(settings: Settings, handler: H) -> Result<(), Error>
-where
-    H: Fn(Request) -> F + Sync,
-    F: Future<Output = Answer> + Send,
-{
+/// If the configuration is invalid, or the Lambda Runtime API can't be reached.
+pub async fn main<H: Handler + Sync>(
+    function: &'static str,
+    read: impl FnOnce(&mut Environment<'_>) -> Option<H>,
+) -> Result<(), Error> {
+    let (settings, handler) = configure(function, read)?;
+    serve(settings, handler).await
+}
+
+/// The first half of [`main`]: reads the environment.
+///
+/// # Errors
+/// If the configuration is invalid.
+#[expect(clippy::disallowed_methods, reason = "for main: reads the environment and passes it on")]
+pub fn configure<T>(
+    function: &'static str,
+    read: impl FnOnce(&mut Environment<'_>) -> Option<T>,
+) -> Result<(Settings, T), ConfigError> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    load(function, lookup, |environment| {
+        let settings = Settings::read(function, environment);
+        let config = read(environment);
+        Some((settings?, config?))
+    })
+}
+
+/// The second half of [`main`]: serves until Lambda ends the process. Logs one line per request, without its content.
+///
+/// # Errors
+/// If the Lambda Runtime API can't be reached.
+pub async fn serve(settings: Settings, handler: impl Handler + Sync) -> Result<(), Error> {
     let (settings, handler) = (&settings, &handler);
     lambda_runtime::run(service_fn(async |LambdaEvent { payload, context }: LambdaEvent<Event>| {
         let Event { request, is_readable } = payload;
@@ -56,20 +91,28 @@ where
     .await
 }
 
-#[expect(clippy::disallowed_methods, reason = "the duration in the log; nothing is decided by it")]
-async fn respond<H, F>(
+/// Waits for `answer` until `deadline`.
+///
+/// # Errors
+/// The answer's own, or 503 after the deadline.
+pub async fn within(deadline: Duration, answer: impl Future<Output = Answer>) -> Answer {
+    tokio::time::timeout(deadline, answer).await.unwrap_or_else(|elapsed| Err(Problem::fault("deadline", &elapsed)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "for main: reads the clock and passes it on, and logs the duration")]
+async fn respond(
     settings: &Settings,
-    handler: &H,
+    handler: &(impl Handler + Sync),
     request: Request,
     is_readable: bool,
-) -> Result<Response<Body>, Error>
-where
-    H: Fn(Request) -> F + Sync,
-    F: Future<Output = Answer> + Send,
-{
+) -> Result<Response<Body>, Error> {
     let started = Instant::now();
     let (id, route) = (request_id(&request), route(&request));
-    let outcome = if is_readable { handler(request).await } else { Err(RequestProblem::Malformed.into()) };
+    let outcome = if is_readable {
+        handler.handle(&request, SystemTime::now().into()).await
+    } else {
+        Err(RequestProblem::Malformed.into())
+    };
     let (code, cause) = match &outcome {
         Ok(_) => (None, None),
         Err(problem) => (Some(problem.code), problem.cause.clone()),
@@ -87,11 +130,11 @@ where
     Ok(response)
 }
 
-/// The response of an answer, with the headers that every response has.
+/// The response for an answer, with the headers that every response has.
 pub fn answer(settings: &Settings, answer: Answer) -> Response<Body> {
     let mut response = answer.unwrap_or_else(Problem::into_response);
     let headers = response.headers_mut();
-    // What depends on who asks must not be kept; what doesn't says so itself.
+    // Responses depend on the caller, so caches must not keep them. The few that don't set their own header.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, settings.cors_allowed_origin.clone());

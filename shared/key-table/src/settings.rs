@@ -29,7 +29,7 @@ impl Settings {
     /// Reads the standard variables: region and credentials, which Lambda sets and which last as long as the process, and
     /// `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL` for an emulator. Nothing else is looked up: no file, no profile
     /// and no metadata service.
-    pub fn read<L: Fn(&str) -> Option<String>>(environment: &mut Environment<L>) -> Option<Self> {
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let region = environment.required("AWS_REGION", text);
         let access_key_id = environment.required("AWS_ACCESS_KEY_ID", text);
         let secret = environment.required("AWS_SECRET_ACCESS_KEY", text);
@@ -75,18 +75,17 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use vega_auth::config::load;
+
     use super::*;
 
     #[test]
     fn missing_variables_are_named_and_credentials_not_printed() {
-        let mut environment = Environment::new(|_| None);
-        let settings = Settings::read(&mut environment);
         assert_eq!(
-            environment.finish(settings).unwrap_err().0,
+            load("test", |_| None, Settings::read).unwrap_err().0,
             ["AWS_REGION is not set", "AWS_ACCESS_KEY_ID is not set", "AWS_SECRET_ACCESS_KEY is not set"]
         );
-        let mut environment = Environment::new(|name| Some(format!("the {name}")));
-        let settings = Settings::read(&mut environment).unwrap();
+        let settings = load("test", |name| Some(format!("the {name}")), Settings::read).unwrap();
         assert_eq!(settings.endpoint(), "the AWS_ENDPOINT_URL_DYNAMODB");
         let shown = format!("{settings:?}");
         assert!(!shown.contains("SECRET") && !shown.contains("TOKEN"), "{shown}");

@@ -49,6 +49,11 @@ impl UserPool {
         aws_endpoint("cognito-idp", &self.region)
     }
 
+    /// Region, pool id and app client id.
+    pub fn into_parts(self) -> [String; 3] {
+        [self.region, self.pool_id, self.client_id]
+    }
+
     /// The claims of the pool's access tokens for its app client.
     pub(crate) fn expected(&self) -> Expected<'_> {
         Expected { issuer: &self.issuer, client_id: &self.client_id, token_use: TokenUse::Access }
