@@ -1,12 +1,12 @@
-//! `/v1/admin/api-keys`: groups `root` and `operator` look after everybody's keys. No secret is shown to them either.
+//! `/v1/admin/api-keys`: groups `root` and `operator` administer everybody's keys. They see no secrets either.
 
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::{CurrentUser, Group, KeyRecord, KeyState, Timestamp};
+use vega_auth::{CurrentUser, Group, KeyRecord, Timestamp, Transition};
 use vega_http::{Answer, Problem, json};
+use vega_store::{CommitError, Store};
 
-use crate::change::{CHANGE_TRIES, contended};
 use crate::problem::{InvalidQuery, KeyProblem};
 use crate::query::Parameters;
 use crate::{ApiKeys, actor, list, path_id};
@@ -14,10 +14,10 @@ use crate::{ApiKeys, actor, list, path_id};
 /// Upper bound for `?owner=`; a Cognito `sub` has 36 characters.
 pub const MAX_OWNER: usize = 256;
 
-/// A person who may look after other people's keys: checked here, whatever the access rules say.
+/// A person who administers other people's keys. Checked here, whatever the access rules allow.
 pub struct Administrator<'a>(&'a CurrentUser);
 
-/// What became of an owner's keys.
+/// The result of revoking an owner's keys.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RevokedKeys")]
 pub struct Revoked {
@@ -35,7 +35,7 @@ impl<'a> Administrator<'a> {
         Err(KeyProblem::AdministratorOnly)
     }
 
-    /// Nobody ends what a more powerful group runs on: a key of group `root` is for `root` to revoke.
+    /// A key of group `root` can be revoked only by `root`: nobody revokes the key of a more powerful group.
     fn may_revoke(&self, record: &KeyRecord) -> Result<(), KeyProblem> {
         if record.groups.contains(Group::Root) && !self.0.groups.contains(Group::Root) {
             return Err(KeyProblem::RootOnly(record.id));
@@ -52,46 +52,52 @@ impl ApiKeys {
 
     pub(crate) async fn admin_revoke(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
         let id = path_id(request).map_err(|_| KeyProblem::NoSuchKey)?;
-        let find = || async {
-            let record = self.store.find(id).await?.ok_or(KeyProblem::NoSuchKey)?;
-            admin.may_revoke(&record)?;
-            Ok(record)
-        };
-        self.revoke(request, &actor(request, admin.0), now, find).await
+        let may_revoke = |key: &KeyRecord| admin.may_revoke(key);
+        self.revoke(request, id, &actor(request, admin.0), now, KeyProblem::NoSuchKey, may_revoke).await
     }
 
-    /// All keys of an owner that have not ended, those that are made meanwhile among them.
+    /// Revokes all live keys of an owner, including those that are created meanwhile.
     pub(crate) async fn revoke_all(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
         let parameters = Parameters::read(request, &["owner", "reason", "block_older_tokens"])?;
         let (owner, reason) = (owner(&parameters)?, parameters.reason()?);
+        let actor = actor(request, admin.0);
+        let decide = |key: &KeyRecord| {
+            if !key.state(now).is_live() {
+                return Ok(None);
+            }
+            admin.may_revoke(key)?;
+            Ok(key.revoke(reason.as_deref(), now))
+        };
+        let revocations = async || {
+            let keys = self.store.list(owner).await?;
+            let revocations = keys.iter().filter_map(|key| decide(key).transpose());
+            Ok::<_, Problem>(revocations.collect::<Result<Vec<Transition>, KeyProblem>>()?)
+        };
+        let mut pending = revocations().await?;
         if parameters.flag("block_older_tokens")? {
-            // Who may not revoke blocks nothing either
-            self.revocable(owner, &admin, now).await?;
+            // Only after the permission was checked: without it, nothing is blocked either. Then once more, since older tokens
+            // may have created keys before the bar.
             self.store.bar(owner, now).await?;
+            pending = revocations().await?;
         }
         let mut revoked = 0;
-        for _ in 0..CHANGE_TRIES {
-            let records = self.revocable(owner, &admin, now).await?;
-            if records.is_empty() {
-                return json(200, &Revoked { revoked });
+        while !pending.is_empty() {
+            for batch in pending.chunks(Store::MAX_REVOCATIONS) {
+                match self.store.commit(batch, None, None, &actor, now).await {
+                    Ok(()) => revoked += batch.len(),
+                    // One of the keys changed since it was read, so none was revoked: revoke them one by one.
+                    Err(CommitError::Conflict) => {
+                        for revocation in batch {
+                            let updated = self.store.update(revocation.after().id, &actor, now, decide).await;
+                            revoked += usize::from(updated.map_err(|error| self.problem(error))?.is_changed);
+                        }
+                    }
+                    Err(error) => return Err(self.problem::<Problem>(error.into())),
+                }
             }
-            let done = self.store.revoke_all(owner, &records, reason.as_deref(), &actor(request, admin.0), now).await;
-            revoked += done?;
+            pending = revocations().await?;
         }
-        Err(contended())
-    }
-
-    /// The keys of an owner that have not ended, if the administrator may revoke each of them.
-    async fn revocable(
-        &self,
-        owner: &str,
-        admin: &Administrator<'_>,
-        now: Timestamp,
-    ) -> Result<Vec<KeyRecord>, Problem> {
-        let mut records = self.store.list(owner).await?;
-        records.retain(|record| matches!(record.state(now), KeyState::Active | KeyState::Disabled));
-        records.iter().try_for_each(|record| admin.may_revoke(record))?;
-        Ok(records)
+        json(200, &Revoked { revoked })
     }
 }
 

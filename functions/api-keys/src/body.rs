@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use vega_auth::{
-    AccessRules, CurrentUser, Groups, HIDDEN, KeyRecord, KeyStatus, Network, ScopeName, Timestamp, is_hidden,
+    AccessRules, CurrentUser, Groups, HIDDEN, KeyChange, KeyRecord, Network, ScopeName, Timestamp, ValidNewKey,
+    is_hidden,
 };
-use vega_store::Change;
 
 use crate::problem::InvalidValue;
 
@@ -17,7 +17,7 @@ pub const MAX_NAME: usize = 100;
 pub const MAX_DESCRIPTION: usize = 500;
 /// Default lifetime of a key, in days.
 const DEFAULT_DAYS: i64 = 90;
-/// Longest lifetime that a caller can request, in days; `null` means no expiry.
+/// Longest lifetime a caller may request, in days; `null` means no expiry.
 pub const MAX_DAYS: i64 = 3650;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
@@ -66,17 +66,6 @@ impl From<Option<Timestamp>> for Expiry {
     fn from(at: Option<Timestamp>) -> Self {
         at.map_or(Self::Never, Self::At)
     }
-}
-
-/// A new key's validated attributes.
-#[derive(Debug)]
-pub struct Wanted {
-    pub name: String,
-    pub description: String,
-    pub groups: Groups,
-    pub scopes: Vec<ScopeName>,
-    pub cidrs: Vec<Network>,
-    pub expires_at: Option<Timestamp>,
 }
 
 /// `PATCH /v1/api-keys/{id}`: a JSON merge patch (RFC 7396). No member can be removed, so none can be `null`.
@@ -142,8 +131,8 @@ fn description_pattern() -> String {
 impl NewKey {
     /// # Errors
     /// 422 naming the invalid member.
-    pub fn check(self, owner: &CurrentUser, rules: &AccessRules, now: Timestamp) -> Result<Wanted, InvalidValue> {
-        Ok(Wanted {
+    pub fn check(self, owner: &CurrentUser, rules: &AccessRules, now: Timestamp) -> Result<ValidNewKey, InvalidValue> {
+        Ok(ValidNewKey {
             name: name(self.name)?,
             description: description(self.description)?,
             groups: groups(self.groups.unwrap_or(owner.groups), owner)?,
@@ -157,16 +146,16 @@ impl NewKey {
 impl KeyPatch {
     /// # Errors
     /// 422 naming the invalid member.
-    pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<Change, InvalidValue> {
-        Ok(Change {
+    pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<KeyChange, InvalidValue> {
+        Ok(KeyChange {
             name: self.name.map(name).transpose()?,
             description: self.description.map(description).transpose()?,
             groups: self.groups.map(|wanted| groups(wanted, owner)).transpose()?,
             scopes: self.scopes.map(|wanted| scopes(&wanted, rules)).transpose()?,
             cidrs: self.cidrs.map(|wanted| cidrs(&wanted)).transpose()?,
-            status: self.status.map(|status| match status {
-                SetStatus::Active => KeyStatus::Active,
-                SetStatus::Disabled => KeyStatus::Disabled,
+            is_enabled: self.status.map(|status| match status {
+                SetStatus::Active => true,
+                SetStatus::Disabled => false,
             }),
         })
     }
@@ -279,7 +268,7 @@ mod tests {
         r#"{"rules":[{"route":"* /v1/*","groups":"any"}],"scopes":{"deploy":["POST /v1/deployments/*"]}}"#.parse().unwrap()
     }
 
-    fn wanted(json: &str) -> Result<Wanted, String> {
+    fn wanted(json: &str) -> Result<ValidNewKey, String> {
         let new: NewKey = serde_json::from_str(json).map_err(|error| error.to_string())?;
         new.check(&owner(), &rules(), NOW).map_err(|problem| problem.to_string())
     }
@@ -348,11 +337,11 @@ mod tests {
 
     #[test]
     fn a_patch_changes_what_it_names_and_cannot_revoke_or_clear() {
-        let patch = |json: &str| -> Result<Change, String> {
+        let patch = |json: &str| -> Result<KeyChange, String> {
             let patch: KeyPatch = serde_json::from_str(json).map_err(|error| error.to_string())?;
             patch.check(&owner(), &rules()).map_err(|problem| problem.to_string())
         };
-        assert_eq!(patch(r#"{"status":"disabled"}"#).unwrap().status, Some(KeyStatus::Disabled));
+        assert_eq!(patch(r#"{"status":"disabled"}"#).unwrap().is_enabled, Some(false));
         assert!(patch("{}").unwrap().name.is_none() && patch("{}").unwrap().scopes.is_none());
         assert_eq!(
             patch(r#"{"scopes":[],"cidrs":[]}"#).unwrap().scopes,

@@ -1,71 +1,59 @@
-//! `PATCH` and `DELETE` of a key: changed as long as nobody else did meanwhile, revoked for good.
+//! `PATCH` and `DELETE` of a key.
 
 use http::header::IF_MATCH;
 use http::{Response, StatusCode};
 use lambda_http::{Body, Request};
-use vega_auth::{CurrentUser, KeyRecord, KeyState, KeyStatus, Timestamp};
-use vega_http::{Answer, Problem, read_json};
-use vega_store::{Actor, ChangeError, EventKind};
+use vega_auth::{Actor, CurrentUser, KeyId, KeyRecord, NotChangeable, Timestamp};
+use vega_http::{Answer, read_json};
+use vega_store::UpdateError;
 
 use crate::body::KeyPatch;
 use crate::problem::KeyProblem;
 use crate::query::Parameters;
 use crate::view::{etag, key_response};
-use crate::{ApiKeys, actor, path_id};
-
-/// How often a revocation or a rotation is tried again that met a change of the same key.
-pub const CHANGE_TRIES: usize = 5;
+use crate::{ApiKeys, actor, check_owner, path_id};
 
 impl ApiKeys {
     pub(crate) async fn change(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
         let reason = Parameters::read(request, &["reason"])?.reason()?;
         let change = read_json::<KeyPatch>(request)?.check(owner, &self.rules)?;
-        let record = self.own(path_id(request)?, owner).await?;
-        check_version(request, &record)?;
-        match record.state(now) {
-            KeyState::Active | KeyState::Disabled => {}
-            KeyState::Expired => return Err(KeyProblem::Expired.into()),
-            KeyState::Revoked => return Err(KeyProblem::Revoked.into()),
-        }
-        match self.store.change(&record, change, reason.as_deref(), &actor(request, owner), now).await {
-            Ok(changed) => key_response(changed, now),
-            Err(ChangeError::TokenOutdated) => Err(KeyProblem::TokenOutdated.into()),
-            Err(ChangeError::Conflict) => Err(KeyProblem::VersionMismatch.into()),
-            Err(ChangeError::Fault(fault)) => Err(fault.into()),
-        }
+        let decide = |key: &KeyRecord| {
+            check_owner(key, owner)?;
+            check_version(request, key)?;
+            key.change(&change, reason.as_deref(), now).map_err(not_changeable)
+        };
+        let updated = self.store.update(path_id(request)?, &actor(request, owner), now, decide).await;
+        key_response(updated.map_err(|error| self.problem(error))?.record, now)
     }
 
-    /// Revokes the key that `find` gives, whatever version it has, unless the client named one.
-    pub(crate) async fn revoke<F>(
+    /// Revokes a key that `authorize` allows the caller to revoke: any version of it, unless the client named one.
+    pub(crate) async fn revoke(
         &self,
         request: &Request,
+        id: KeyId,
         actor: &Actor,
         now: Timestamp,
-        find: impl Fn() -> F,
-    ) -> Answer
-    where
-        F: Future<Output = Result<KeyRecord, Problem>>,
-    {
+        missing: KeyProblem,
+        authorize: impl Fn(&KeyRecord) -> Result<(), KeyProblem>,
+    ) -> Answer {
         let reason = Parameters::read(request, &["reason"])?.reason()?;
-        for _ in 0..CHANGE_TRIES {
-            let record = find().await?;
-            // It is as the caller wants it, perhaps by this very request whose answer was lost (RFC 9110 section 13.1.1)
-            if record.status == KeyStatus::Revoked {
-                return Ok(no_content());
-            }
-            check_version(request, &record)?;
-            match self.store.revoke(&record, EventKind::Revoked, reason.as_deref(), actor, now).await {
-                Ok(_) => return Ok(no_content()),
-                // Without If-Match it is meant for whatever version there is: no change may outrun it
-                Err(ChangeError::Conflict | ChangeError::TokenOutdated) => {}
-                Err(ChangeError::Fault(fault)) => return Err(fault.into()),
-            }
+        let decide = |key: &KeyRecord| {
+            authorize(key)?;
+            // A revoked key is what the caller wants, perhaps by this very request whose response was lost: no version is
+            // checked (RFC 9110 section 13.1.1).
+            let Some(revocation) = key.revoke(reason.as_deref(), now) else { return Ok(None) };
+            check_version(request, key)?;
+            Ok::<_, KeyProblem>(Some(revocation))
+        };
+        match self.store.update(id, actor, now, decide).await {
+            Ok(_) => Ok(no_content()),
+            Err(UpdateError::NotFound) => Err(missing.into()),
+            Err(error) => Err(self.problem(error)),
         }
-        Err(contended())
     }
 }
 
-/// `If-Match` (RFC 9110 section 13.1.1), where the client sent it.
+/// Checks `If-Match` (RFC 9110 section 13.1.1), if the client sent it.
 pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), KeyProblem> {
     let Some(wanted) = request.headers().get(IF_MATCH) else { return Ok(()) };
     let current = etag(record);
@@ -75,8 +63,11 @@ pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), KeyPro
     if matches { Ok(()) } else { Err(KeyProblem::VersionMismatch) }
 }
 
-pub fn contended() -> Problem {
-    Problem::fault("key_contended", &"the key changed at every try")
+fn not_changeable(reason: NotChangeable) -> KeyProblem {
+    match reason {
+        NotChangeable::Revoked => KeyProblem::Revoked,
+        NotChangeable::Expired => KeyProblem::Expired,
+    }
 }
 
 fn no_content() -> Response<Body> {

@@ -8,12 +8,11 @@ use vega_openapi::{Route, schema_of};
 
 use crate::admin::{MAX_OWNER, Revoked};
 use crate::body::{KeyPatch, NewKey, Rotation};
-use crate::create::Created;
 use crate::idempotency::{MAX_LEN, MIN_LEN};
 use crate::list::{self, Page};
 use crate::problem::{InvalidQuery, InvalidValue, KeyProblem};
 use crate::query::MAX_REASON;
-use crate::view::KeyView;
+use crate::view::{Created, KeyView};
 use crate::{DEFAULT_LIMIT, Scopes, events};
 
 /// What this function is called for.

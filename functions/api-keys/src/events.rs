@@ -3,9 +3,9 @@
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::{CurrentUser, Timestamp};
+use vega_auth::{AuditEvent, CurrentUser, Timestamp};
 use vega_http::{Answer, json};
-use vega_store::{AuditEvent, EventCursor};
+use vega_store::EventCursor;
 
 use crate::problem::{InvalidQuery, KeyProblem};
 use crate::query::Parameters;

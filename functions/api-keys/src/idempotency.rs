@@ -1,7 +1,7 @@
-//! `Idempotency-Key`: a request that made a key can be repeated, by who sent it, for 15 minutes.
+//! `Idempotency-Key`: a request that created a key can be repeated by its sender for 15 minutes.
 //!
-//! The answer is kept, and it holds a whole API key. So it is sealed under the `Idempotency-Key` itself, which isn't kept:
-//! whoever reads the table can't open it. They could try likely ones, though, which is why a short one is refused.
+//! The stored response contains a whole API key. So it is sealed under the `Idempotency-Key` itself, which isn't stored: nobody
+//! who reads the table can open it. They could try likely values, though, so short ones are rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,34 +11,74 @@ use lambda_http::{Body, Request};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
 use ring::hkdf::{HKDF_SHA256, Salt};
-use vega_auth::{CurrentUser, KeyId, Timestamp};
-use vega_http::{Problem, body_bytes, path_parameter, route};
-use vega_store::IdempotencyRecord;
+use vega_auth::{ApiKey, CurrentUser, KeyId, Timestamp, Transition};
+use vega_http::{Answer, Problem, body_bytes, path_parameter, route};
+use vega_store::{IdempotencyRecord, UpdateError, retry};
 use zeroize::Zeroizing;
 
-use crate::ApiKeys;
-use crate::create::created;
 use crate::problem::KeyProblem;
+use crate::view::{created_json, created_response};
+use crate::{ApiKeys, actor};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// 16 random letters and digits are more than 80 bits.
 pub const MIN_LEN: usize = 16;
 pub const MAX_LEN: usize = 255;
 
+/// A new key, not committed yet.
+pub struct Creation {
+    pub key: ApiKey,
+    pub created: Transition,
+    /// The key that it replaces, if it does.
+    pub replaced: Option<Transition>,
+}
+
+/// Commits the key that `create` returns, and responds with it. The same request under the same `Idempotency-Key` gets the stored
+/// response instead.
+pub async fn once<F: Future<Output = Result<Creation, Problem>>>(
+    api: &ApiKeys,
+    request: &Request,
+    owner: &CurrentUser,
+    now: Timestamp,
+    create: impl Fn() -> F,
+) -> Answer {
+    let idempotent = IdempotentRequest::read(request)?;
+    if let Some(idempotent) = &idempotent
+        && let Some(response) = idempotent.stored_response(api, owner, now).await?
+    {
+        return Ok(response);
+    }
+    let actor = actor(request, owner);
+    let prepare = || async {
+        let Creation { key, created, replaced } = create().await?;
+        let body = created_json(&key, created.after().clone(), now)?;
+        let seal = |request: &IdempotentRequest| request.seal(&owner.id, key.id(), &body, api.random()?, now);
+        let record = idempotent.as_ref().map(seal).transpose()?;
+        let transitions: Vec<Transition> = [created].into_iter().chain(replaced).collect();
+        Ok::<_, Problem>((transitions, record, created_response(body, key.id())?))
+    };
+    let attempt = || async {
+        let (transitions, record, response) = prepare().await.map_err(UpdateError::Refused)?;
+        api.store.commit(&transitions, Some(api.limit), record.as_ref(), &actor, now).await?;
+        Ok(response)
+    };
+    retry(attempt).await.map_err(|error| api.problem(error))
+}
+
 /// A request that can be repeated.
 pub struct IdempotentRequest {
-    /// A secret for as long as the answer is kept: it isn't printed, and not stored.
+    /// A secret for as long as the response is kept: never printed, and never stored.
     key: Zeroizing<String>,
-    /// Which request: a digest of the key, the method and the path.
+    /// A digest of the key, the method and the path.
     request: String,
     fingerprint: [u8; 32],
 }
 
 impl IdempotentRequest {
-    /// The request, if it names itself by an `Idempotency-Key`.
+    /// The request, if it has an `Idempotency-Key`.
     ///
     /// # Errors
-    /// 400 when there are two, or one that is not 16 to 255 visible ASCII characters.
+    /// 400 when there are two, or one that isn't 16 to 255 visible ASCII characters.
     pub fn read(request: &Request) -> Result<Option<Self>, KeyProblem> {
         let mut keys = request.headers().get_all(IDEMPOTENCY_KEY).iter();
         let Some(key) = keys.next() else { return Ok(None) };
@@ -55,20 +95,41 @@ impl IdempotentRequest {
         }))
     }
 
-    /// Seals the answer for `owner`, who made the key of this id.
+    /// The response to an earlier request of the owner with this `Idempotency-Key`.
+    ///
+    /// # Errors
+    /// 422 when that request had another body.
+    async fn stored_response(
+        &self,
+        api: &ApiKeys,
+        owner: &CurrentUser,
+        now: Timestamp,
+    ) -> Result<Option<Response<Body>>, Problem> {
+        let Some(record) = api.store.idempotency_record(&owner.id, &self.request, now).await? else { return Ok(None) };
+        if record.fingerprint != self.fingerprint {
+            return Err(KeyProblem::IdempotencyKeyReused.into());
+        }
+        let body = self.open(&record).ok_or_else(|| Problem::fault("idempotency_record_unreadable", &"not opened"))?;
+        created_response(body, record.key_id).map(Some)
+    }
+
+    /// Seals the response for `owner`, who created the key of this id.
     fn seal(
         &self,
         owner: &str,
         key_id: KeyId,
-        answer: &str,
+        body: &str,
         nonce: [u8; NONCE_LEN],
         at: Timestamp,
-    ) -> Option<IdempotencyRecord> {
-        let mut sealed = Zeroizing::new(answer.as_bytes().to_vec());
-        self.cipher(owner, key_id)?
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(self.fingerprint), &mut *sealed)
-            .ok()?;
-        Some(IdempotencyRecord {
+    ) -> Result<IdempotencyRecord, Problem> {
+        let mut sealed = Zeroizing::new(body.as_bytes().to_vec());
+        self.cipher(owner, key_id)
+            .and_then(|cipher| {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                cipher.seal_in_place_append_tag(nonce, Aad::from(self.fingerprint), &mut *sealed).ok()
+            })
+            .ok_or_else(|| Problem::fault("response_not_sealed", &"it is too long"))?;
+        Ok(IdempotencyRecord {
             owner: owner.to_owned(),
             request: self.request.clone(),
             fingerprint: self.fingerprint,
@@ -79,56 +140,19 @@ impl IdempotentRequest {
         })
     }
 
-    fn open(&self, replay: &IdempotencyRecord) -> Option<String> {
-        let mut sealed = replay.sealed.clone();
-        let nonce = Nonce::assume_unique_for_key(replay.nonce);
-        let cipher = self.cipher(&replay.owner, replay.key_id)?;
-        let answer = cipher.open_in_place(nonce, Aad::from(replay.fingerprint), &mut sealed).ok()?;
-        String::from_utf8(answer.to_vec()).ok()
+    fn open(&self, record: &IdempotencyRecord) -> Option<String> {
+        let mut sealed = record.sealed.clone();
+        let nonce = Nonce::assume_unique_for_key(record.nonce);
+        let cipher = self.cipher(&record.owner, record.key_id)?;
+        let body = cipher.open_in_place(nonce, Aad::from(record.fingerprint), &mut sealed).ok()?;
+        String::from_utf8(body.to_vec()).ok()
     }
 
-    /// HKDF (RFC 5869) of the `Idempotency-Key`, for this owner, request and API key: each seals one answer.
+    /// HKDF (RFC 5869) of the `Idempotency-Key` for this owner, request and API key, so that each cipher seals one response.
     fn cipher(&self, owner: &str, key_id: KeyId) -> Option<LessSafeKey> {
         let secret = Salt::new(HKDF_SHA256, b"vega-auth idempotency 1").extract(self.key.as_bytes());
         let info = [key_id.as_str().as_bytes(), self.request.as_bytes(), owner.as_bytes()];
         Some(LessSafeKey::new(UnboundKey::from(secret.expand(&info, &AES_256_GCM).ok()?)))
-    }
-}
-
-impl ApiKeys {
-    /// The answer that this request got before.
-    ///
-    /// # Errors
-    /// 422 when it was another request that had this `Idempotency-Key`.
-    pub(crate) async fn repeated(
-        &self,
-        request: &IdempotentRequest,
-        owner: &CurrentUser,
-        now: Timestamp,
-    ) -> Result<Option<Response<Body>>, Problem> {
-        let found = self.store.replay(&owner.id, &request.request, now).await?;
-        let Some(replay) = found else { return Ok(None) };
-        if replay.fingerprint != request.fingerprint {
-            return Err(KeyProblem::IdempotencyKeyReused.into());
-        }
-        let answer = request.open(&replay).ok_or_else(|| Problem::fault("replay_unreadable", &"it does not open"))?;
-        created(answer, replay.key_id).map(Some)
-    }
-
-    /// What is to be kept of a request that makes a key, if it can be repeated.
-    pub(crate) fn kept(
-        &self,
-        request: Option<&IdempotentRequest>,
-        owner: &CurrentUser,
-        key_id: KeyId,
-        answer: &str,
-        now: Timestamp,
-    ) -> Result<Option<IdempotencyRecord>, Problem> {
-        let Some(request) = request else { return Ok(None) };
-        let mut nonce = [0; NONCE_LEN];
-        (self.entropy)(&mut nonce).map_err(|error| Problem::fault("entropy_unavailable", &error))?;
-        let sealed = request.seal(&owner.id, key_id, answer, nonce, now);
-        sealed.map(Some).ok_or_else(|| Problem::fault("unsealable_answer", &"it is too long"))
     }
 }
 
@@ -150,29 +174,29 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000);
     const KEY: &str = "0f1c8d52-6a7e-4b57-9d4e-2f6d3c1b9a80";
 
-    fn repeatable(key: &str) -> IdempotentRequest {
+    fn idempotent(key: &str) -> IdempotentRequest {
         IdempotentRequest { key: Zeroizing::new(key.into()), request: "00".into(), fingerprint: [1; 32] }
     }
 
     #[test]
-    fn a_sealed_answer_is_opened_by_its_own_idempotency_key_and_nothing_else() {
+    fn a_response_is_opened_by_its_own_idempotency_key_alone() {
         let id: KeyId = "000000000000".parse().unwrap();
-        let sealed = repeatable(KEY).seal("ada", id, "the answer", [3; NONCE_LEN], NOW).unwrap();
-        assert_eq!(repeatable(KEY).open(&sealed).as_deref(), Some("the answer"));
+        let sealed = idempotent(KEY).seal("ada", id, "the response", [3; NONCE_LEN], NOW).unwrap();
+        assert_eq!(idempotent(KEY).open(&sealed).as_deref(), Some("the response"));
         assert!(!sealed.sealed.windows(3).any(|part| part == b"the"));
-        assert_eq!(repeatable("0f1c8d52-6a7e-4b57-9d4e-2f6d3c1b9a81").open(&sealed), None);
-        assert_eq!(IdempotentRequest { request: "01".into(), ..repeatable(KEY) }.open(&sealed), None, "another route");
+        assert_eq!(idempotent("0f1c8d52-6a7e-4b57-9d4e-2f6d3c1b9a81").open(&sealed), None);
+        assert_eq!(IdempotentRequest { request: "01".into(), ..idempotent(KEY) }.open(&sealed), None, "another route");
         for change in [
-            |replay: &mut IdempotencyRecord| replay.owner = "bob".into(),
-            |replay: &mut IdempotencyRecord| replay.key_id = "000000000001".parse().unwrap(),
-            |replay: &mut IdempotencyRecord| replay.fingerprint[0] ^= 1,
-            |replay: &mut IdempotencyRecord| replay.nonce[0] ^= 1,
-            |replay: &mut IdempotencyRecord| replay.sealed[0] ^= 1,
-            |replay: &mut IdempotencyRecord| replay.sealed.truncate(3),
+            |record: &mut IdempotencyRecord| record.owner = "bob".into(),
+            |record: &mut IdempotencyRecord| record.key_id = "000000000001".parse().unwrap(),
+            |record: &mut IdempotencyRecord| record.fingerprint[0] ^= 1,
+            |record: &mut IdempotencyRecord| record.nonce[0] ^= 1,
+            |record: &mut IdempotencyRecord| record.sealed[0] ^= 1,
+            |record: &mut IdempotencyRecord| record.sealed.truncate(3),
         ] {
             let mut changed = sealed.clone();
             change(&mut changed);
-            assert_eq!(repeatable(KEY).open(&changed), None);
+            assert_eq!(idempotent(KEY).open(&changed), None);
         }
     }
 }

@@ -23,9 +23,9 @@ use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::config::{Environment, text};
-use vega_auth::{AccessRules, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
+use vega_auth::{AccessRules, Actor, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
 use vega_http::{Answer, Handler, Problem, current_user, json, path_parameter, request_id, source_address, within};
-use vega_store::{Actor, Store};
+use vega_store::Store;
 
 pub use crate::endpoint::routes;
 
@@ -117,7 +117,8 @@ impl ApiKeys {
             Endpoint::ChangeKey => self.change(request, person(&user)?, now).await,
             Endpoint::RevokeKey => {
                 let (id, owner) = (path_id(request)?, person(&user)?);
-                self.revoke(request, &actor(request, owner), now, || self.own(id, owner)).await
+                let is_own = |key: &KeyRecord| check_owner(key, owner);
+                self.revoke(request, id, &actor(request, owner), now, KeyProblem::NotYours, is_own).await
             }
             Endpoint::RotateKey => self.rotate(request, person(&user)?, now).await,
             Endpoint::ListEvents => self.events(request, person(&user)?, now).await,
@@ -126,7 +127,8 @@ impl ApiKeys {
             Endpoint::RevokeOwnKey => {
                 let id = calling_key(&user)?;
                 let itself = Actor { id: format!("api_key:{id}"), ..actor(request, &user) };
-                self.revoke(request, &itself, now, || self.own(id, &user)).await
+                let is_own = |key: &KeyRecord| check_owner(key, &user);
+                self.revoke(request, id, &itself, now, KeyProblem::NotYours, is_own).await
             }
             Endpoint::AdminListKeys => self.admin_list(request, Administrator::check(person(&user)?)?, now).await,
             Endpoint::AdminRevokeKeys => self.revoke_all(request, Administrator::check(person(&user)?)?, now).await,
@@ -152,11 +154,17 @@ impl ApiKeys {
         json(200, &Scopes { items })
     }
 
-    /// The caller's key. Somebody else's is indistinguishable from a missing one.
+    /// The caller's key.
     async fn own(&self, id: KeyId, owner: &CurrentUser) -> Result<KeyRecord, Problem> {
-        let record = self.store.find(id).await?;
-        record.filter(|record| record.owner == owner.id).ok_or_else(|| KeyProblem::NotYours.into())
+        let record = self.store.find(id).await?.ok_or(KeyProblem::NotYours)?;
+        check_owner(&record, owner)?;
+        Ok(record)
     }
+}
+
+/// Somebody else's key is indistinguishable from a missing one.
+fn check_owner(key: &KeyRecord, owner: &CurrentUser) -> Result<(), KeyProblem> {
+    if key.owner == owner.id { Ok(()) } else { Err(KeyProblem::NotYours) }
 }
 
 /// An API key can't manage API keys.

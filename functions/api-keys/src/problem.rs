@@ -1,8 +1,10 @@
 //! Every reason for which a request about keys fails.
 
 use vega_auth::{Groups, InvalidNetwork, KeyId, KeyRecord};
-use vega_http::{Code, ProblemType};
+use vega_http::{Code, Problem, ProblemType};
+use vega_store::{CommitError, UpdateError};
 
+use crate::ApiKeys;
 use crate::body::{MAX_DAYS, MAX_DESCRIPTION, MAX_NAME};
 use crate::idempotency::{MAX_LEN, MIN_LEN};
 use crate::query::MAX_REASON;
@@ -62,6 +64,23 @@ impl ProblemType for KeyProblem {
             Self::InvalidIdempotencyKey => Code::InvalidIdempotencyKey,
             Self::IdempotencyInProgress => Code::IdempotencyInProgress,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+        }
+    }
+}
+
+impl ApiKeys {
+    /// The problem that a client sees when a key wasn't committed.
+    pub(crate) fn problem<E: Into<Problem>>(&self, error: UpdateError<E>) -> Problem {
+        match error {
+            UpdateError::Refused(problem) => problem.into(),
+            UpdateError::NotFound => KeyProblem::NotYours.into(),
+            UpdateError::Commit(CommitError::TokenOutdated) => KeyProblem::TokenOutdated.into(),
+            UpdateError::Commit(CommitError::LimitReached) => KeyProblem::LimitReached { limit: self.limit }.into(),
+            UpdateError::Commit(CommitError::InProgress) => KeyProblem::IdempotencyInProgress.into(),
+            UpdateError::Commit(CommitError::Conflict | CommitError::IdTaken) => {
+                Problem::fault("key_contended", &"the key changed at every attempt")
+            }
+            UpdateError::Commit(CommitError::Fault(fault)) => fault.into(),
         }
     }
 }

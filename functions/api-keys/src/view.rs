@@ -1,10 +1,12 @@
 //! A key as clients see it: everything but the digest.
 
-use http::header::{ETAG, HeaderValue};
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
+use http::{Response, StatusCode};
+use lambda_http::Body;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::{Groups, KeyId, KeyRecord, KeyState, Network, ScopeName, Timestamp};
-use vega_http::{Answer, json};
+use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeyState, Network, ScopeName, Timestamp};
+use vega_http::{Answer, Problem, json};
 
 use crate::body::{MAX_DESCRIPTION, MAX_NAME};
 use crate::query::MAX_REASON;
@@ -53,6 +55,17 @@ pub struct KeyView {
     version: u64,
 }
 
+/// A key that was just created. The only response that contains it whole.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedKey")]
+pub struct Created<'a> {
+    /// The whole key: store it now, it is not shown again.
+    #[schemars(regex(pattern = "^vk_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$"))]
+    key: &'a str,
+    #[serde(flatten)]
+    view: KeyView,
+}
+
 impl KeyView {
     pub fn new(record: KeyRecord, now: Timestamp) -> Self {
         let last = record.last_use.as_ref();
@@ -76,6 +89,23 @@ impl KeyView {
             version: record.version,
         }
     }
+}
+
+/// The body of the response to the creation of `key`.
+pub fn created_json(key: &ApiKey, record: KeyRecord, now: Timestamp) -> Result<String, Problem> {
+    serde_json::to_string(&Created { key: key.expose(), view: KeyView::new(record, now) })
+        .map_err(|error| Problem::fault("unwritable_answer", &error))
+}
+
+/// The response to the creation of a key, with the `ETag` of its first version.
+pub fn created_response(body: String, id: KeyId) -> Answer {
+    Response::builder()
+        .status(StatusCode::CREATED)
+        .header(CONTENT_TYPE, "application/json")
+        .header(LOCATION, format!("/v1/api-keys/{id}"))
+        .header(ETAG, "\"1\"")
+        .body(Body::from(body))
+        .map_err(|error| Problem::fault("unwritable_answer", &error))
 }
 
 /// The key, with its version as the `ETag`.

@@ -1,9 +1,9 @@
-//! `/v1/leaked-keys`: whoever finds a key in the open hands it in, and it ends.
+//! `/v1/leaked-keys`: anyone who finds a key in the open can report it, which revokes it.
 //!
-//! Nobody signs in here: the key itself is the proof. An answer never says whether it was one, but to GitHub, whose
-//! protocol asks for it and whose signature we check. What is told by how long we take is worth nothing: a form or checksum
-//! that is wrong can be seen offline, an id that is wrong and a secret that is wrong cost the same one read, and only the
-//! holder of a whole key makes us write, which leaves them with a dead one.
+//! Nobody signs in here: the key itself is the proof. The response never reveals whether it was a key, except to GitHub, whose
+//! protocol requires that and whose signature we check. Our response time reveals nothing of use: a wrong form or checksum can
+//! be seen offline, a wrong id and a wrong secret cost the same single read, and only the holder of a whole key causes a write,
+//! which leaves them with a revoked one.
 
 mod github;
 mod problem;
@@ -16,12 +16,12 @@ use lambda_http::{Body, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{Environment, is_emulator, text};
-use vega_auth::{ApiKey, DIGEST_VERSION, FetchKeySet, HIDDEN, KeySetCache, KeyStatus, Timestamp, is_hidden};
+use vega_auth::{Actor, ApiKey, FetchKeySet, HIDDEN, KeyRecord, KeySetCache, Timestamp, is_hidden};
 use vega_http::{
     Answer, Handler, Problem, RequestProblem, body_bytes, json, read_json, request_id, route, source_address, within,
 };
 use vega_openapi::{Route, schema_of};
-use vega_store::{Actor, ChangeError, EventKind, Store};
+use vega_store::{CommitError, Store, UpdateError};
 
 pub use crate::github::GithubKeys;
 use crate::github::{Feedback, Match};
@@ -29,35 +29,33 @@ use crate::problem::ReportProblem;
 
 /// The function's name in the log.
 pub const FUNCTION: &str = "leaked-keys";
-/// Who ended the key, in its audit events.
+/// The actor in the audit events of the revocations made here.
 const ACTOR: &str = "system:leaked-keys";
-/// The longest place, in characters.
+/// The longest `found_at`, in characters.
 const MAX_FOUND_AT: usize = 500;
-/// The largest report of GitHub's that we read: some thousands of matches.
+/// The largest report from GitHub that we read: some thousands of matches.
 const MAX_GITHUB_BODY_BYTES: usize = 1024 * 1024;
-/// How often ending a key is tried again that met a change of it.
-const TRIES: usize = 5;
-/// How many matches of a report are looked up at once: the thousands that a report can have take seconds, not minutes.
-const AT_ONCE: usize = 16;
-/// All that a request may take. GitHub waits for 30 s, API Gateway for 29.
+/// How many matches of a report are processed at once: a report with thousands of them takes seconds, not minutes.
+const CONCURRENCY: usize = 16;
+/// Time limit of a request. GitHub waits for 30 s, API Gateway for 29.
 const DEADLINE: Duration = Duration::from_secs(25);
 
-/// Ends leaked keys.
+/// Revokes leaked keys.
 pub struct LeakedKeys<F> {
-    /// Where they live.
+    /// The keys.
     pub store: Store,
-    /// Who may report for GitHub; `None` turns that route off.
+    /// GitHub's signing keys; `None` turns its route off.
     pub github: Option<KeySetCache<F, GithubKeys>>,
 }
 
 /// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the table is.
+    /// Access to the table.
     pub store: vega_store::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
-    /// `VEGA_GITHUB_KEYS_URL`: where GitHub publishes the keys that it signs its reports with. Left out: no such reports.
+    /// `VEGA_GITHUB_KEYS_URL`: where GitHub publishes the keys that sign its reports. Without it, GitHub's route is off.
     pub github_keys_url: Option<String>,
 }
 
@@ -66,7 +64,7 @@ impl Config {
     pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let github = environment.optional("VEGA_GITHUB_KEYS_URL", None, |url| {
-            // Over plain HTTP, whoever sits on the line would sign the reports.
+            // Over plain HTTP, anyone on the network path could sign reports.
             let is_safe = url.starts_with("https://") || is_emulator(url);
             is_safe.then(|| Some(url.to_owned())).ok_or("expected an https:// URL")
         });
@@ -136,7 +134,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
     async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         match (route(request).as_str(), &self.github) {
             ("POST /v1/leaked-keys", _) => self.report(request, now).await,
-            ("POST /v1/leaked-keys/github", Some(github)) => self.report_of_github(request, github, now).await,
+            ("POST /v1/leaked-keys/github", Some(github)) => self.report_github(request, github, now).await,
             _ => Err(RequestProblem::NoSuchRoute.into()),
         }
     }
@@ -146,18 +144,18 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         if report.found_at.chars().count() > MAX_FOUND_AT || report.found_at.contains(is_hidden) {
             return Err(ReportProblem::FoundAt.into());
         }
-        self.end(&report.key, &report.found_at, request, now).await?;
+        self.revoke(&report.key, &report.found_at, request, now).await?;
         let mut response = http::Response::new(Body::Empty);
         *response.status_mut() = StatusCode::ACCEPTED;
         Ok(response)
     }
 
-    async fn report_of_github(&self, request: &Request, github: &KeySetCache<F, GithubKeys>, now: Timestamp) -> Answer {
+    async fn report_github(&self, request: &Request, github: &KeySetCache<F, GithubKeys>, now: Timestamp) -> Answer {
         let body = body_bytes(request);
         if body.len() > MAX_GITHUB_BODY_BYTES {
             return Err(ReportProblem::TooLarge.into());
         }
-        // Nothing of the body is read before its signature is good.
+        // Nothing of the body is parsed before its signature is verified.
         let identifier = one_header(request, "github-public-key-identifier").ok_or(ReportProblem::NotSigned)?;
         let signature = one_header(request, "github-public-key-signature").ok_or(ReportProblem::NotSigned)?;
         let key = github.key(identifier, now).await?.ok_or(ReportProblem::NotSigned)?;
@@ -165,17 +163,17 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             return Err(ReportProblem::NotSigned.into());
         }
         let matches: Vec<Match> = serde_json::from_slice(body).map_err(|_| ReportProblem::NotMatches)?;
-        let ended = stream::iter(matches).map(async |found| {
+        let feedback = stream::iter(matches).map(async |found| {
             let place: String =
                 found.found_at().chars().filter(|letter| !is_hidden(*letter)).take(MAX_FOUND_AT).collect();
-            let is_ours = self.end(&found.token, &place, request, now).await?;
+            let is_ours = self.revoke(&found.token, &place, request, now).await?;
             Ok::<_, Problem>(Feedback::new(found, is_ours))
         });
-        json(200, &ended.buffered(AT_ONCE).try_collect::<Vec<_>>().await?)
+        json(200, &feedback.buffered(CONCURRENCY).try_collect::<Vec<_>>().await?)
     }
 
-    /// Ends a key, if `text` is one that could still be used. Whether it is, or was, a key of ours.
-    async fn end(&self, text: &str, found_at: &str, request: &Request, now: Timestamp) -> Result<bool, Problem> {
+    /// Revokes the key `text`, if it is a live key of ours. Whether it is, or was, a key of ours.
+    async fn revoke(&self, text: &str, found_at: &str, request: &Request, now: Timestamp) -> Result<bool, Problem> {
         let Ok(key) = text.parse::<ApiKey>() else { return Ok(false) };
         let actor = Actor {
             id: ACTOR.to_owned(),
@@ -184,29 +182,23 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             request_id: request_id(request),
             ..Actor::default()
         };
-        let reason = if found_at.is_empty() { "leaked".to_owned() } else { format!("leaked: {found_at}") };
-        for _ in 0..TRIES {
-            let found = self.store.find(key.id()).await?;
-            let Some(record) =
-                found.filter(|record| record.digest_version == DIGEST_VERSION && record.digest.matches(&key))
-            else {
-                return Ok(false);
-            };
-            if record.status == KeyStatus::Revoked || record.expires_at.is_some_and(|end| now >= end) {
-                return Ok(true);
-            }
-            match self.store.revoke(&record, EventKind::Leaked, Some(&reason), &actor, now).await {
-                Ok(_) => return Ok(true),
-                // No change of the key may outrun its end
-                Err(ChangeError::Conflict | ChangeError::TokenOutdated) => {}
-                Err(ChangeError::Fault(fault)) => return Err(fault.into()),
-            }
+        // Whoever knows the whole key may revoke it.
+        let decide = |record: &KeyRecord| {
+            if record.is_of(&key) { Ok(record.revoke_leaked(found_at, now)) } else { Err(WrongSecret) }
+        };
+        match self.store.update(key.id(), &actor, now, decide).await {
+            Ok(_) => Ok(true),
+            Err(UpdateError::NotFound | UpdateError::Refused(WrongSecret)) => Ok(false),
+            Err(UpdateError::Commit(CommitError::Fault(fault))) => Err(fault.into()),
+            Err(UpdateError::Commit(_)) => Err(Problem::fault("key_contended", &"the key changed at every attempt")),
         }
-        Err(Problem::fault("revoke_contended", &"the key changed at every try"))
     }
 }
 
-/// A header that stands exactly once: of two, which one counts is not ours to guess.
+/// The key of this id has another secret.
+struct WrongSecret;
+
+/// A header that occurs exactly once. Given two, we don't guess.
 fn one_header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     let mut values = request.headers().get_all(name).iter();
     match (values.next(), values.next()) {

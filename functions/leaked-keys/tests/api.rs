@@ -12,7 +12,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use vega_auth::config::load;
-use vega_auth::{ApiKey, FetchKeySet, KeyRecord, KeySetCache, KeyStatus, Timestamp};
+use vega_auth::{ApiKey, FetchKeySet, KeyRecord, KeySetCache, KeyStatus, Timestamp, Transition};
 use vega_http::Handler as _;
 use vega_store::Store;
 use vega_testing::{InjectedFault, TestDatabase, actor, key_with_secret as key, record};
@@ -117,7 +117,7 @@ impl Api {
 async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) {
     let mut record = KeyRecord { created_at: NOW.plus(-100), ..record(key, "user-1") };
     change(&mut record);
-    store.create(&record, 5, None, &actor("user-1")).await.unwrap();
+    store.commit(&[Transition::creation(record)], None, None, &actor("user-1"), NOW).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Notifications are sent once: a real `DynamoDB` API, and a list in place of the bus.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::convert::Infallible;
 use std::sync::Mutex;
 
 use notifications::{Notifier, Report, SendNotification, Task};
@@ -8,7 +9,6 @@ use serde_json::Value;
 use vega_auth::{KeyId, KeyRecord, Timestamp};
 use vega_aws::CallError;
 use vega_notification::{KeyEvent, Kind, Notification};
-use vega_store::EventKind;
 use vega_testing::{TestDatabase, actor, key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -46,7 +46,7 @@ impl Test {
     async fn create(&self, change: impl FnOnce(&mut KeyRecord)) -> KeyId {
         let mut record = KeyRecord { description: "a secret plan".into(), ..record(&key(), "user-1") };
         change(&mut record);
-        self.notifier.store.create(&record, 100, None, &actor("user-1")).await.unwrap();
+        self.database.create(&record).await;
         record.id
     }
 
@@ -66,12 +66,8 @@ impl Test {
 async fn a_notification_is_sent_once() {
     let test = Test::start().await;
     let id = test.create(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
-    let record = test.notifier.store.find(id).await.unwrap().unwrap();
-    test.notifier
-        .store
-        .revoke(&record, EventKind::Leaked, Some("leaked: a paste"), &actor("user-1"), NOW)
-        .await
-        .unwrap();
+    let (store, actor) = (&test.notifier.store, actor("user-1"));
+    store.update::<Infallible>(id, &actor, NOW, |key| Ok(key.revoke_leaked("a paste", NOW))).await.unwrap();
     for kind in [Kind::Created, Kind::FirstUsed, Kind::Leaked] {
         let network = (kind == Kind::FirstUsed).then_some("192.0.2.0/24");
         assert_eq!(test.notify(kind, network).await, Report { sent: 1, faults: vec![] });
@@ -154,8 +150,7 @@ async fn a_key_without_expiry_or_revoked_is_not_reported_to_expire() {
     test.create(|_| {}).await;
     let id = "000000000000".parse().unwrap();
     test.create(|record| (record.id, record.expires_at) = (id, Some(NOW.plus(90 * DAY)))).await;
-    let record = test.notifier.store.find(id).await.unwrap().unwrap();
-    test.notifier.store.revoke(&record, EventKind::Revoked, None, &actor("user-1"), NOW).await.unwrap();
+    test.database.revoke(id).await;
     for day in [80, 88, 91] {
         assert_eq!(test.notifier.run(Task::ScanForExpiry, NOW.plus(day * DAY)).await, Report::default());
     }

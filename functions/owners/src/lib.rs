@@ -1,50 +1,66 @@
-//! What happens to owners reaches their keys: who is deleted or disabled in the user pool, or leaves a group.
+//! Keeps keys in line with their owners, who may be deleted or disabled in the user pool, or leave a group.
 //!
-//! A look through all who hold keys, on a schedule, and at one of them when Cognito tells that something happened. What
-//! Cognito tells is a hint: the pool is asked in any case. A fault takes nothing from anybody.
+//! Runs over every key owner on a schedule, and for one owner when Cognito reports a change. The report is only a hint: the
+//! pool is always asked. A fault never costs anybody a key.
 
 mod task;
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use vega_auth::config::{Environment, text};
-use vega_auth::{Fault, Groups, KeyRecord, KeyStatus, Timestamp};
+use vega_auth::{Actor, Fault, Groups, KeyChange, KeyRecord, Timestamp, Transition};
 use vega_aws::UserPool;
-use vega_store::{Actor, Change, ChangeError, EventKind, KeyOwner, Store};
+use vega_store::{CommitError, KeyOwner, Store, UpdateError};
 
 pub use crate::task::Task;
 
-/// Who changes the keys, in their audit events.
+/// The actor in the audit events of the changes made here.
 const ACTOR: &str = "system:owners";
 /// How many owners are looked up at once, and within the pace.
 const CONCURRENCY: usize = 10;
-/// How often a change is tried again that met another one.
-const TRIES: usize = 5;
-/// A run takes the keys of one owner in so many, whom the pool doesn't know any more, and of one in any case. More look like
-/// a wrong pool.
+/// A run revokes the keys of at most one in this many owners because they are gone, and of one owner in any case. More missing
+/// owners than that suggest a wrong pool.
 const MAX_GONE_FRACTION: usize = 5;
 
-/// What went wrong with the pool.
+/// Why the pool didn't answer.
 pub type PoolFault = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the pool says of somebody.
+/// An owner's status in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerStatus {
-    /// They may sign in, and are in these groups.
+    /// They can sign in, and are in these groups.
     Member(Groups),
-    /// They may not, for now.
+    /// They can't sign in for now.
     Disabled,
-    /// The pool doesn't know them: deleted.
+    /// The pool doesn't know them: they were deleted.
     Gone,
+}
+
+impl OwnerStatus {
+    /// The change that this status demands of one of the owner's keys, if any.
+    fn transition(self, key: &KeyRecord, now: Timestamp) -> Option<Transition> {
+        if !key.state(now).is_live() {
+            return None;
+        }
+        match self {
+            Self::Gone => key.revoke(Some("owner_deleted"), now),
+            Self::Disabled => {
+                let disable = KeyChange { is_enabled: Some(false), ..KeyChange::default() };
+                key.change(&disable, Some("owner_disabled"), now).ok()?
+            }
+            Self::Member(groups) => key.keep_groups(groups, "owner_left_group"),
+        }
+    }
 }
 
 /// The user pool.
 pub trait FindOwner {
-    /// What the pool says of the person with this `sub`, who had this username when they made a key.
+    /// The status of the person with this `sub`, who had this username when they created a key.
     ///
-    /// `Err` where it did not say: `Gone` is for a pool that answered that there is no such person.
+    /// `Err` if the pool didn't answer: `Gone` means that it answered, and knows no such person.
     fn find(&self, owner: &str, username: &str) -> impl Future<Output = Result<OwnerStatus, PoolFault>> + Send;
 }
 
@@ -61,9 +77,9 @@ impl FindOwner for UserPool {
 /// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the table is.
+    /// Access to the table.
     pub store: vega_store::Settings,
-    /// Where Cognito is.
+    /// Access to Cognito.
     pub cognito: vega_aws::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
@@ -82,46 +98,46 @@ impl Config {
     }
 }
 
-/// Brings the keys in line with the pool.
+/// Keeps the keys in line with the pool.
 pub struct Owners<P> {
-    /// Where the keys are.
+    /// The keys.
     pub store: Store,
-    /// Where their owners are.
+    /// Their owners.
     pub pool: P,
-    /// The least time that [`CONCURRENCY`] look-ups take.
+    /// The least time for [`CONCURRENCY`] look-ups.
     pub pace: Duration,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Owners that were looked up.
     pub checked: usize,
     /// Keys that lost groups.
     pub reduced: usize,
-    /// Keys that were switched off.
+    /// Keys that were disabled.
     pub disabled: usize,
     /// Keys that were revoked.
     pub revoked: usize,
-    /// Keys that had expired, and were put with the ended ones.
+    /// Keys that had expired, and were moved to the ended ones.
     pub expired: usize,
-    /// Owners that the pool doesn't know any more.
+    /// Owners that the pool no longer knows.
     pub gone: usize,
-    /// Whether these were too many to be true: none of their keys was revoked.
+    /// Whether these were too many to be plausible: none of their keys was revoked.
     pub too_many_missing: bool,
-    /// Whether time was up before all were looked at: the next run goes on there.
+    /// Whether time ran out before every owner was checked: the next run continues there.
     pub incomplete: bool,
-    /// What went wrong; each may be about one owner.
+    /// Everything that failed; one entry may concern one owner.
     pub faults: Vec<String>,
 }
 
 impl Report {
-    /// Whether somebody should look.
+    /// Whether a person should look into it.
     pub fn is_fault(&self) -> bool {
         self.too_many_missing || !self.faults.is_empty()
     }
 
-    /// The line of the log. It names nobody.
+    /// The log line. It names nobody.
     pub fn line(&self) -> Value {
         let code = if self.too_many_missing { "too_many_missing" } else { "unavailable" };
         json!({
@@ -134,7 +150,7 @@ impl Report {
 }
 
 impl<P: FindOwner> Owners<P> {
-    /// Does `task` by this clock, as long as there is time left. A fault about one owner doesn't stop it from looking at the
+    /// Runs `task` by this clock, as long as there is time left. A fault about one owner doesn't keep it from checking the
     /// others.
     pub async fn run(
         &self,
@@ -143,13 +159,8 @@ impl<P: FindOwner> Owners<P> {
         clock: impl Fn() -> Timestamp,
         has_time: impl Fn() -> bool,
     ) -> Report {
-        let actor = Actor {
-            id: ACTOR.into(),
-            username: ACTOR.into(),
-            address: String::new(),
-            request_id: request_id.into(),
-            ..Actor::default()
-        };
+        let actor =
+            Actor { id: ACTOR.into(), username: ACTOR.into(), request_id: request_id.into(), ..Actor::default() };
         let run = Run { owners: self, actor, now: clock(), clock };
         let mut report = Report::default();
         let outcome = match task {
@@ -165,7 +176,7 @@ impl<P: FindOwner> Owners<P> {
 struct Run<'a, P, C> {
     owners: &'a Owners<P>,
     actor: Actor,
-    /// When the run began.
+    /// The start of the run.
     now: Timestamp,
     clock: C,
 }
@@ -173,7 +184,7 @@ struct Run<'a, P, C> {
 impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
     async fn sync_owner(&self, owner: &str, report: &mut Report) -> Result<(), Fault> {
         let store = &self.owners.store;
-        // Something happened to them that their tokens don't say, whatever it was, and whether or not they have a key yet
+        // Something changed that their tokens don't show. The bar is set whether or not they have a key yet.
         self.bar(owner).await?;
         let Some(record) = self.live(owner).await?.pop() else { return Ok(()) };
         report.checked = 1;
@@ -200,17 +211,17 @@ impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
     ) -> Result<(), Fault> {
         let store = &self.owners.store;
         let started_at = store.owner_cursor().await?;
-        let mut place = started_at.clone();
+        let mut cursor = started_at.clone();
         let mut gone = Vec::new();
         loop {
-            let (mut key_owners, next) = store.key_owners(place, self.now).await?;
+            let (mut key_owners, next) = store.key_owners(cursor, self.now).await?;
             for key_owner in key_owners.iter().filter(|key_owner| !key_owner.expired.is_empty()) {
                 match store.end_expired(&key_owner.owner, &key_owner.expired).await {
                     Ok(()) => report.expired += key_owner.expired.len(),
                     Err(fault) => report.faults.push(fault.chain()),
                 }
             }
-            // Nothing is left to take from the others: whether they are gone doesn't matter, and counts for nothing
+            // The others have no key left to lose: whether they are gone doesn't matter, and isn't counted.
             for key_owner in key_owners.extract_if(.., |key_owner| !key_owner.is_live) {
                 let outcome = store.retire(&key_owner.owner, self.now).await;
                 report.faults.extend(outcome.err().map(|fault| fault.chain()));
@@ -218,12 +229,12 @@ impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
             for some in key_owners.chunks(CONCURRENCY) {
                 self.check_owners(some, &mut gone, report).await;
             }
-            place = next;
-            if place.is_none() || !has_time() {
+            cursor = next;
+            if cursor.is_none() || !has_time() {
                 break;
             }
         }
-        report.incomplete = place.is_some();
+        report.incomplete = cursor.is_some();
         report.gone = gone.len();
         if gone.len() > may_revoke.unwrap_or((report.checked / MAX_GONE_FRACTION).max(1)) {
             report.too_many_missing = true;
@@ -233,13 +244,13 @@ impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
                 report.faults.extend(outcome.err().map(|fault| fault.chain()));
             }
         }
-        if place != started_at {
-            store.save_owner_cursor(place.as_ref()).await?;
+        if cursor != started_at {
+            store.save_owner_cursor(cursor.as_ref()).await?;
         }
         Ok(())
     }
 
-    /// Looks some key owners up at once, and brings the keys of those in line who are still there.
+    /// Looks up some key owners at once, and syncs the keys of those who are still there.
     async fn check_owners(&self, key_owners: &[KeyOwner], gone: &mut Vec<String>, report: &mut Report) {
         let found =
             join_all(key_owners.iter().map(|key_owner| self.owners.pool.find(&key_owner.owner, &key_owner.username)));
@@ -254,7 +265,7 @@ impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
                     Ok(())
                 }
                 Ok(OwnerStatus::Member(groups)) => self.check_member(key_owner, groups, report).await,
-                // Their tokens are barred at each look: they may have been enabled since the last one, and signed in
+                // Their tokens are barred at each check: they may have been enabled since the last one, and signed in.
                 Ok(OwnerStatus::Disabled) if !key_owner.is_active => self.bar(&key_owner.owner).await,
                 Ok(OwnerStatus::Disabled) => self.sync_keys(&key_owner.owner, OwnerStatus::Disabled, report).await,
                 Err(fault) => {
@@ -266,8 +277,8 @@ impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
         }
     }
 
-    /// Brings the keys of an owner in line with the groups that the pool says they are in. If they were in others before,
-    /// by what we saw of them or by their keys, there may be tokens that say so still.
+    /// Syncs the keys of an owner with their groups in the pool. If they were in other groups before, according to our records or
+    /// their keys, there may be tokens that still contain those.
     async fn check_member(&self, key_owner: &KeyOwner, groups: Groups, report: &mut Report) -> Result<(), Fault> {
         let store = &self.owners.store;
         let seen_in = match key_owner.seen_in {
@@ -287,58 +298,41 @@ impl<P: FindOwner, C: Fn() -> Timestamp> Run<'_, P, C> {
         self.sync_keys(&key_owner.owner, OwnerStatus::Member(groups), report).await
     }
 
-    /// Bars the tokens that an owner has by now: what the pool said of them was said before.
+    /// Bars the tokens an owner has by now: the pool's answer is older than that.
     async fn bar(&self, owner: &str) -> Result<(), Fault> {
         self.owners.store.bar(owner, (self.clock)()).await
     }
 
-    /// Brings the keys of an owner in line with what the pool says of them. Before their keys are read, tokens are barred: no
-    /// key that these make or switch on can be missed.
+    /// Syncs the keys of an owner with their status. Tokens are barred before the keys are read: no key that one of them creates
+    /// or enables can be missed.
     async fn sync_keys(&self, owner: &str, status: OwnerStatus, report: &mut Report) -> Result<(), Fault> {
         let store = &self.owners.store;
+        let count = match status {
+            OwnerStatus::Gone => &mut report.revoked,
+            OwnerStatus::Disabled => &mut report.disabled,
+            OwnerStatus::Member(_) => &mut report.reduced,
+        };
         if !matches!(status, OwnerStatus::Member(_)) {
             self.bar(owner).await?;
         }
-        for _ in 0..TRIES {
-            let mut met_a_change = false;
-            for record in self.live(owner).await? {
-                let outcome = match status {
-                    OwnerStatus::Gone => {
-                        let reason = Some("owner_deleted");
-                        let revoked = store.revoke(&record, EventKind::Revoked, reason, &self.actor, self.now).await;
-                        revoked.map(|_| report.revoked += 1)
-                    }
-                    OwnerStatus::Disabled if record.status == KeyStatus::Active => {
-                        let change = Change { status: Some(KeyStatus::Disabled), ..Change::default() };
-                        let reason = Some("owner_disabled");
-                        store.change(&record, change, reason, &self.actor, self.now).await.map(|_| report.disabled += 1)
-                    }
-                    OwnerStatus::Member(groups) if !record.groups.is_subset(groups) => {
-                        let left = record.groups.iter().filter(|group| groups.contains(*group)).collect();
-                        let reduced =
-                            store.reduce_groups(&record, left, "owner_left_group", &self.actor, self.now).await;
-                        reduced.map(|_| report.reduced += 1)
-                    }
-                    OwnerStatus::Disabled | OwnerStatus::Member(_) => Ok(()),
-                };
-                match outcome {
-                    Ok(()) => {}
-                    Err(ChangeError::Conflict | ChangeError::TokenOutdated) => met_a_change = true,
-                    Err(ChangeError::Fault(fault)) => return Err(fault),
+        for record in self.live(owner).await? {
+            let decide = |key: &KeyRecord| Ok::<_, Infallible>(status.transition(key, self.now));
+            match store.update(record.id, &self.actor, self.now, decide).await {
+                Ok(updated) => *count += usize::from(updated.is_changed),
+                Err(UpdateError::NotFound) => {}
+                Err(UpdateError::Commit(CommitError::Fault(fault))) => return Err(fault),
+                Err(UpdateError::Commit(error)) => {
+                    return Err(Fault::Store(format!("key not updated: {error:?}").into()));
                 }
             }
-            if !met_a_change {
-                return if status == OwnerStatus::Gone { store.retire(owner, self.now).await } else { Ok(()) };
-            }
         }
-        Err(Fault::Store("a key changed at every try".into()))
+        if status == OwnerStatus::Gone { store.retire(owner, self.now).await } else { Ok(()) }
     }
 
-    /// The keys of an owner that could still be used, or be switched on again.
+    /// An owner's live keys.
     async fn live(&self, owner: &str) -> Result<Vec<KeyRecord>, Fault> {
         let mut records = self.owners.store.list(owner).await?;
-        records
-            .retain(|record| record.status != KeyStatus::Revoked && record.expires_at.is_none_or(|end| self.now < end));
+        records.retain(|record| record.state(self.now).is_live());
         Ok(records)
     }
 }

@@ -1,4 +1,6 @@
-//! Owners: wiring alone, see the library.
+//! Owners: wiring only, see the library.
+// The futures of the SDK, inside those of the library, nest more deeply than the default allows.
+#![recursion_limit = "256"]
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,10 +11,10 @@ use vega_auth::config::load;
 use vega_aws::{Service, UserPool};
 use vega_store::Store;
 
-/// Owners are looked up ten at a time, and ten in a second at most: two calls each, well below the pool's quotas of 50 and
-/// 120 calls a second, which signing in shares.
+/// Owners are looked up ten at a time, and at most ten per second: two calls each, well below the pool's quotas of 50 and 120
+/// calls per second, which sign-ins share.
 const PACE: Duration = Duration::from_secs(1);
-/// After this a run stops and leaves the rest to the next one. The function has 300 s.
+/// After this time, a run stops and leaves the rest to the next one. The function has 300 s.
 const BUDGET: Duration = Duration::from_secs(200);
 
 #[tokio::main(flavor = "current_thread")]
@@ -31,7 +33,7 @@ async fn main() -> Result<(), Error> {
         line["request_id"] = event.context.request_id.into();
         line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
         println!("{line}");
-        // An error makes Lambda try again, and counts for the alarm
+        // An error makes Lambda retry, and counts towards the alarm.
         if report.is_fault() { Err(Error::from("the run met a fault: see the line above")) } else { Ok(line) }
     }))
     .await

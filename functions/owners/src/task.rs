@@ -2,21 +2,21 @@ use serde::Deserialize;
 use serde_json::Value;
 use vega_auth::Object;
 
-/// What an event asks for.
+/// The task an event stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// To look at all who hold keys, and to revoke the keys of at most so many who are gone; left out, of one in five.
+    /// Check every key owner, and revoke the keys of those who are gone.
     SyncAll {
-        /// How many, as a person said.
+        /// The most owners whose keys may be revoked, if a person has confirmed a number; otherwise one in five.
         may_revoke: Option<usize>,
     },
-    /// To look at one person.
+    /// Check one owner.
     SyncOwner(String),
-    /// It is about another pool, or did not happen.
+    /// Do nothing: the event concerns another pool, or a call that failed.
     Nothing,
 }
 
-/// What we read of an event from `EventBridge`. `CloudTrail`'s records have the call in `detail`.
+/// The part of an `EventBridge` event that we read. `CloudTrail`'s records have the call in `detail`.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Event {
@@ -25,7 +25,7 @@ struct Event {
     detail: Value,
 }
 
-/// What a person sends who looked into an alarm.
+/// The event that a person sends after looking into an alarm.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Confirmation {
@@ -33,9 +33,9 @@ struct Confirmation {
 }
 
 impl Task {
-    /// Reads an event: `EventBridge`'s schedule, a call of Cognito's API that `CloudTrail` saw, or a person's word.
+    /// Reads an event: `EventBridge`'s schedule, a call of Cognito's API recorded by `CloudTrail`, or a person's confirmation.
     ///
-    /// `CloudTrail` hides usernames. It tells the `sub` in `additionalEventData`, where the call was about one person.
+    /// `CloudTrail` hides usernames. If a call concerned one person, their `sub` is in `additionalEventData`.
     ///
     /// # Errors
     /// When it is none of these.
@@ -44,12 +44,12 @@ impl Task {
             return Ok(Self::SyncAll { may_revoke: Some(may_revoke) });
         }
         let Ok(Object(Event { detail_type: Some(detail_type), detail })) = serde_json::from_value(event.clone()) else {
-            return Err("an event that is none of the three we know");
+            return Err("expected a scheduled event, an AWS API call via CloudTrail, or may_revoke");
         };
         match detail_type.as_str() {
             "Scheduled Event" => Ok(Self::SyncAll { may_revoke: None }),
             "AWS API Call via CloudTrail" => {
-                // Somebody tried, and it was refused
+                // The call was refused.
                 if detail["errorCode"].as_str().is_some_and(|code| !code.is_empty()) {
                     return Ok(Self::Nothing);
                 }
@@ -57,13 +57,13 @@ impl Task {
                 let subject = detail["additionalEventData"]["sub"].as_str().filter(|subject| !subject.is_empty());
                 Ok(match (pool, subject) {
                     (Some(pool), _) if pool != pool_id => Self::Nothing,
-                    // DeleteUser names no pool. Of somebody in another one we know nothing, and so do nothing.
+                    // DeleteUser names no pool. If the person is in another pool, we have no keys of theirs.
                     (_, Some(subject)) => Self::SyncOwner(subject.to_owned()),
                     (Some(_), None) => Self::SyncAll { may_revoke: None },
                     (None, None) => Self::Nothing,
                 })
             }
-            _ => Err("an event that is none of the three we know"),
+            _ => Err("expected a scheduled event, an AWS API call via CloudTrail, or may_revoke"),
         }
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_about_all_or_one_or_nothing() {
+    fn an_event_concerns_all_owners_or_one_or_none() {
         let all = Task::SyncAll { may_revoke: None };
         for (event, task) in [
             (json!({ "detail-type": "Scheduled Event", "source": "aws.events", "detail": {} }), all.clone()),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn another_event_is_an_error() {
+    fn an_unknown_event_is_an_error() {
         for event in [
             json!({}),
             json!(null),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Report, Task};
-use vega_auth::{Groups, KeyId, KeyRecord, KeyStatus, Timestamp};
-use vega_store::{Actor, Change, ChangeError, CreateError, EventKind};
+use vega_auth::{Actor, EventKind, Groups, KeyChange, KeyId, KeyRecord, KeyStatus, Timestamp, Transition};
+use vega_store::CommitError;
 use vega_testing::{TestDatabase, actor, numbered_key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -53,7 +53,7 @@ impl Test {
         number: usize,
         groups: &[&str],
         change: impl FnOnce(&mut KeyRecord),
-    ) -> Result<KeyId, CreateError> {
+    ) -> Result<KeyId, CommitError> {
         let owner = actor.id.as_str();
         let key = numbered_key(number);
         let mut record = KeyRecord {
@@ -63,11 +63,13 @@ impl Test {
             ..record(&key, owner)
         };
         change(&mut record);
-        self.owners.store.create(&record, 100, None, actor).await.map(|()| key.id())
+        let created = Transition::creation(record);
+        self.owners.store.commit(&[created], Some(100), None, actor, NOW.plus(-100)).await.map(|()| key.id())
     }
 
-    async fn change_by(&self, actor: &Actor, id: KeyId, change: Change) -> Result<KeyRecord, ChangeError> {
-        self.owners.store.change(&self.key(id).await, change, None, actor, NOW).await
+    async fn change_by(&self, actor: &Actor, id: KeyId, change: KeyChange) -> Result<KeyRecord, CommitError> {
+        let Some(changed) = self.key(id).await.change(&change, None, NOW).unwrap() else { panic!("no change") };
+        self.owners.store.commit(&[changed.clone()], None, None, actor, NOW).await.map(|()| changed.into_after())
     }
 
     fn say(&self, owner: &str, status: Option<OwnerStatus>) {
@@ -109,12 +111,12 @@ fn token(owner: &str, groups: &[&str], issued_at: Timestamp) -> Actor {
     }
 }
 
-fn enable() -> Change {
-    Change { status: Some(KeyStatus::Active), ..Change::default() }
+fn enable() -> KeyChange {
+    KeyChange { is_enabled: Some(true), ..KeyChange::default() }
 }
 
-fn give(groups: &[&str]) -> Change {
-    Change { groups: Some(Groups::known(groups.iter().copied())), ..Change::default() }
+fn give(groups: &[&str]) -> KeyChange {
+    KeyChange { groups: Some(Groups::known(groups.iter().copied())), ..KeyChange::default() }
 }
 
 fn event(kind: EventKind, reason: &str) -> (EventKind, String, String) {
@@ -168,11 +170,11 @@ async fn no_older_token_makes_or_enables_a_key_of_who_is_disabled_or_gone() {
             test.say("ada", Some(status));
             test.run(&task).await;
             let made = test.make_by(&old, 3, &["user"], |_| {}).await;
-            assert!(matches!(made, Err(CreateError::TokenOutdated)), "{status:?} {task:?}: {made:?}");
+            assert!(matches!(made, Err(CommitError::TokenOutdated)), "{status:?} {task:?}: {made:?}");
             if status == OwnerStatus::Disabled {
                 for id in [key, off] {
                     let enabled = test.change_by(&old, id, enable()).await;
-                    assert!(matches!(enabled, Err(ChangeError::TokenOutdated)), "{task:?}: {enabled:?}");
+                    assert!(matches!(enabled, Err(CommitError::TokenOutdated)), "{task:?}: {enabled:?}");
                 }
             }
             // they come back: a new token is good, and the old one no more than before
@@ -203,9 +205,9 @@ async fn no_older_token_gives_a_key_a_group_that_its_owner_left() {
         test.member("ada", &["user"]);
         assert_eq!(test.run(&task).await.reduced, 0);
         let given = test.change_by(&old, narrow, give(&both)).await;
-        assert!(matches!(given, Err(ChangeError::TokenOutdated)), "{task:?}: {given:?}");
+        assert!(matches!(given, Err(CommitError::TokenOutdated)), "{task:?}: {given:?}");
         let made = test.make_by(&old, 2, &both, |_| {}).await;
-        assert!(matches!(made, Err(CreateError::TokenOutdated)), "{task:?}: {made:?}");
+        assert!(matches!(made, Err(CommitError::TokenOutdated)), "{task:?}: {made:?}");
         test.change_by(&old, narrow, give(&[])).await.expect("less is no matter of tokens");
         // the look that follows takes nothing from a newer one, and the group can be regained, and lost again
         let new = token("ada", &["user"], NOW.plus(1));
@@ -218,7 +220,7 @@ async fn no_older_token_gives_a_key_a_group_that_its_owner_left() {
         test.change_by(&regained, narrow, give(&["user"])).await.unwrap();
         test.member("ada", &["user"]);
         test.run_at(&ALL, NOW.plus(5)).await;
-        assert!(matches!(test.change_by(&regained, narrow, give(&both)).await, Err(ChangeError::TokenOutdated)));
+        assert!(matches!(test.change_by(&regained, narrow, give(&both)).await, Err(CommitError::TokenOutdated)));
     }
 }
 
@@ -238,7 +240,7 @@ async fn the_event_about_somebody_without_a_key_bars_their_tokens() {
     let test = Test::start().await;
     assert_eq!(test.run(&Task::SyncOwner("ada".into())).await, Report::default());
     let made = test.make_by(&token("ada", &["user"], NOW), 1, &["user"], |_| {}).await;
-    assert!(matches!(made, Err(CreateError::TokenOutdated)), "{made:?}");
+    assert!(matches!(made, Err(CommitError::TokenOutdated)), "{made:?}");
     test.make_by(&token("ada", &["user"], NOW.plus(1)), 1, &["user"], |_| {}).await.unwrap();
 }
 
@@ -251,7 +253,7 @@ async fn a_token_is_barred_that_was_issued_while_the_run_went_on() {
     let clock = || NOW.plus(100 * asked.fetch_add(1, Ordering::SeqCst));
     test.owners.run(&ALL, "run-1", clock, || true).await;
     let made = test.make_by(&token("ada", &["user"], NOW.plus(50)), 2, &["user"], |_| {}).await;
-    assert!(matches!(made, Err(CreateError::TokenOutdated)), "it began at NOW, and the pool was asked later: {made:?}");
+    assert!(matches!(made, Err(CommitError::TokenOutdated)), "it began at NOW, and the pool was asked later: {made:?}");
 }
 
 #[tokio::test]
@@ -264,6 +266,8 @@ async fn a_key_loses_the_groups_that_its_owner_lost_and_no_others() {
     test.member("ada", &["root", "user"]);
     assert_eq!(test.run(&ALL).await, Report { checked: 1, reduced: 1, ..Report::default() });
     assert_eq!(test.key(both).await.groups, Groups::known(["user"]));
+    assert_eq!(test.key(both).await.version, 2);
+    assert_eq!(test.owners.store.events("ada", both, 9, None, NOW).await.unwrap().0.len(), 2, "none is overwritten");
     assert_eq!(test.key(user).await.version, 1);
     assert_eq!(test.event("ada", both).await, event(EventKind::GroupsReduced, "owner_left_group"));
     let (events, _) = test.owners.store.events("ada", both, 1, None, NOW).await.unwrap();

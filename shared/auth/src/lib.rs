@@ -97,8 +97,9 @@ pub use jwt::{
     PublishedKeys, RsaKey, SecretTooShort, SigningKeys, TokenUse, UnverifiedJwt, UserPool,
 };
 pub use key::{
-    ApiKey, CachedKeys, DIGEST_VERSION, InvalidNetwork, KeyDigest, KeyId, KeyRecord, KeySecret, KeyState, KeyStatus,
-    LastUse, Network, NotRotatable,
+    Actor, ApiKey, AuditEvent, CachedKeys, DIGEST_VERSION, EventKind, InvalidNetwork, KeyChange, KeyDigest, KeyId,
+    KeyRecord, KeySecret, KeyState, KeyStatus, LastUse, Network, NotChangeable, NotRotatable, Rotation, Transition,
+    ValidNewKey,
 };
 pub use object::Object;
 pub use text::{HIDDEN, is_hidden};

@@ -1,8 +1,8 @@
-//! The bar: access tokens that were issued up to a moment give an owner's keys nothing any more.
+//! The bar: access tokens issued up to an instant give an owner's keys nothing more.
 //!
-//! A token says who somebody was when it was issued, and is good until it expires. When they are disabled, deleted, or leave
-//! a group, what is written of their keys must not rest on such a token. So the bar stands in the table, and its absence is a
-//! condition of every transaction that makes a key or gives one more: whichever of the two is first, the other sees it.
+//! A token records who somebody was when it was issued, and is valid until it expires. When its owner is disabled, deleted or
+//! leaves a group, no change that gives a key more may rest on it. So the bar is an item in the table, and its absence a
+//! condition of every transaction that creates a key or gives one more: whichever is written first, the other sees it.
 
 use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
 use aws_sdk_dynamodb::types::{ConditionCheck, Update};
@@ -10,16 +10,16 @@ use vega_auth::{Fault, Timestamp};
 
 use crate::Store;
 use crate::item::{number, owner_pk, string};
-use crate::transact::{TransactionError, update_write};
+use crate::transact::update_write;
 
-/// How long a bar is kept: longer than any token lives that it is about. Cognito lets an access token live for a day at most.
+/// How long a bar is kept: longer than any token it is about. Cognito's access tokens live for at most a day.
 const KEPT_SECONDS: i64 = 25 * 60 * 60;
 
 impl Store {
-    /// Bars the tokens of `owner`'s that were issued up to `until`, that second included. A later bar stays.
+    /// Bars the tokens of `owner` that were issued up to `until`, inclusive. A later bar stays.
     ///
     /// # Errors
-    /// When we could not find out. The bar may be there then.
+    /// When the store doesn't answer. The bar may be in place then.
     pub async fn bar(&self, owner: &str, until: Timestamp) -> Result<(), Fault> {
         let bar = Update::builder()
             .table_name(&self.table)
@@ -29,13 +29,10 @@ impl Store {
             .condition_expression("attribute_not_exists(barred_until) OR barred_until < :until")
             .expression_attribute_values(":until", number(until.0))
             .expression_attribute_values(":purge_at", number(until.plus(KEPT_SECONDS).0));
-        match self.transact(vec![update_write(bar)?]).await {
-            Ok(()) | Err(TransactionError::Condition(_)) => Ok(()),
-            Err(TransactionError::Fault(fault)) => Err(fault),
-        }
+        self.transact_if_due(vec![update_write(bar)?]).await.map(drop)
     }
 
-    /// Holds where a token that was issued then is not barred. One of which that isn't known is held by any bar.
+    /// Succeeds unless a token issued then is barred. Any bar applies to a token whose time of issue is unknown.
     pub(crate) fn not_barred(&self, owner: &str, issued_at: Option<Timestamp>) -> ConditionCheckBuilder {
         let check = ConditionCheck::builder().table_name(&self.table).key("pk", owner_pk(owner)).key("sk", string("B"));
         match issued_at {

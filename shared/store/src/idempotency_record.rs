@@ -1,4 +1,4 @@
-//! What lets a request be repeated: a sealed copy of its answer, written in one transaction with what it did.
+//! What makes a request repeatable: its sealed response, written in the same transaction as its effect.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
@@ -9,22 +9,22 @@ use crate::Store;
 use crate::item::{Item, number, string};
 use crate::transact::fault;
 
-/// The answer to a request that made a key, sealed. Nothing in the table opens it.
+/// The sealed response to a request that created a key. Nothing in the table can open it.
 #[derive(Clone, Debug)]
 pub struct IdempotencyRecord {
-    /// Whose request it was.
+    /// The owner who sent the request.
     pub owner: String,
-    /// Which request it was: a digest of its `Idempotency-Key` and route.
+    /// The request: a digest of its `Idempotency-Key` and route.
     pub request: String,
     /// The digest of its body.
     pub fingerprint: [u8; 32],
-    /// The key that it made.
+    /// The key it created.
     pub key_id: KeyId,
-    /// What the answer is sealed with, beside the secret.
+    /// The nonce of the seal.
     pub nonce: [u8; 12],
-    /// The answer.
+    /// The sealed response.
     pub sealed: Vec<u8>,
-    /// When it was made.
+    /// When the request was made.
     pub at: Timestamp,
 }
 
@@ -32,17 +32,22 @@ impl IdempotencyRecord {
     /// How long a request can be repeated.
     pub const KEPT_SECONDS: i64 = 15 * 60;
 
-    fn ends_at(&self) -> Timestamp {
+    fn expires_at(&self) -> Timestamp {
         self.at.plus(Self::KEPT_SECONDS)
     }
 }
 
 impl Store {
-    /// The answer that is kept for this request of `owner`'s at `now`.
+    /// The record of this request, if `owner` made it before and it can still be repeated at `now`.
     ///
     /// # Errors
-    /// When the store could not answer.
-    pub async fn replay(&self, owner: &str, request: &str, now: Timestamp) -> Result<Option<IdempotencyRecord>, Fault> {
+    /// When the store doesn't answer.
+    pub async fn idempotency_record(
+        &self,
+        owner: &str,
+        request: &str,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyRecord>, Fault> {
         let found = self
             .client
             .get_item()
@@ -54,25 +59,25 @@ impl Store {
             .await
             .map_err(fault)?;
         let Some(item) = found.item else { return Ok(None) };
-        let replay = read(&item, owner, request)
-            .ok_or_else(|| Fault::Record("replay record: an attribute is missing or malformed".into()))?;
-        Ok(Some(replay).filter(|replay| now < replay.ends_at()))
+        let record = read(&item, owner, request)
+            .ok_or_else(|| Fault::Record("idempotency record: an attribute is missing or malformed".into()))?;
+        Ok(Some(record).filter(|record| now < record.expires_at()))
     }
 
-    /// To be written with what the request does. Its condition fails while another one is kept for the same request.
-    pub(crate) fn keep(&self, replay: &IdempotencyRecord) -> PutBuilder {
+    /// To be written with the request's effect. Its condition fails while there is a record of the same request.
+    pub(crate) fn put_idempotency_record(&self, record: &IdempotencyRecord) -> PutBuilder {
         Put::builder()
             .table_name(&self.table)
-            .item("pk", pk(&replay.owner, &replay.request))
+            .item("pk", pk(&record.owner, &record.request))
             .item("sk", string("R"))
-            .item("fingerprint", AttributeValue::B(Blob::new(replay.fingerprint)))
-            .item("key_id", string(replay.key_id.as_str()))
-            .item("nonce", AttributeValue::B(Blob::new(replay.nonce)))
-            .item("sealed", AttributeValue::B(Blob::new(replay.sealed.as_slice())))
-            .item("at", number(replay.at.0))
-            .item("purge_at", number(replay.ends_at().0))
+            .item("fingerprint", AttributeValue::B(Blob::new(record.fingerprint)))
+            .item("key_id", string(record.key_id.as_str()))
+            .item("nonce", AttributeValue::B(Blob::new(record.nonce)))
+            .item("sealed", AttributeValue::B(Blob::new(record.sealed.as_slice())))
+            .item("at", number(record.at.0))
+            .item("purge_at", number(record.expires_at().0))
             .condition_expression("attribute_not_exists(pk) OR purge_at <= :now")
-            .expression_attribute_values(":now", number(replay.at.0))
+            .expression_attribute_values(":now", number(record.at.0))
     }
 }
 

@@ -1,43 +1,41 @@
-//! Who holds live keys. Nothing that lets a caller in is decided here: an index is good enough, and cheap to read whole.
+//! The owners of live keys. No caller is let in by what is read here, so an index is good enough, and cheap to read whole.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use vega_auth::{Fault, Group, Groups, KeyId, KeyRecord, Timestamp};
+use vega_auth::{Fault, Group, Groups, KeyId, KeyStatus, Timestamp};
+use vega_key_table::INDEX;
 
+use crate::Store;
 use crate::item::{self, Item, string};
-use crate::transact::{TransactionError, fault, update_write};
-use crate::{Actor, ChangeError, EventKind, Store};
+use crate::transact::{fault, update_write};
 
-pub(crate) use vega_key_table::INDEX;
-/// How many items a page has: keys, and one for each owner. An owner may be on two.
-const ITEMS_A_PAGE: i32 = 500;
+/// Items per page: keys, and one item for each owner. An owner may be on two pages.
+const ITEMS_PER_PAGE: i32 = 500;
+/// `pk` and `sk` of the item that stores where the last scan stopped.
+const CURSOR: &str = "P#key-owners";
 
-/// Both parts of the key of the item that says where the last look stopped.
-const PLACE: &str = "P#key-owners";
-
-/// An owner of keys, and what their keys together are.
+/// An owner of keys, with a summary of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyOwner {
     /// The owner's stable id.
     pub owner: String,
-    /// Their name when they made a key.
+    /// Their name when they created a key.
     pub username: String,
-    /// The groups of all their keys that have not expired.
+    /// The groups of all their keys that haven't expired.
     pub groups: Groups,
-    /// Whether there is such a key: one that could be used, or switched on again.
+    /// Whether there is such a key, active or disabled.
     pub is_live: bool,
-    /// Whether one of these is switched on.
+    /// Whether such a key is active.
     pub is_active: bool,
-    /// The groups that they were last seen in, by us in the pool or in a token of theirs. `None` where this part of the index
-    /// doesn't tell.
+    /// The groups they were last seen in, in the pool or in one of their tokens. `None` if their own item isn't on this page.
     pub seen_in: Option<Groups>,
-    /// Their keys that expired and are in the index still, each with the second at which it did.
+    /// Their expired keys that are still in the index, each with the second at which it expired.
     pub expired: Vec<(KeyId, Timestamp)>,
 }
 
-/// Where a look through the key owners got to.
+/// A position in the scan of key owners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerCursor {
     owner: String,
@@ -45,19 +43,19 @@ pub struct OwnerCursor {
 }
 
 impl Store {
-    /// Some key owners from `after` on as they are at `now`, and where to go on. What was written within the last second may
-    /// be missing.
+    /// A page of key owners as they are at `now`, starting after `after`, and the cursor of the next page. Writes of the last
+    /// second may be missing.
     ///
     /// # Errors
-    /// When the store could not answer, or with nonsense.
+    /// When the store doesn't answer, or an item can't be read.
     pub async fn key_owners(
         &self,
         after: Option<OwnerCursor>,
         now: Timestamp,
     ) -> Result<(Vec<KeyOwner>, Option<OwnerCursor>), Fault> {
-        let start = after.map(|place| {
-            let sk = if place.key_pk.starts_with("K#") { "A" } else { "M" };
-            let members = [("holder", place.owner), ("pk", place.key_pk), ("sk", sk.to_owned())];
+        let start = after.map(|cursor| {
+            let sk = if cursor.key_pk.starts_with("K#") { "A" } else { "M" };
+            let members = [("holder", cursor.owner), ("pk", cursor.key_pk), ("sk", sk.to_owned())];
             members.into_iter().map(|(name, value)| (name.to_owned(), string(value))).collect::<Item>()
         });
         let page = self
@@ -65,7 +63,7 @@ impl Store {
             .scan()
             .table_name(&self.table)
             .index_name(INDEX)
-            .limit(ITEMS_A_PAGE)
+            .limit(ITEMS_PER_PAGE)
             .set_exclusive_start_key(start)
             .send()
             .await
@@ -73,8 +71,7 @@ impl Store {
         let mut key_owners: Vec<KeyOwner> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         for item in page.items.unwrap_or_default() {
-            let key = read(&item, now)
-                .map_err(|name| Fault::Record(format!("attribute {name} missing or malformed").into()))?;
+            let key = read(&item, now).map_err(unreadable)?;
             if let Some(known) = places.get(&key.owner).and_then(|at| key_owners.get_mut(*at)) {
                 known.groups = known.groups.iter().chain(key.groups.iter()).collect();
                 known.is_live |= key.is_live;
@@ -93,62 +90,41 @@ impl Store {
         Ok((key_owners, next))
     }
 
-    /// Takes groups from a key whose owner lost them.
+    /// The groups an owner of keys was last seen in; `None` if none were recorded.
     ///
     /// # Errors
-    /// When the key changed meanwhile, or we could not find out.
-    pub async fn reduce_groups(
-        &self,
-        record: &KeyRecord,
-        groups: Groups,
-        reason: &str,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Result<KeyRecord, ChangeError> {
-        let reduced = KeyRecord { groups, ..record.clone() };
-        self.replace(record, reduced, &[EventKind::GroupsReduced], Some(reason), actor, now).await
-    }
-
-    /// The groups that an owner of keys was last seen in. `None` where nobody noted any.
-    ///
-    /// # Errors
-    /// When the store could not answer, or with nonsense.
+    /// When the store doesn't answer, or the item can't be read.
     pub async fn seen_in(&self, owner: &str) -> Result<Option<Groups>, Fault> {
         let item = self.owner_item(owner).await?;
         item.contains_key("holder").then(|| seen(&item)).transpose().map_err(unreadable)
     }
 
-    /// Notes the groups that an owner of live keys was seen in.
+    /// Records the groups an owner of live keys was seen in.
     ///
     /// # Errors
-    /// When we could not find out.
+    /// When the store doesn't answer.
     pub async fn note_seen_in(&self, owner: &str, username: &str, groups: Groups) -> Result<(), Fault> {
-        // No set is empty
+        // DynamoDB has no empty set.
         let rest = if groups.is_empty() { " REMOVE #groups" } else { ", #groups = :groups" };
-        let noted = self.key_owner_update(owner, username, rest, groups).condition_expression("attribute_exists(live)");
-        match self.transact(vec![update_write(noted)?]).await {
-            Ok(()) | Err(TransactionError::Condition(_)) => Ok(()),
-            Err(TransactionError::Fault(fault)) => Err(fault),
-        }
+        let update =
+            self.key_owner_update(owner, username, rest, groups).condition_expression("attribute_exists(live)");
+        self.transact_if_due(vec![update_write(update)?]).await.map(drop)
     }
 
-    /// Takes an owner without live keys out of the index.
+    /// Removes an owner without live keys from the index.
     ///
     /// # Errors
-    /// When we could not find out.
+    /// When the store doesn't answer.
     pub async fn retire(&self, owner: &str, now: Timestamp) -> Result<(), Fault> {
         self.sweep(owner, now).await?;
-        let retired = self
+        let update = self
             .owner_update(owner, "REMOVE holder, owner_username, #groups")
             .expression_attribute_names("#groups", "groups")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(live)");
-        match self.transact(vec![update_write(retired)?]).await {
-            Ok(()) | Err(TransactionError::Condition(_)) => Ok(()),
-            Err(TransactionError::Fault(fault)) => Err(fault),
-        }
+        self.transact_if_due(vec![update_write(update)?]).await.map(drop)
     }
 
-    /// An update of an owner's item that puts it into the index, followed by the `rest` of its expression.
+    /// An update of an owner's item that puts it into the index, and continues with the `rest` of its expression.
     pub(crate) fn key_owner_update(&self, owner: &str, username: &str, rest: &str, groups: Groups) -> UpdateBuilder {
         let update = self
             .owner_update(owner, &format!("SET holder = :owner, owner_username = :username{rest}"))
@@ -164,36 +140,36 @@ impl Store {
         update.expression_attribute_values(":groups", AttributeValue::Ss(names))
     }
 
-    /// Where the last look through the key owners stopped, if it didn't come to an end.
+    /// Where the last scan of the key owners stopped; `None` if it was complete.
     ///
     /// # Errors
-    /// When the store could not answer.
+    /// When the store doesn't answer.
     pub async fn owner_cursor(&self) -> Result<Option<OwnerCursor>, Fault> {
-        let get = self.client.get_item().table_name(&self.table).key("pk", string(PLACE)).key("sk", string(PLACE));
+        let get = self.client.get_item().table_name(&self.table).key("pk", string(CURSOR)).key("sk", string(CURSOR));
         let found = get.send().await.map_err(fault)?.item.unwrap_or_default();
         let text = |name: &str| found.get(name).and_then(|value| value.as_s().ok()).cloned();
         Ok(text("owner").zip(text("key_pk")).map(|(owner, key_pk)| OwnerCursor { owner, key_pk }))
     }
 
-    /// Notes where a look through the key owners stopped; `None` where it came to an end.
+    /// Saves where a scan of the key owners stopped; `None` if it was complete.
     ///
     /// # Errors
-    /// When the store could not answer.
-    pub async fn save_owner_cursor(&self, place: Option<&OwnerCursor>) -> Result<(), Fault> {
+    /// When the store doesn't answer.
+    pub async fn save_owner_cursor(&self, cursor: Option<&OwnerCursor>) -> Result<(), Fault> {
         let mut put =
-            self.client.put_item().table_name(&self.table).item("pk", string(PLACE)).item("sk", string(PLACE));
-        if let Some(place) = place {
-            put = put.item("owner", string(&place.owner)).item("key_pk", string(&place.key_pk));
+            self.client.put_item().table_name(&self.table).item("pk", string(CURSOR)).item("sk", string(CURSOR));
+        if let Some(cursor) = cursor {
+            put = put.item("owner", string(&cursor.owner)).item("key_pk", string(&cursor.key_pk));
         }
         put.send().await.map_err(fault)?;
         Ok(())
     }
 }
 
-/// The owner of one item in the index: of a key, or their own.
+/// The owner that one item in the index belongs to: a key's record, or the owner's own item.
 fn read(item: &Item, now: Timestamp) -> Result<KeyOwner, &'static str> {
     let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
-    let holder = KeyOwner {
+    let owner = KeyOwner {
         owner: text("holder")?.clone(),
         username: text("owner_username")?.clone(),
         groups: Groups::NONE,
@@ -204,18 +180,18 @@ fn read(item: &Item, now: Timestamp) -> Result<KeyOwner, &'static str> {
     };
     let pk = text("pk")?;
     if pk.starts_with("U#") {
-        return Ok(KeyOwner { seen_in: Some(seen(item)?), ..holder });
+        return Ok(KeyOwner { seen_in: Some(seen(item)?), ..owner });
     }
     let id = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?;
     if let Some(end) = item::integer(item, "expires_at")?.map(Timestamp).filter(|end| now >= *end) {
-        return Ok(KeyOwner { expired: vec![(id, end)], ..holder });
+        return Ok(KeyOwner { expired: vec![(id, end)], ..owner });
     }
-    let is_active = text("status")? == item::status_name(vega_auth::KeyStatus::Active);
+    let is_active = text("status")? == item::status_name(KeyStatus::Active);
     let groups = item::list::<Group>(item, "groups")?.into_iter().collect();
-    Ok(KeyOwner { groups, is_live: true, is_active, ..holder })
+    Ok(KeyOwner { groups, is_live: true, is_active, ..owner })
 }
 
-/// The groups that an owner was seen in, of their own item: a set, where there are any.
+/// The groups an owner was seen in, from their own item: a set, which is missing if it would be empty.
 fn seen(item: &Item) -> Result<Groups, &'static str> {
     let Some(groups) = item.get("groups") else { return Ok(Groups::NONE) };
     let names = groups.as_ss().map_err(|_| "groups")?;

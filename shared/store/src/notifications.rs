@@ -1,36 +1,36 @@
-//! Which notifications were sent, and which keys are near their end. Nothing that lets a caller in is decided here.
+//! Notifications that were sent, and keys that expire. No caller is let in by what is read here.
 
 use vega_auth::{Fault, KeyId, Timestamp};
+use vega_key_table::INDEX;
 
 use crate::Store;
 use crate::item::{Item, number, string};
-use crate::key_owners::INDEX;
 use crate::transact::fault;
 
-/// How many keys a page has.
+/// Keys per page.
 const KEYS_PER_PAGE: i32 = 1000;
 
-/// A key that expires some day, or has, and isn't revoked.
+/// A key with an expiry, past or future, that isn't revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiring {
     /// The key.
     pub id: KeyId,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Timestamp,
-    /// Whether a successor took its place: its end is meant.
+    /// Whether a successor replaced it: its expiry is intended.
     pub is_rotated: bool,
 }
 
-/// Where a look through the expiring keys got to.
+/// A position in the scan of expiring keys.
 pub struct ExpiryCursor(Item);
 
 impl Store {
-    /// Some of the keys that expire, from `after` on, and where to go on.
+    /// A page of the keys that expire, starting after `after`, and the cursor of the next page.
     ///
     /// # Errors
-    /// When the store could not answer, or with nonsense.
+    /// When the store doesn't answer, or an item can't be read.
     pub async fn expiring(&self, after: Option<ExpiryCursor>) -> Result<(Vec<Expiring>, Option<ExpiryCursor>), Fault> {
         let page = self
             .client
@@ -39,7 +39,7 @@ impl Store {
             .index_name(INDEX)
             .filter_expression("attribute_exists(expires_at)")
             .limit(KEYS_PER_PAGE)
-            .set_exclusive_start_key(after.map(|place| place.0))
+            .set_exclusive_start_key(after.map(|cursor| cursor.0))
             .send()
             .await
             .map_err(fault)?;
@@ -48,10 +48,10 @@ impl Store {
         Ok((keys, page.last_evaluated_key.map(ExpiryCursor)))
     }
 
-    /// Whether this notification about a key was sent. Reads every earlier write.
+    /// Whether this notification about a key was sent. Strongly consistent.
     ///
     /// # Errors
-    /// When the store could not answer.
+    /// When the store doesn't answer.
     pub async fn was_notified(&self, id: KeyId, notification: &str) -> Result<bool, Fault> {
         let get = self
             .client
@@ -63,10 +63,10 @@ impl Store {
         Ok(get.send().await.map_err(fault)?.item.is_some())
     }
 
-    /// Notes that this notification about a key was sent. `DynamoDB` forgets it some time after `purge_at`.
+    /// Records that this notification about a key was sent. `DynamoDB` deletes the record some time after `purge_at`.
     ///
     /// # Errors
-    /// When the store could not answer.
+    /// When the store doesn't answer.
     pub async fn mark_notified(&self, id: KeyId, notification: &str, purge_at: Timestamp) -> Result<(), Fault> {
         let put = self
             .client

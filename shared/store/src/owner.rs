@@ -1,4 +1,4 @@
-//! What an owner has: the ids of their keys, live and ended, in one item that the exact limit counts.
+//! An owner's item: the ids of their keys, live and ended. The exact limit counts the live ones.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,27 +7,28 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes,
 use vega_auth::{Fault, KeyId, KeyRecord, KeyState, Timestamp};
 
 use crate::Store;
+use crate::commit::id_set;
 use crate::item::{self, Item, key_pk, number, owner_pk, string};
 use crate::transact::{CONFLICT_TRIES, TransactionError, backoff, built, check, fault, update_write};
 
-/// Half of what a `BatchGetItem` takes: each key asks for two items.
-const KEYS_A_BATCH: usize = 50;
-/// Less than half of what a transaction takes: each key that ended is two writes beside its owner's one.
-const KEYS_A_SWEEP: usize = 45;
-/// How many ended keys an owner's list shows. Further ones end as well, and keep their record and their audit events: no
-/// number of keys made and revoked may fill the owner's item and so stand in the way of the next revocation.
+/// Half of what a `BatchGetItem` takes: each key is two items.
+const KEYS_PER_BATCH: usize = 50;
+/// Less than half of what a transaction takes: each expired key is two writes, beside one for its owner.
+const KEYS_PER_SWEEP: usize = 45;
+/// The most ended keys that an owner's list shows. Further keys keep their record and their audit events, but aren't listed:
+/// however many keys somebody creates and revokes, the owner's item never fills up and blocks the next revocation.
 const MAX_LISTED_ENDED: usize = 1000;
 
 impl Store {
-    /// All keys of an owner that the table still knows, the revoked among them, newest first. Reads every earlier write.
+    /// All of an owner's keys that haven't been purged, revoked ones included, newest first. Strongly consistent.
     ///
     /// # Errors
-    /// When the store could not answer.
+    /// When the store doesn't answer.
     pub async fn list(&self, owner: &str) -> Result<Vec<KeyRecord>, Fault> {
         let (live, ended) = self.owner_keys(owner).await?;
         let mut records = self.records(live.into_iter().chain(ended.iter().copied())).await?;
         let known: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
-        self.forget(owner, ended.into_iter().filter(|id| !known.contains(id))).await;
+        self.prune_ended(owner, ended.into_iter().filter(|id| !known.contains(id))).await;
         records.retain(|record| record.owner == owner);
         records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
         Ok(records)
@@ -39,7 +40,7 @@ impl Store {
         Ok((item::read_ids(&item, "live")?, item::read_ids(&item, "ended")?))
     }
 
-    /// What is known of the owner; empty, where nothing is.
+    /// The owner's item; empty if there is none.
     pub(crate) async fn owner_item(&self, owner: &str) -> Result<Item, Fault> {
         let found = self
             .client
@@ -54,11 +55,11 @@ impl Store {
         Ok(found.item.unwrap_or_default())
     }
 
-    /// The records of these keys with their last use. A key that is gone is left out.
+    /// The records of these keys, with their last use. A purged key is left out.
     async fn records(&self, ids: impl Iterator<Item = KeyId>) -> Result<Vec<KeyRecord>, Fault> {
         let ids: Vec<KeyId> = ids.collect();
         let mut items = Vec::new();
-        for batch in ids.chunks(KEYS_A_BATCH) {
+        for batch in ids.chunks(KEYS_PER_BATCH) {
             let mut wanted: Vec<Item> = Vec::new();
             for id in batch {
                 for sk in ["A", "U"] {
@@ -102,8 +103,8 @@ impl Store {
         Ok(records)
     }
 
-    /// Takes what ended by itself off the owner's live keys: those that expired by `now`, and those whose records were
-    /// purged since. Whether there were any.
+    /// Removes keys from the owner's live ones that expired by `now`, or whose records have been purged since. Whether there
+    /// were any.
     pub(crate) async fn sweep(&self, owner: &str, now: Timestamp) -> Result<bool, Fault> {
         let (live, _) = self.owner_keys(owner).await?;
         let records = self.records(live.iter().copied()).await?;
@@ -121,27 +122,27 @@ impl Store {
         Ok(any)
     }
 
-    /// Moves these keys of the owner's, with the second at which each expired, from the live ones to the ended, and out of
-    /// the index `holders`. One that changed since it was read is left for the next time, with those beside it.
+    /// Moves an owner's expired keys, each with the second at which it expired, from the live ones to the ended, and out of the
+    /// index `key-owners`. If one of them changed since it was read, its batch is left for the next sweep.
     ///
     /// # Errors
-    /// When we could not find out. Some may be moved by then.
+    /// When the store doesn't answer. Some may have been moved by then.
     pub async fn end_expired(&self, owner: &str, expired: &[(KeyId, Timestamp)]) -> Result<(), Fault> {
-        for some in expired.chunks(KEYS_A_SWEEP) {
+        for some in expired.chunks(KEYS_PER_SWEEP) {
             let mut items = Vec::new();
             for (id, end) in some {
                 let purge_at = item::purge_at_of(*end);
                 let record = self
-                    .purge(*id, "A", purge_at)
+                    .schedule_purge(*id, "A", purge_at)
                     .update_expression("SET purge_at = :purge_at REMOVE holder")
-                    // It would make an item of a record that was just purged, too
+                    // Without this, the update would create an item for a record that was just purged.
                     .condition_expression("expires_at = :end AND attribute_not_exists(revoked_at)")
                     .expression_attribute_values(":end", number(end.0));
                 items.push(update_write(record)?);
-                items.push(update_write(self.purge(*id, "U", purge_at))?);
+                items.push(update_write(self.schedule_purge(*id, "U", purge_at))?);
             }
             let ids: Vec<KeyId> = some.iter().map(|(id, _)| *id).collect();
-            match self.end(owner, &ids, items).await {
+            match self.move_to_ended(owner, &ids, items).await {
                 Ok(()) | Err(TransactionError::Condition(_)) => {}
                 Err(TransactionError::Fault(fault)) => return Err(fault),
             }
@@ -149,51 +150,44 @@ impl Store {
         Ok(())
     }
 
-    /// Takes a key off the owner's live ones of which nothing is left. Its absence is a condition of the same transaction: a
-    /// read may miss a key that is being made.
+    /// Removes a purged key from the owner's live ones. Its absence is a condition of the same transaction, because a read may
+    /// miss a key that is just being created.
     async fn drop_purged(&self, owner: &str, id: KeyId) -> Result<bool, Fault> {
         let absent = ConditionCheck::builder()
             .table_name(&self.table)
             .key("pk", key_pk(id))
             .key("sk", string("A"))
             .condition_expression("attribute_not_exists(pk)");
-        let drop = self
-            .owner_update(owner, "DELETE live :ids")
-            .expression_attribute_values(":ids", AttributeValue::Ss(vec![id.to_string()]));
-        match self.transact(vec![check(absent)?, update_write(drop)?]).await {
-            Ok(()) => Ok(true),
-            Err(TransactionError::Condition(_)) => Ok(false),
-            Err(TransactionError::Fault(fault)) => Err(fault),
-        }
+        let drop = self.owner_update(owner, "DELETE live :ids").expression_attribute_values(":ids", id_set(&[id]));
+        self.transact_if_due(vec![check(absent)?, update_write(drop)?]).await
     }
 
-    /// Makes `items`, and the move of these keys from the owner's live ones to the ended, in one transaction.
-    pub(crate) async fn end(
+    /// Makes these writes and moves the keys from the owner's live ones to the ended, in one transaction.
+    pub(crate) async fn move_to_ended(
         &self,
         owner: &str,
         ids: &[KeyId],
-        mut items: Vec<TransactWriteItem>,
+        mut writes: Vec<TransactWriteItem>,
     ) -> Result<(), TransactionError> {
-        let strings = AttributeValue::Ss(ids.iter().map(ToString::to_string).collect());
         let listed = self
             .owner_update(owner, "DELETE live :ids ADD ended :ids")
             .condition_expression("attribute_not_exists(ended) OR size(ended) < :max")
-            .expression_attribute_values(":ids", strings.clone())
+            .expression_attribute_values(":ids", id_set(ids))
             .expression_attribute_values(":max", number(MAX_LISTED_ENDED));
-        let unlisted = self.owner_update(owner, "DELETE live :ids").expression_attribute_values(":ids", strings);
-        items.push(update_write(listed)?);
-        let last = items.len() - 1;
-        match self.transact(items.clone()).await {
+        let unlisted = self.owner_update(owner, "DELETE live :ids").expression_attribute_values(":ids", id_set(ids));
+        writes.push(update_write(listed)?);
+        let last = writes.len() - 1;
+        match self.transact(writes.clone()).await {
             Err(TransactionError::Condition(index)) if index == last => {
-                items[last] = update_write(unlisted)?;
-                self.transact(items).await
+                writes[last] = update_write(unlisted)?;
+                self.transact(writes).await
             }
             outcome => outcome,
         }
     }
 
-    /// Lets an item of a key go, 90 days after the key's end. The last use tells where a person was: it goes with the key.
-    pub(crate) fn purge(&self, id: KeyId, sk: &str, purge_at: Timestamp) -> UpdateBuilder {
+    /// Schedules the deletion of a key's item. The last use shows where a person was, so it is deleted with the record.
+    pub(crate) fn schedule_purge(&self, id: KeyId, sk: &str, purge_at: Timestamp) -> UpdateBuilder {
         Update::builder()
             .table_name(&self.table)
             .key("pk", key_pk(id))
@@ -202,9 +196,9 @@ impl Store {
             .expression_attribute_values(":purge_at", number(purge_at.0))
     }
 
-    /// Takes ended keys whose records were purged off the owner's list. If it fails, the next list does it.
-    async fn forget(&self, owner: &str, purged: impl Iterator<Item = KeyId>) {
-        let ids: Vec<String> = purged.map(|id| id.to_string()).collect();
+    /// Removes purged keys from the owner's ended ones. If that fails, the next list does it.
+    async fn prune_ended(&self, owner: &str, purged: impl Iterator<Item = KeyId>) {
+        let ids: Vec<KeyId> = purged.collect();
         if ids.is_empty() {
             return;
         }
@@ -215,7 +209,7 @@ impl Store {
             .key("pk", owner_pk(owner))
             .key("sk", string("M"))
             .update_expression("DELETE ended :ids")
-            .expression_attribute_values(":ids", AttributeValue::Ss(ids));
+            .expression_attribute_values(":ids", id_set(&ids));
         let _ = update.send().await;
     }
 

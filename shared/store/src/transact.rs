@@ -1,4 +1,4 @@
-//! Writing all or nothing, and what it means when `DynamoDB` refuses.
+//! Transactions, and the meaning of `DynamoDB`'s refusals.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use vega_auth::Fault;
 
 use crate::Store;
 
-/// Tries of a transaction that met another one on the same owner. Each waits a little longer, with jitter.
+/// Retries of a transaction that met another one on the same item. Each waits a little longer, with jitter.
 pub const CONFLICT_TRIES: u32 = 8;
 
 /// Why nothing was written.
 #[derive(Debug)]
 pub enum TransactionError {
-    /// The condition of the item at this index failed; of several, the first.
+    /// The condition of the write at this index failed; if several failed, the first.
     Condition(usize),
-    /// We could not find out.
+    /// `DynamoDB` didn't answer.
     Fault(Fault),
 }
 
@@ -30,10 +30,10 @@ impl From<Fault> for TransactionError {
 }
 
 impl Store {
-    /// All or nothing. A transaction that met another one is tried again.
-    pub(crate) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<(), TransactionError> {
+    /// Writes all or nothing. A transaction that met another one is retried.
+    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<(), TransactionError> {
         for attempt in 0.. {
-            let sent = self.client.transact_write_items().set_transact_items(Some(items.clone())).send().await;
+            let sent = self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
             let Err(error) = sent else { return Ok(()) };
             match conclusion(&error) {
                 Conclusion::Condition(index) => return Err(TransactionError::Condition(index)),
@@ -41,18 +41,27 @@ impl Store {
                 Conclusion::Transient | Conclusion::Other => return Err(TransactionError::Fault(fault(error))),
             }
         }
-        Err(TransactionError::Fault(Fault::Store("out of tries".into())))
+        Err(TransactionError::Fault(Fault::Store("out of retries".into())))
+    }
+
+    /// The same for a write that isn't needed if a condition fails. Whether it was made.
+    pub(crate) async fn transact_if_due(&self, writes: Vec<TransactWriteItem>) -> Result<bool, Fault> {
+        match self.transact(writes).await {
+            Ok(()) => Ok(true),
+            Err(TransactionError::Condition(_)) => Ok(false),
+            Err(TransactionError::Fault(fault)) => Err(fault),
+        }
     }
 }
 
 enum Conclusion {
     Condition(usize),
-    /// Nothing was written, and the next try may well be.
+    /// Nothing was written, and a retry may succeed.
     Transient,
     Other,
 }
 
-/// Why a transaction is cancelled though nothing is wrong with it. The SDK doesn't retry these.
+/// Reasons for which a sound transaction is cancelled. The SDK doesn't retry these.
 const TRANSIENT: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
 
 fn conclusion(error: &SdkError<TransactWriteItemsError>) -> Conclusion {
@@ -69,7 +78,7 @@ fn conclusion(error: &SdkError<TransactWriteItemsError>) -> Conclusion {
     }
 }
 
-/// 20 ms, doubling to 640 ms, half of it by chance, so that writers that met once don't meet again.
+/// 20 ms, doubling to 640 ms, half of it random: writers that collided once don't collide again.
 pub async fn backoff(attempt: u32) {
     let milliseconds = 20_u64 << attempt.min(5);
     tokio::time::sleep(Duration::from_millis(milliseconds / 2 + fastrand::u64(..milliseconds / 2))).await;

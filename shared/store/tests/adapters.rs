@@ -3,10 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use vega_auth::{Fault, KeyId, KeyRecord, KeyRecords as _, KeyStatus, LastUse, Timestamp};
+use vega_auth::{Fault, KeyId, KeyRecord, KeyRecords as _, KeyStatus, LastUse, Timestamp, Transition};
 use vega_https_client::HttpsClient;
 use vega_key_table::KeyReader;
-use vega_store::{EventKind, Store};
+use vega_store::Store;
 use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, emulator, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -43,7 +43,8 @@ async fn key(database: &TestDatabase) -> KeyId {
         expires_at: Some(NOW.plus(60)),
         ..record(&key, "ada")
     };
-    database.store().create(&record, 10, None, &actor("ada")).await.unwrap();
+    let created = Transition::creation(record);
+    database.store().commit(&[created], Some(10), None, &actor("ada"), NOW).await.unwrap();
     key.id()
 }
 
@@ -69,9 +70,11 @@ async fn both_find_the_same_record_and_neither_finds_one_that_is_not_there() {
 async fn both_read_a_change_that_was_made_before() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
-    for adapter in Adapter::both(&database) {
-        let read = adapter.find(id).await.unwrap().unwrap();
-        database.store().revoke(&read, EventKind::Revoked, None, &actor("ada"), NOW).await.unwrap();
+    let [store, reader] = Adapter::both(&database);
+    let read = store.find(id).await.unwrap().unwrap();
+    assert_eq!(reader.find(id).await.unwrap().unwrap().status, KeyStatus::Active);
+    database.store().commit(&[read.revoke(None, NOW).unwrap()], None, None, &actor("ada"), NOW).await.unwrap();
+    for adapter in [store, reader] {
         assert_eq!(adapter.find(id).await.unwrap().unwrap().status, KeyStatus::Revoked);
     }
 }

@@ -1,11 +1,15 @@
-//! The store against a real `DynamoDB` API: what it promises to those who decide and to those who change.
+//! The store against a real `DynamoDB` API: what readers and writers of keys can rely on.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vega_auth::{ApiKey, Groups, KeyId, KeyRecord, KeyRecords as _, KeySecret, KeyStatus, LastUse, Timestamp};
-use vega_store::{Actor, Change, ChangeError, CreateError, EventKind, IdempotencyRecord, Store};
+use vega_auth::{
+    Actor, ApiKey, Authentication, CurrentUser, EventKind, Groups, KeyChange, KeyId, KeyRecord, KeyRecords as _,
+    KeySecret, KeyStatus, LastUse, Timestamp, Transition,
+};
+use vega_store::{CommitError, IdempotencyRecord, Store, UpdateError};
 use vega_testing::{Reply, TestDatabase, TestServer, emulator};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -33,8 +37,51 @@ fn actor() -> Actor {
     vega_testing::actor("ada")
 }
 
-async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), CreateError> {
-    store.create(record, limit, None, &actor()).await
+async fn create(store: &Store, record: &KeyRecord, limit: u32) -> Result<(), CommitError> {
+    create_by(store, record, limit, &actor()).await
+}
+
+async fn create_by(store: &Store, record: &KeyRecord, limit: u32, actor: &Actor) -> Result<(), CommitError> {
+    store.commit(&[Transition::creation(record.clone())], Some(limit), None, actor, record.created_at).await
+}
+
+/// Replaces `old` with `new`, when `new` is created.
+async fn rotate(
+    store: &Store,
+    old: &KeyRecord,
+    new: &KeyRecord,
+    overlap_seconds: i64,
+    limit: u32,
+    actor: &Actor,
+) -> Result<(), CommitError> {
+    let owner = CurrentUser {
+        id: old.owner.clone(),
+        username: old.owner_username.clone(),
+        groups: old.groups,
+        authentication: Authentication::Jwt,
+        issued_at: None,
+        expires_at: None,
+    };
+    let key = ApiKey::new(new.id, &KeySecret::from_entropy(&mut [7; 32]));
+    let rotation = old.rotate(&key, &owner, overlap_seconds, new.created_at).unwrap();
+    let transitions = [Transition::creation(new.clone()), rotation.old];
+    store.commit(&transitions, Some(limit), None, actor, new.created_at).await
+}
+
+async fn apply(
+    store: &Store,
+    read: &KeyRecord,
+    change: KeyChange,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<KeyRecord, CommitError> {
+    let Some(transition) = read.change(&change, None, now).unwrap() else { return Ok(read.clone()) };
+    store.commit(&[transition.clone()], None, None, actor, now).await.map(|()| transition.into_after())
+}
+
+async fn revoke(store: &Store, read: &KeyRecord, actor: &Actor, now: Timestamp) -> Result<KeyRecord, CommitError> {
+    let transition = read.revoke(None, now).unwrap();
+    store.commit(&[transition.clone()], None, None, actor, now).await.map(|()| transition.into_after())
 }
 
 fn purged_90_days_after(end: Timestamp) -> String {
@@ -65,7 +112,7 @@ async fn an_id_that_is_taken_is_refused_and_counts_for_nobody() {
     let database = TestDatabase::start().await;
     let store = database.store();
     create(&store, &record(1, "ada"), 10).await.unwrap();
-    assert!(matches!(create(&store, &record(1, "bob"), 10).await, Err(CreateError::IdTaken)));
+    assert!(matches!(create(&store, &record(1, "bob"), 10).await, Err(CommitError::IdTaken)));
     assert_eq!(store.find(record(1, "ada").id).await.unwrap().unwrap().owner, "ada");
     assert!(ids(&store, "bob").await.is_empty());
 }
@@ -81,10 +128,10 @@ async fn two_hundred_parallel_creates_at_limit_100_give_exactly_100() {
                 loop {
                     match create(&store, &record(number, "ada"), 100).await {
                         // taken by this very key, whose answer was lost
-                        Ok(()) | Err(CreateError::IdTaken) => return 1,
-                        Err(CreateError::LimitReached) => return 0,
+                        Ok(()) | Err(CommitError::IdTaken) => return 1,
+                        Err(CommitError::LimitReached) => return 0,
                         // a busy machine doesn't answer in time: what it did is asked again
-                        Err(CreateError::Fault(fault)) => assert_eq!(fault.code(), "store_unavailable"),
+                        Err(CommitError::Fault(fault)) => assert_eq!(fault.code(), "store_unavailable"),
                         Err(other) => panic!("{other:?}"),
                     }
                 }
@@ -117,17 +164,17 @@ async fn a_request_that_is_kept_is_not_done_again_until_15_minutes_are_over() {
     };
     let create = async |number, at| {
         let (key, replay) = keep(number, at);
-        store.create(&key, 3, Some(&replay), &actor()).await
+        store.commit(&[Transition::creation(key)], Some(3), Some(&replay), &actor(), at).await
     };
-    let kept = async |at| store.replay("ada", "00", at).await.unwrap().map(|replay| replay.key_id);
+    let kept = async |at| store.idempotency_record("ada", "00", at).await.unwrap().map(|record| record.key_id);
     create(1, NOW).await.unwrap();
-    assert!(matches!(create(2, NOW.plus(899)).await, Err(CreateError::InProgress)));
+    assert!(matches!(create(2, NOW.plus(899)).await, Err(CommitError::InProgress)));
     assert_eq!(ids(&store, "ada").await, [record(1, "ada").id], "nothing of it was written");
     assert_eq!(kept(NOW.plus(899)).await, Some(record(1, "ada").id));
     assert_eq!(kept(NOW.plus(900)).await, None, "whether or not it was purged");
     create(3, NOW.plus(900)).await.unwrap();
     assert_eq!(kept(NOW.plus(900)).await, Some(record(3, "ada").id));
-    assert!(store.replay("bob", "00", NOW).await.unwrap().is_none());
+    assert!(store.idempotency_record("bob", "00", NOW).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -136,16 +183,16 @@ async fn an_old_key_that_was_rotated_away_leaves_no_trace_in_the_count_when_it_i
     let store = database.store();
     let (old, new) = (record(1, "ada"), KeyRecord { created_at: NOW.plus(9), ..record(2, "ada") });
     create(&store, &old, 1).await.unwrap();
-    store.rotate(&old, &new, 0, 1, None, &actor()).await.unwrap();
+    rotate(&store, &old, &new, 0, 1, &actor()).await.unwrap();
     for sk in ["A", "U"] {
         let item = database.item(&format!("K#{}", old.id), sk).await;
         assert!(item.contains(&purged_90_days_after(NOW.plus(9))), "{item}");
     }
-    assert!(matches!(create(&store, &record(20, "ada"), 1).await, Err(CreateError::LimitReached)));
+    assert!(matches!(create(&store, &record(20, "ada"), 1).await, Err(CommitError::LimitReached)));
     assert!(!database.item("U#ada", "M").await.split("ended").next().unwrap().contains(old.id.as_str()), "swept");
     database.purge(old.id).await;
     assert_eq!(ids(&store, "ada").await, [new.id]);
-    store.revoke(&new, EventKind::Revoked, None, &actor(), NOW.plus(30)).await.unwrap();
+    revoke(&store, &new, &actor(), NOW.plus(30)).await.unwrap();
     create(&store, &KeyRecord { created_at: NOW.plus(31), ..record(3, "ada") }, 1).await.unwrap();
 }
 
@@ -159,8 +206,8 @@ async fn a_rotation_without_overlap_works_over_a_limit_that_was_lowered() {
     let mut old = record(0, "ada");
     for number in 10..14 {
         let new = record(number, "ada");
-        assert!(matches!(store.rotate(&old, &new, 60, 2, None, &actor()).await, Err(CreateError::LimitReached)));
-        store.rotate(&old, &new, 0, 2, None, &actor()).await.unwrap();
+        assert!(matches!(rotate(&store, &old, &new, 60, 2, &actor()).await, Err(CommitError::LimitReached)));
+        rotate(&store, &old, &new, 0, 2, &actor()).await.unwrap();
         old = new;
     }
     assert_eq!(ids(&store, "ada").await.len(), 8);
@@ -172,8 +219,8 @@ async fn of_a_key_that_changed_since_it_was_read_no_successor_is_made() {
     let store = database.store();
     let (old, new) = (record(1, "ada"), record(2, "ada"));
     create(&store, &old, 10).await.unwrap();
-    store.revoke(&old, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
-    assert!(matches!(store.rotate(&old, &new, 60, 10, None, &actor()).await, Err(CreateError::Conflict)));
+    revoke(&store, &old, &actor(), NOW).await.unwrap();
+    assert!(matches!(rotate(&store, &old, &new, 60, 10, &actor()).await, Err(CommitError::Conflict)));
     assert!(store.find(new.id).await.unwrap().is_none());
     assert_eq!(ids(&store, "ada").await, [old.id]);
     assert_eq!(store.find(old.id).await.unwrap().unwrap().rotated_to, None);
@@ -185,10 +232,10 @@ async fn a_revoked_or_expired_key_makes_room_for_another() {
     let store = database.store();
     create(&store, &short_lived(1, "ada"), 2).await.unwrap();
     create(&store, &record(2, "ada"), 2).await.unwrap();
-    assert!(matches!(create(&store, &record(3, "ada"), 2).await, Err(CreateError::LimitReached)));
+    assert!(matches!(create(&store, &record(3, "ada"), 2).await, Err(CommitError::LimitReached)));
     create(&store, &record(5, "ada"), 2).await.unwrap();
-    assert!(matches!(create(&store, &record(6, "ada"), 2).await, Err(CreateError::LimitReached)));
-    store.revoke(&record(2, "ada"), EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    assert!(matches!(create(&store, &record(6, "ada"), 2).await, Err(CommitError::LimitReached)));
+    revoke(&store, &record(2, "ada"), &actor(), NOW).await.unwrap();
     create(&store, &record(7, "ada"), 2).await.unwrap();
     assert_eq!(ids(&store, "ada").await.len(), 4, "the ended ones are still shown");
 }
@@ -198,7 +245,7 @@ async fn a_revocation_is_seen_by_the_next_read_and_keeps_its_audit_event() {
     let database = TestDatabase::start().await;
     let store = database.store();
     create(&store, &record(1, "ada"), 10).await.unwrap();
-    let revoked = store.revoke(&record(1, "ada"), EventKind::Revoked, None, &actor(), NOW.plus(9)).await.unwrap();
+    let revoked = revoke(&store, &record(1, "ada"), &actor(), NOW.plus(9)).await.unwrap();
     let found = store.find(revoked.id).await.unwrap().unwrap();
     assert_eq!((found.status, found.revoked_at, found.version), (KeyStatus::Revoked, Some(NOW.plus(9)), 2));
     let dump = database.dump().await;
@@ -216,7 +263,7 @@ async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_one
         create(&store, record, 3).await.unwrap();
     }
     database.reader().record_use(ended.id, &used(NOW, "192.0.2.2")).await.unwrap();
-    store.revoke(&ended, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    revoke(&store, &ended, &actor(), NOW).await.unwrap();
     create(&store, &record(10, "ada"), 3).await.unwrap();
     create(&store, &record(11, "ada"), 3).await.unwrap();
     for (id, purged_from) in [(ended.id, NOW), (expired.id, NOW.plus(5))] {
@@ -253,20 +300,20 @@ async fn a_key_that_expires_has_a_deletion_time_from_its_first_day() {
     // a use and a change leave it, and neither makes one for a key without an end
     for record in [&short, &endless] {
         database.reader().record_use(record.id, &used(NOW, "192.0.2.2")).await.unwrap();
-        let change = Change { name: Some("renamed".into()), ..Change::default() };
-        store.change(record, change, None, &actor(), NOW).await.unwrap();
+        let change = KeyChange { name: Some("renamed".into()), ..KeyChange::default() };
+        apply(&store, record, change, &actor(), NOW).await.unwrap();
     }
     assert!(has(items(short.id).await, NOW.plus(5)));
     assert!(!items(endless.id).await.concat().contains("purge_at"));
     // a successor has its own; the old key's moves with its end
     let old = store.find(endless.id).await.unwrap().unwrap();
     let new = KeyRecord { expires_at: Some(NOW.plus(99)), ..record(3, "ada") };
-    store.rotate(&old, &new, 60, 10, None, &actor()).await.unwrap();
+    rotate(&store, &old, &new, 60, 10, &actor()).await.unwrap();
     assert!(has(items(old.id).await, new.created_at.plus(60)));
     assert!(has(items(new.id).await, NOW.plus(99)));
     // what is revoked before it would have ended ends then
     let short = store.find(short.id).await.unwrap().unwrap();
-    store.revoke(&short, EventKind::Revoked, None, &actor(), NOW.plus(1)).await.unwrap();
+    revoke(&store, &short, &actor(), NOW.plus(1)).await.unwrap();
     assert!(has(items(short.id).await, NOW.plus(1)));
 }
 
@@ -281,7 +328,7 @@ async fn an_expired_key_that_was_purged_before_a_sweep_counts_no_more() {
     for number in [10, 11] {
         create(&store, &record(number, "ada"), 3).await.unwrap();
     }
-    assert!(matches!(create(&store, &record(12, "ada"), 3).await, Err(CreateError::LimitReached)));
+    assert!(matches!(create(&store, &record(12, "ada"), 3).await, Err(CommitError::LimitReached)));
 }
 
 /// Somebody with a token of group `user` that was issued then.
@@ -295,8 +342,8 @@ async fn a_token_from_before_the_bar_gives_a_key_nothing_more() {
     let store = database.store();
     let (old, new) = (with_token(NOW), with_token(NOW.plus(1)));
     let key = KeyRecord { scopes: vec!["read".parse().unwrap()], ..record(1, "ada") };
-    store.create(&key, 10, None, &old).await.unwrap();
-    store.create(&record(2, "bob"), 10, None, &old).await.unwrap();
+    create_by(&store, &key, 10, &old).await.unwrap();
+    create_by(&store, &record(2, "bob"), 10, &old).await.unwrap();
     store.bar("ada", NOW).await.unwrap();
     // an earlier one doesn't take its place
     store.bar("ada", NOW.plus(-9)).await.unwrap();
@@ -304,28 +351,28 @@ async fn a_token_from_before_the_bar_gives_a_key_nothing_more() {
     let successor = record(3, "ada");
     let disabled = KeyRecord { status: KeyStatus::Disabled, ..key.clone() };
     for actor in [&old, &with_token(NOW.plus(-1)), &actor()] {
-        let made = store.create(&record(4, "ada"), 10, None, actor).await;
-        assert!(matches!(made, Err(CreateError::TokenOutdated)), "{made:?}");
-        let rotated = store.rotate(&key, &successor, 60, 10, None, actor).await;
-        assert!(matches!(rotated, Err(CreateError::TokenOutdated)), "{rotated:?}");
-        let wider = Change { scopes: Some(vec![]), ..Change::default() };
-        let groups = Change { groups: Some(Groups::known(["operator", "user"])), ..Change::default() };
-        let enabled = Change { status: Some(KeyStatus::Active), ..Change::default() };
+        let made = create_by(&store, &record(4, "ada"), 10, actor).await;
+        assert!(matches!(made, Err(CommitError::TokenOutdated)), "{made:?}");
+        let rotated = rotate(&store, &key, &successor, 60, 10, actor).await;
+        assert!(matches!(rotated, Err(CommitError::TokenOutdated)), "{rotated:?}");
+        let wider = KeyChange { scopes: Some(vec![]), ..KeyChange::default() };
+        let groups = KeyChange { groups: Some(Groups::known(["operator", "user"])), ..KeyChange::default() };
+        let enabled = KeyChange { is_enabled: Some(true), ..KeyChange::default() };
         for (record, change) in [(&key, wider), (&key, groups), (&disabled, enabled)] {
-            let changed = store.change(record, change, None, actor, NOW).await;
-            assert!(matches!(changed, Err(ChangeError::TokenOutdated)), "{changed:?}");
+            let changed = apply(&store, record, change, actor, NOW).await;
+            assert!(matches!(changed, Err(CommitError::TokenOutdated)), "{changed:?}");
         }
     }
     let version = store.find(key.id).await.unwrap().unwrap().version;
     assert_eq!((database.dump().await.lines().count(), version), (items, 1), "nothing was written");
     // what takes something away is not held up, nor is anybody else, nor a token from after the bar
-    let narrower = Change { groups: Some(Groups::NONE), name: Some("less".into()), ..Change::default() };
-    let key = store.change(&key, narrower, None, &old, NOW).await.unwrap();
-    store.create(&record(5, "bob"), 10, None, &old).await.unwrap();
-    store.create(&record(6, "ada"), 10, None, &new).await.unwrap();
-    let wider = Change { scopes: Some(vec![]), ..Change::default() };
-    let key = store.change(&key, wider, None, &new, NOW).await.unwrap();
-    store.revoke(&key, EventKind::Revoked, None, &old, NOW).await.unwrap();
+    let narrower = KeyChange { groups: Some(Groups::NONE), name: Some("less".into()), ..KeyChange::default() };
+    let key = apply(&store, &key, narrower, &old, NOW).await.unwrap();
+    create_by(&store, &record(5, "bob"), 10, &old).await.unwrap();
+    create_by(&store, &record(6, "ada"), 10, &new).await.unwrap();
+    let wider = KeyChange { scopes: Some(vec![]), ..KeyChange::default() };
+    let key = apply(&store, &key, wider, &new, NOW).await.unwrap();
+    revoke(&store, &key, &old, NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -335,8 +382,8 @@ async fn a_bar_is_kept_for_longer_than_a_token_lives() {
     database.store().bar("ada", NOW).await.unwrap();
     let bar = database.item("U#ada", "B").await;
     assert!(bar.contains(&format!(r#""purge_at": N("{}")"#, NOW.plus(25 * 60 * 60).0)), "{bar}");
-    let made = database.store().create(&record(1, "ada"), 10, None, &with_token(NOW)).await;
-    assert!(matches!(made, Err(CreateError::TokenOutdated)));
+    let made = create_by(&database.store(), &record(1, "ada"), 10, &with_token(NOW)).await;
+    assert!(matches!(made, Err(CommitError::TokenOutdated)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -349,11 +396,11 @@ async fn no_key_is_made_by_an_older_token_once_the_bar_is_set() {
             let (store, made_one) = (Arc::clone(&store), made_one.clone());
             tokio::spawn(async move {
                 for number in (writer..).step_by(4) {
-                    match store.create(&record(number, "ada"), 1000, None, &with_token(NOW)).await {
+                    match create_by(&store, &record(number, "ada"), 1000, &with_token(NOW)).await {
                         Ok(()) => drop(made_one.try_send(())),
-                        Err(CreateError::TokenOutdated) => return,
+                        Err(CommitError::TokenOutdated) => return,
                         // a busy machine: the next one is tried
-                        Err(CreateError::Fault(fault)) => assert_eq!(fault.code(), "store_unavailable"),
+                        Err(CommitError::Fault(fault)) => assert_eq!(fault.code(), "store_unavailable"),
                         Err(other) => panic!("{other:?}"),
                     }
                 }
@@ -378,7 +425,7 @@ async fn no_number_of_ended_keys_stands_in_the_way_of_a_revocation_or_a_sweep() 
     create(&store, &revoked, 2).await.unwrap();
     create(&store, &expired, 2).await.unwrap();
     database.fill_ended("ada", 1000).await;
-    store.revoke(&revoked, EventKind::Revoked, None, &actor(), NOW).await.unwrap();
+    revoke(&store, &revoked, &actor(), NOW).await.unwrap();
     assert_eq!(store.find(revoked.id).await.unwrap().unwrap().status, KeyStatus::Revoked);
     create(&store, &record(10, "ada"), 2).await.unwrap();
     create(&store, &record(11, "ada"), 2).await.unwrap();
@@ -398,7 +445,7 @@ async fn more_expired_keys_than_one_transaction_takes_make_room_together() {
     for number in 1001..1100 {
         create(&store, &record(number, "ada"), 100).await.unwrap();
     }
-    assert!(matches!(create(&store, &record(2000, "ada"), 100).await, Err(CreateError::LimitReached)));
+    assert!(matches!(create(&store, &record(2000, "ada"), 100).await, Err(CommitError::LimitReached)));
 }
 
 #[tokio::test]
@@ -408,13 +455,13 @@ async fn of_concurrent_changes_of_one_version_exactly_one_is_made() {
     let read = record(1, "ada");
     create(&store, &read, 10).await.unwrap();
     let actor = actor();
-    let rename = |name: &str| Change { name: Some(name.into()), ..Change::default() };
+    let rename = |name: &str| KeyChange { name: Some(name.into()), ..KeyChange::default() };
     let (one, two) = tokio::join!(
-        store.change(&read, rename("one"), None, &actor, NOW),
-        store.change(&read, rename("two"), None, &actor, NOW)
+        apply(&store, &read, rename("one"), &actor, NOW),
+        apply(&store, &read, rename("two"), &actor, NOW)
     );
     let made = match (one, two) {
-        (Ok(made), Err(ChangeError::Conflict)) | (Err(ChangeError::Conflict), Ok(made)) => made,
+        (Ok(made), Err(CommitError::Conflict)) | (Err(CommitError::Conflict), Ok(made)) => made,
         both => panic!("{both:?}"),
     };
     let found = store.find(read.id).await.unwrap().unwrap();
@@ -431,8 +478,8 @@ async fn the_events_of_a_key_stand_in_the_order_of_its_versions_whatever_the_clo
     for number in 2..=12 {
         // a second machine's clock is behind
         let now = if number % 2 == 0 { NOW } else { NOW.plus(-5) };
-        let change = Change { name: Some(number.to_string()), status: Some(KeyStatus::Disabled), ..Change::default() };
-        key = store.change(&key, change, None, &actor(), now).await.unwrap();
+        let change = KeyChange { name: Some(number.to_string()), is_enabled: Some(false), ..KeyChange::default() };
+        key = apply(&store, &key, change, &actor(), now).await.unwrap();
     }
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
@@ -456,8 +503,8 @@ async fn a_change_that_changes_nothing_leaves_version_and_audit_trail_alone() {
     let read = record(1, "ada");
     create(&store, &read, 10).await.unwrap();
     let before = database.dump().await;
-    let same = Change { name: Some(read.name.clone()), status: Some(KeyStatus::Active), ..Change::default() };
-    assert_eq!(store.change(&read, same, None, &actor(), NOW).await.unwrap().version, 1);
+    let same = KeyChange { name: Some(read.name.clone()), is_enabled: Some(true), ..KeyChange::default() };
+    assert_eq!(apply(&store, &read, same, &actor(), NOW).await.unwrap().version, 1);
     assert_eq!(database.dump().await.len(), before.len());
 }
 
@@ -467,13 +514,49 @@ async fn of_two_changes_of_one_version_the_second_is_refused_and_changes_nothing
     let store = database.store();
     let read = record(1, "ada");
     create(&store, &read, 10).await.unwrap();
-    let rename = |name: &str| Change { name: Some(name.into()), ..Change::default() };
-    let changed = store.change(&read, rename("first"), None, &actor(), NOW).await.unwrap();
+    let rename = |name: &str| KeyChange { name: Some(name.into()), ..KeyChange::default() };
+    let changed = apply(&store, &read, rename("first"), &actor(), NOW).await.unwrap();
     assert_eq!((changed.name.as_str(), changed.version), ("first", 2));
-    assert!(matches!(store.change(&read, rename("second"), None, &actor(), NOW).await, Err(ChangeError::Conflict)));
-    assert!(matches!(store.revoke(&read, EventKind::Revoked, None, &actor(), NOW).await, Err(ChangeError::Conflict)));
+    assert!(matches!(apply(&store, &read, rename("second"), &actor(), NOW).await, Err(CommitError::Conflict)));
+    assert!(matches!(revoke(&store, &read, &actor(), NOW).await, Err(CommitError::Conflict)));
     let found = store.find(read.id).await.unwrap().unwrap();
     assert_eq!((found.name.as_str(), found.version, found.status), ("first", 2, KeyStatus::Active));
+}
+
+#[tokio::test]
+async fn an_update_decides_again_if_the_key_changed_meanwhile() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let stale = record(1, "ada");
+    create(&store, &stale, 10).await.unwrap();
+    let rename = |name: &str| KeyChange { name: Some(name.into()), ..KeyChange::default() };
+    apply(&store, &stale, rename("first"), &actor(), NOW).await.unwrap();
+    let seen = Cell::new(0);
+    let on_version = |asked: u64, change: KeyChange| {
+        let (seen, stale) = (&seen, &stale);
+        move |key: &KeyRecord| -> Result<_, &str> {
+            seen.set(seen.get() + 1);
+            if key.name == "final" {
+                Err("no")
+            } else {
+                Ok((if seen.get() < asked { stale } else { key }).change(&change, None, NOW).unwrap())
+            }
+        }
+    };
+    // The decision before the last one was made on a version that is gone.
+    let updated = store.update(stale.id, &actor(), NOW, on_version(2, rename("second"))).await.unwrap();
+    assert_eq!((updated.is_changed, updated.record.version, seen.take()), (true, 3, 2));
+    let same = store.update(stale.id, &actor(), NOW, on_version(1, rename("second"))).await.unwrap();
+    assert_eq!((same.is_changed, same.record.version, seen.take()), (false, 3, 1));
+    let contended = store.update(stale.id, &actor(), NOW, on_version(9, rename("third"))).await;
+    assert!(matches!(contended, Err(UpdateError::Commit(CommitError::Conflict))), "{contended:?}");
+    assert_eq!(seen.take(), 5);
+    store.update(stale.id, &actor(), NOW, on_version(1, rename("final"))).await.unwrap();
+    let refused = store.update(stale.id, &actor(), NOW, on_version(1, rename("fourth"))).await;
+    assert!(matches!(refused, Err(UpdateError::Refused("no"))), "{refused:?}");
+    let missing = store.update(record(2, "ada").id, &actor(), NOW, on_version(1, rename("fifth"))).await;
+    assert!(matches!(missing, Err(UpdateError::NotFound)), "{missing:?}");
+    assert_eq!(store.find(stale.id).await.unwrap().unwrap().version, 4);
 }
 
 #[tokio::test]

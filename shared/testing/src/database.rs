@@ -1,5 +1,6 @@
 //! A `DynamoDB` of a test's own, in its process, behind the real clients.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,13 +11,15 @@ use aws_sdk_dynamodb::types::{
 };
 use dynoxide::Database;
 use tokio::net::TcpListener;
-use vega_auth::KeyId;
 use vega_auth::config::Environment;
+use vega_auth::{KeyId, KeyRecord, Transition};
 use vega_https_client::HttpsClient;
 use vega_key_table::{INDEX, KeyReader, Settings, key_pk, owner_pk};
 use vega_store::{Store, client};
 
+use crate::NOW;
 use crate::faults::{FaultPlan, InjectedFault, proxy};
+use crate::fixtures::actor;
 
 const TABLE: &str = "keys";
 /// The attributes in the index, as in template.yaml.
@@ -97,6 +100,18 @@ impl TestDatabase {
     /// A store on it.
     pub fn store(&self) -> Store {
         Store::new(&self.settings, TABLE.into())
+    }
+
+    /// Creates a key for its owner.
+    pub async fn create(&self, record: &KeyRecord) {
+        let created = Transition::creation(record.clone());
+        self.store().commit(&[created], None, None, &actor(&record.owner), record.created_at).await.unwrap();
+    }
+
+    /// Revokes a key at [`NOW`].
+    pub async fn revoke(&self, id: KeyId) {
+        let revoked = self.store().update::<Infallible>(id, &actor("ada"), NOW, |key| Ok(key.revoke(None, NOW))).await;
+        assert!(revoked.unwrap().is_changed);
     }
 
     /// A store on it that meets the injected faults.

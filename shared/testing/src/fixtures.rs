@@ -1,5 +1,4 @@
-use vega_auth::{ApiKey, Groups, KeyRecord, KeySecret};
-use vega_store::Actor;
+use vega_auth::{Actor, ApiKey, Groups, KeyRecord, KeySecret};
 
 use crate::NOW;
 

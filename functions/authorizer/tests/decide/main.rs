@@ -16,9 +16,8 @@ use vega_auth::{
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
 use vega_key_table::KeyReader;
-use vega_store::EventKind;
 use vega_testing::vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
-use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, record};
+use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, record};
 
 const NOW: Timestamp = vega_testing::NOW;
 const RULES: &str = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/admin/*","groups":["root"]},{"route":"* /v1/x/*","groups":["user"]}],"scopes":{"x":["* /v1/x/*"]}}"#;
@@ -96,7 +95,7 @@ impl Gateway {
         let key: ApiKey = API_KEY.parse().unwrap();
         let mut record = record(&key, "ada");
         change(&mut record);
-        self.database.store().create(&record, 10, None, &actor("ada")).await.unwrap();
+        self.database.create(&record).await;
         key
     }
 }
@@ -295,9 +294,7 @@ async fn a_revoked_key_fails_on_the_next_request() {
     let gateway = Gateway::custom().await;
     let key = gateway.key(|_| {}).await;
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
-    let store = gateway.database.store();
-    let record = store.find(key.id()).await.unwrap().unwrap();
-    store.revoke(&record, EventKind::Revoked, None, &actor("ada"), NOW).await.unwrap();
+    gateway.database.revoke(key.id()).await;
     check(gateway.decide(key.expose()).await, UNAUTHORIZED, "key_revoked");
 }
 

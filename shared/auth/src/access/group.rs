@@ -72,12 +72,18 @@ impl Groups {
 
     /// Whether the two sets share a group.
     pub fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
+        !self.intersection(other).is_empty()
     }
 
     /// Whether every group of this set is in `other`.
     pub fn is_subset(self, other: Self) -> bool {
         self.0 & !other.0 == 0
+    }
+
+    /// The groups in both sets.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether the set is empty.
@@ -177,5 +183,6 @@ mod tests {
         assert!(user.is_subset(all) && Groups::NONE.is_subset(user));
         assert!(!all.is_subset(user));
         assert!(all.intersects(user) && !Groups::NONE.intersects(all));
+        assert_eq!(Groups::known(["root", "user"]).intersection(Groups::known(["operator", "user"])), user);
     }
 }

@@ -8,7 +8,7 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop};
 use crate::Rejection;
 use crate::digest::sha256;
 
-/// How [`KeyDigest`] is computed: 1 is SHA-256 of the whole key. A record of another version is not honoured.
+/// The scheme of [`KeyDigest`]: 1 is SHA-256 of the whole key. A record with any other version is rejected.
 pub const DIGEST_VERSION: u32 = 1;
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -19,71 +19,73 @@ const ID_AT: usize = ApiKey::PREFIX.len();
 const SECRET_AT: usize = ID_AT + ID_LEN + 1;
 const CHECKSUM_AT: usize = SECRET_AT + SECRET_LEN;
 
-/// An API key as its holder presents it: a secret. It can't be printed; [`ApiKey::expose`] is the one way to its text.
+/// An API key as its holder presents it: a secret. It can't be printed; only [`ApiKey::expose`] returns its text.
 ///
 /// ```text
 /// vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT     65 ASCII characters, always
 /// └┬┘└────┬─────┘ └────────────────────┬────────────────────┘└──┬──┘
 /// prefix  id: 12 base62               secret: 43 base62         checksum: 6 base62
 /// ```
-/// The id is public and names the key. The secret is 256 random bits. The checksum, CRC-32/ISO-HDLC of all before it,
-/// stops typos and made-up keys with no I/O; it is no security, since anyone can compute it.
+/// The id is public and names the key. The secret is 256 random bits. The checksum, CRC-32/ISO-HDLC of everything before it,
+/// stops typos and invented keys without I/O; it adds no security, since anyone can compute it.
 #[derive(Clone, ZeroizeOnDrop)]
 pub struct ApiKey {
-    text: [u8; Self::LEN],
+    /// Allocated once, at its full length: growing it would leave a copy that isn't wiped.
+    text: String,
 }
 
 impl ApiKey {
-    /// What every key begins with.
+    /// The prefix of every key.
     pub const PREFIX: &'static str = "vk_";
     /// The length of every key, in ASCII characters.
     pub const LEN: usize = CHECKSUM_AT + CHECKSUM_LEN;
 
-    /// The key of this id and secret.
+    /// The key with this id and secret.
     pub fn new(id: KeyId, secret: &KeySecret) -> Self {
-        let mut text = [b'_'; Self::LEN];
-        write(&mut text, 0, Self::PREFIX.as_bytes());
-        write(&mut text, ID_AT, &id.0);
-        write(&mut text, SECRET_AT, &base62::<SECRET_LEN>(&secret.0));
-        let checksum = checksum(&text);
-        write(&mut text, CHECKSUM_AT, &checksum);
+        let mut text = String::with_capacity(Self::LEN);
+        text.push_str(Self::PREFIX);
+        text.extend(id.0.map(char::from));
+        text.push('_');
+        text.extend(base62::<SECRET_LEN>(&secret.0).map(char::from));
+        let checksum = checksum(text.as_bytes());
+        text.extend(checksum.map(char::from));
         Self { text }
     }
 
     /// The public id, which names the key in URLs, lists and logs.
     pub fn id(&self) -> KeyId {
         let mut id = [0; ID_LEN];
-        id.copy_from_slice(&self.text[ID_AT..ID_AT + ID_LEN]);
+        id.copy_from_slice(&self.text.as_bytes()[ID_AT..ID_AT + ID_LEN]);
         KeyId(id)
     }
 
-    /// The one form of the key that may be stored.
+    /// The only form of the key that may be stored.
     pub fn digest(&self) -> KeyDigest {
-        KeyDigest(sha256(&self.text))
+        KeyDigest(sha256(self.text.as_bytes()))
     }
 
-    /// The whole key, to show its owner once. Nowhere else.
+    /// The whole key, to show to its owner once, and nowhere else.
     pub fn expose(&self) -> &str {
-        std::str::from_utf8(&self.text).unwrap_or_default()
+        &self.text
     }
 }
 
 impl FromStr for ApiKey {
     type Err = Rejection;
 
-    /// Takes exactly the form above: no trimming, no other length, and the right checksum.
+    /// Accepts exactly the form above: no trimming, no other length, and only the right checksum.
     fn from_str(text: &str) -> Result<Self, Rejection> {
-        let text: [u8; Self::LEN] = text.as_bytes().try_into().map_err(|_| Rejection::MalformedKey)?;
-        let key = Self { text };
-        let parts_are_base62 = key.text[ID_AT..SECRET_AT - 1].iter().all(u8::is_ascii_alphanumeric)
-            && key.text[SECRET_AT..].iter().all(u8::is_ascii_alphanumeric);
-        if !key.text.starts_with(Self::PREFIX.as_bytes()) || key.text[SECRET_AT - 1] != b'_' || !parts_are_base62 {
+        let bytes = text.as_bytes();
+        if bytes.len() != Self::LEN || !text.starts_with(Self::PREFIX) || bytes[SECRET_AT - 1] != b'_' {
             return Err(Rejection::MalformedKey);
         }
-        if checksum(&key.text) != key.text[CHECKSUM_AT..] {
+        if ![&bytes[ID_AT..SECRET_AT - 1], &bytes[SECRET_AT..]].into_iter().flatten().all(u8::is_ascii_alphanumeric) {
+            return Err(Rejection::MalformedKey);
+        }
+        if checksum(&bytes[..CHECKSUM_AT]) != bytes[CHECKSUM_AT..] {
             return Err(Rejection::Checksum);
         }
-        Ok(key)
+        Ok(Self { text: text.to_owned() })
     }
 }
 
@@ -93,12 +95,12 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The 256 random bits of a key. A secret: it can't be printed.
+/// A key's 256 random bits. A secret: it can't be printed.
 #[derive(ZeroizeOnDrop)]
 pub struct KeySecret([u8; 32]);
 
 impl KeySecret {
-    /// From 32 bytes of the operating system's random source, which are wiped.
+    /// Takes 32 bytes from the operating system's random source, and wipes them.
     pub fn from_entropy(entropy: &mut [u8; 32]) -> Self {
         let secret = Self(*entropy);
         entropy.zeroize();
@@ -123,7 +125,7 @@ impl KeyId {
         Self(base62(&number.to_be_bytes()))
     }
 
-    /// The twelve digits.
+    /// The id's twelve digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -182,30 +184,25 @@ impl KeyDigest {
         &self.0
     }
 
-    /// Whether this is the digest of `key`, in time that does not depend on where they differ.
+    /// Whether this is the digest of `key`, in constant time.
     pub fn matches(&self, key: &ApiKey) -> bool {
         self.0.ct_eq(&key.digest().0).into()
     }
 }
 
-/// A digest opens nothing, but it would confirm a guess: it isn't printed either.
+/// A digest grants nothing, but it would confirm a guess: it isn't printed either.
 impl fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyDigest(redacted)")
     }
 }
 
-fn write(text: &mut [u8], at: usize, part: &[u8]) {
-    for (to, from) in text.iter_mut().skip(at).zip(part) {
-        *to = *from;
-    }
+/// The checksum of everything before it.
+fn checksum(text: &[u8]) -> [u8; CHECKSUM_LEN] {
+    base62(&crc32fast::hash(text).to_be_bytes())
 }
 
-fn checksum(text: &[u8; ApiKey::LEN]) -> [u8; CHECKSUM_LEN] {
-    base62(&crc32fast::hash(&text[..CHECKSUM_AT]).to_be_bytes())
-}
-
-/// The last `N` base62 digits of a big-endian number, left-padded with `0`: long division by 62, one digit a round.
+/// The last `N` base62 digits of a big-endian number, left-padded with `0`: long division by 62, one digit per round.
 fn base62<const N: usize>(number: &[u8]) -> [u8; N] {
     let mut rest = zeroize::Zeroizing::new(number.to_vec());
     let mut digits = [b'0'; N];
@@ -213,7 +210,8 @@ fn base62<const N: usize>(number: &[u8]) -> [u8; N] {
         let mut remainder = 0_u16;
         for byte in rest.iter_mut() {
             let dividend = remainder << 8 | u16::from(*byte);
-            *byte = u8::try_from(dividend / 62).unwrap_or_default();
+            // The remainder is below 62, so the quotient fits into the low byte.
+            [_, *byte] = (dividend / 62).to_be_bytes();
             remainder = dividend % 62;
         }
         *digit = DIGITS[usize::from(remainder)];
@@ -227,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    /// The published vectors of the format: id, secret, key, SHA-256.
+    /// The format's published vectors: id, secret, key, SHA-256.
     fn vectors() -> [(&'static str, [u8; 32], &'static str, &'static str); 3] {
         let counting = std::array::from_fn(|index| u8::try_from(index).unwrap());
         [
@@ -286,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_form_is_taken() {
+    fn only_the_exact_form_is_accepted() {
         let good = vectors()[2].2;
         for bad in ["", "vk_", &good[1..], &good[..64], &format!("{good} "), &format!(" {good}"), &format!("{good}a")] {
             assert_eq!(bad.parse::<ApiKey>().unwrap_err(), Rejection::MalformedKey, "{}", bad.len());
@@ -294,7 +292,7 @@ mod tests {
         assert_eq!(good.replace("vk_7", "VK_7").parse::<ApiKey>().unwrap_err(), Rejection::MalformedKey);
         assert_eq!(good.replace("m_0", "m00").parse::<ApiKey>().unwrap_err(), Rejection::MalformedKey);
         assert_eq!(good.replace("Gh2", "gh2").parse::<ApiKey>().unwrap_err(), Rejection::Checksum);
-        // 65 bytes, not 65 characters
+        // 65 bytes, but not 65 characters.
         assert_eq!(good.replace("Gh", "é").parse::<ApiKey>().unwrap_err(), Rejection::MalformedKey);
     }
 
@@ -309,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_key_we_make_parses_back_to_its_id(id: [u8; 16], mut secret: [u8; 32]) {
+        fn every_new_key_parses_back_to_its_id(id: [u8; 16], mut secret: [u8; 32]) {
             let id = KeyId::from_entropy(id);
             let key = ApiKey::new(id, &KeySecret::from_entropy(&mut secret));
             let parsed: ApiKey = key.expose().parse().unwrap();

@@ -1,13 +1,15 @@
-//! API keys: their format, their records, and how those change.
+//! API keys: their format, their records, and the changes a record can go through.
 
 mod api_key;
+mod audit;
 mod cache;
 mod network;
 mod record;
-mod rotation;
+mod transition;
 
 pub use api_key::{ApiKey, DIGEST_VERSION, KeyDigest, KeyId, KeySecret};
+pub use audit::{Actor, AuditEvent, EventKind};
 pub use cache::CachedKeys;
 pub use network::{InvalidNetwork, Network};
 pub use record::{KeyRecord, KeyState, KeyStatus, LastUse};
-pub use rotation::NotRotatable;
+pub use transition::{KeyChange, NotChangeable, NotRotatable, Rotation, Transition, ValidNewKey};

@@ -5,40 +5,40 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-/// A range of addresses that a key may be used from: `203.0.113.0/24`, `2001:db8::/32`. Written in one way only.
+/// A range of addresses from which a key can be used: `203.0.113.0/24`, `2001:db8::/32`. It has one written form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
 impl Network {
-    /// The network of an address: 256 neighbours of IPv4, a site of IPv6. Enough to tell an office from another country, and
-    /// too little to tell who.
+    /// The network around an address: 256 addresses for IPv4, a site for IPv6. Enough to tell an office from another country,
+    /// too little to identify a person.
     pub fn around(address: IpAddr) -> Self {
         let address = address.to_canonical();
         let prefix = if address.is_ipv4() { 24 } else { 48 };
         Self(IpNet::new_assert(address, prefix).trunc())
     }
 
-    /// Whether `address` lies in the network. An IPv4 address that came in as IPv6 (`::ffff:203.0.113.7`) is IPv4.
+    /// Whether `address` is in the network. An IPv4 address in IPv6 form (`::ffff:203.0.113.7`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
 
-    /// Whether every address of `other` lies in the network.
+    /// Whether every address of `other` is in the network.
     pub fn holds(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }
 }
 
-/// A text that names no network, or one that could be written in another way. It doesn't repeat the text.
+/// The text isn't a network in its one written form. The message doesn't repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNetwork {
     /// Neither IPv4 nor IPv6 in CIDR notation.
     #[error("expected a network such as 203.0.113.0/24 or 2001:db8::/32; one address is 203.0.113.7/32")]
     Malformed,
-    /// Bits are set after the prefix: a typing mistake in one of the two, and which one isn't ours to guess.
+    /// Bits are set after the prefix: either the address or the prefix is mistyped, and we don't guess which.
     #[error("the address has bits set after its prefix: 203.0.113.0/24, not 203.0.113.7/24")]
     HostBits,
-    /// IPv4 in IPv6's clothes.
+    /// An IPv4 network in IPv6 form.
     #[error("an IPv4 network is written as IPv4: 203.0.113.0/24, not ::ffff:203.0.113.0/120")]
     MappedIpv4,
 }
@@ -46,7 +46,7 @@ pub enum InvalidNetwork {
 impl FromStr for Network {
     type Err = InvalidNetwork;
 
-    /// The standard library reads the address, since `ipnet` takes leading zeros: C libraries read `010.0.0.0` as octal.
+    /// The standard library parses the address, because `ipnet` accepts leading zeros: C libraries read `010.0.0.0` as octal.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (address, prefix) = text.split_once('/').ok_or(InvalidNetwork::Malformed)?;
         let has_one_form =
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_matched_as_a_number_and_not_as_text() {
+    fn addresses_are_compared_as_numbers_not_as_text() {
         for (network, inside, outside) in [
             ("203.0.113.0/24", "203.0.113.255", "203.0.114.0"),
             ("203.0.113.0/25", "203.0.113.127", "203.0.113.128"),

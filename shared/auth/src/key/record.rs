@@ -10,78 +10,78 @@ use crate::{
     Timestamp, is_hidden,
 };
 
-/// What the store knows of an API key: everything but the key.
+/// The stored record of an API key: everything except the key itself.
 #[derive(Clone, Debug)]
 pub struct KeyRecord {
     /// The public id.
     pub id: KeyId,
     /// The owner's stable id (`sub`).
     pub owner: String,
-    /// The owner's name when the key was made; to show, not to decide.
+    /// The owner's name when the key was created, for display only.
     pub owner_username: String,
     /// SHA-256 of the key.
     pub digest: KeyDigest,
-    /// The scheme of [`Self::digest`]; only [`DIGEST_VERSION`] is honoured.
+    /// The scheme of [`Self::digest`]; only [`DIGEST_VERSION`] is accepted.
     pub digest_version: u32,
-    /// What people made of it. Expiry is not a status: the clock decides that.
+    /// The status that people set. Expiry isn't a status: the clock decides that.
     pub status: KeyStatus,
-    /// What its owner calls it: 1 to 100 characters.
+    /// The name its owner gave it: 1 to 100 characters.
     pub name: String,
-    /// What it is for; may be empty.
+    /// Its purpose, in the owner's words; may be empty.
     pub description: String,
     /// A subset of the owner's groups.
     pub groups: Groups,
-    /// Restricts the key to these scopes, where there are any.
+    /// Limits the key to these scopes, unless empty.
     pub scopes: Vec<ScopeName>,
-    /// Restricts the key to these networks, where there are any.
+    /// Limits the key to these networks, unless empty.
     pub cidrs: Vec<Network>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// The first second at which it is no longer good; never, where absent.
+    /// The first second at which it is no longer valid; `None` for no expiry.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// Why, as the one who revoked it put it.
+    /// The reason given for the revocation.
     pub revoked_reason: Option<String>,
     /// The key this one replaces.
     pub rotated_from: Option<KeyId>,
     /// The key that replaces this one.
     pub rotated_to: Option<KeyId>,
-    /// Counts the changes, from 1: the `ETag`.
+    /// Counts the key's versions, from 1: the `ETag`.
     pub version: u64,
-    /// When it was last used, as far as noted.
+    /// Its last recorded use.
     pub last_use: Option<LastUse>,
 }
 
-/// What people made of a key.
+/// The status that people set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
-    /// Good, until it expires.
+    /// Valid, until it expires.
     Active,
-    /// Switched off by its owner; may come back.
+    /// Disabled; its owner can enable it again.
     Disabled,
-    /// Ended for good.
+    /// Revoked, for good.
     Revoked,
 }
 
-/// What a key is at an instant: the clock's word counts as much as people's.
+/// The state of a key at an instant, from its status and the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
-    /// Good.
+    /// Valid.
     Active,
-    /// Switched off by its owner; may come back.
+    /// Disabled; its owner can enable it again.
     Disabled,
-    /// Ended by time, for good.
+    /// Past its expiry, for good.
     Expired,
-    /// Ended by a person, for good.
+    /// Revoked, for good.
     Revoked,
 }
 
-/// When and from where a key was last used. At most [`LastUse::NOTED_EVERY_SECONDS`] behind, and less from elsewhere: see
-/// [`KeyRecord::use_to_record`].
+/// When and from where a key was last used. At most [`LastUse::NOTED_EVERY_SECONDS`] old, and less for a use from another
+/// network: see [`KeyRecord::use_to_record`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastUse {
     /// The instant.
@@ -90,23 +90,23 @@ pub struct LastUse {
     pub address: String,
     /// The caller's `User-Agent`, cut at 256 characters.
     pub user_agent: String,
-    /// When a use was last noted before its time, since it came from another network.
+    /// When a use was last recorded early because it came from another network.
     #[serde(skip)]
     pub moved_at: Option<Timestamp>,
 }
 
 impl LastUse {
-    /// A use is noted only this long after the one noted before, so that a busy key isn't a write a request.
+    /// The least time between two recorded uses, so that a busy key doesn't cost a write per request.
     pub const NOTED_EVERY_SECONDS: i64 = 60;
 
-    /// Whether this one is noted before its time.
+    /// Whether this use is recorded early.
     pub fn is_move(&self) -> bool {
         self.moved_at == Some(self.at)
     }
 
-    /// Whether `address` is in another network than this use was.
+    /// Whether `address` is in another network than this use.
     fn is_elsewhere(&self, address: &str) -> bool {
-        // Nearly always it is the same address, and nothing is parsed.
+        // The address is nearly always the same, and nothing is parsed then.
         self.address != address && {
             let [then, now] = [&self.address, address].map(|text| text.parse().ok().map(Network::around));
             now.is_some() && now != then
@@ -114,12 +114,22 @@ impl LastUse {
     }
 }
 
+impl KeyState {
+    /// Whether the key works or can be enabled again. Live keys count towards their owner's limit.
+    pub fn is_live(self) -> bool {
+        match self {
+            Self::Active | Self::Disabled => true,
+            Self::Expired | Self::Revoked => false,
+        }
+    }
+}
+
 impl KeyRecord {
-    /// How many scopes a key may have, and how many networks: all of them stand in the authorizer's answer.
+    /// Maximum number of scopes, and of networks, per key: the authorizer's response contains all of them.
     pub const MAX_RESTRICTIONS: usize = 20;
 
-    /// The record of a new key of `owner`'s (their `sub`): good for ever, from everywhere, and for nothing that wants a
-    /// group. The names and all the rest are the maker's to add.
+    /// The record of a new key that belongs to `owner` (a `sub`), without a name, an expiry, a limit or a group. Every new
+    /// record starts here.
     pub fn new(key: &ApiKey, owner: impl Into<String>, created_at: Timestamp) -> Self {
         Self {
             id: key.id(),
@@ -144,7 +154,7 @@ impl KeyRecord {
         }
     }
 
-    /// What the key is at `now`.
+    /// The key's state at `now`.
     pub fn state(&self, now: Timestamp) -> KeyState {
         match self.status {
             KeyStatus::Revoked => KeyState::Revoked,
@@ -154,7 +164,12 @@ impl KeyRecord {
         }
     }
 
-    /// Whether the key could do something as it is here that it couldn't as it was `before`, or will for longer.
+    /// Whether this is the record of `key`, compared in constant time. A digest of an unknown scheme matches no key.
+    pub fn is_of(&self, key: &ApiKey) -> bool {
+        self.digest_version == DIGEST_VERSION && self.id == key.id() && self.digest.matches(key)
+    }
+
+    /// Whether the key can do something now that it couldn't `before`, or for longer.
     pub fn gives_more_than(&self, before: &Self) -> bool {
         (self.status == KeyStatus::Active && before.status != KeyStatus::Active)
             || !self.groups.is_subset(before.groups)
@@ -163,11 +178,11 @@ impl KeyRecord {
             || before.expires_at.is_some_and(|end| self.expires_at.is_none_or(|later| later > end))
     }
 
-    /// A use at `now`, if it is worth a write.
+    /// A use at `now`, if it should be recorded.
     ///
-    /// One is, a minute after the last one that was noted. One from another network is at once, or a thief who uses a busy
-    /// key would be seen by chance alone; but again only a minute after the last such write, so that a key that is used from
-    /// two networks costs one write a minute more, and not one a request.
+    /// That is a minute after the last recorded use. A use from another network is recorded at once, since otherwise a thief
+    /// who uses a busy key would be seen only by chance; but again at most once a minute, so that a key used from two networks
+    /// costs one more write per minute, and not one per request.
     pub fn use_to_record(&self, address: &str, user_agent: &str, now: Timestamp) -> Option<LastUse> {
         let is_minute_ago = |then: Timestamp| now >= then.plus(LastUse::NOTED_EVERY_SECONDS);
         let moved_at = match &self.last_use {
@@ -186,12 +201,12 @@ impl KeyRecord {
         })
     }
 
-    /// The caller who presents `key` at `now`, from `address` if the event names one.
+    /// The user that `key` authenticates at `now`, calling from `address`, if the event has one.
     ///
-    /// The secret is compared first: only somebody who has it can learn (from the time we take) the key's state.
+    /// The secret is compared first: only its holder can learn the key's state, even from the time we take.
     ///
     /// # Errors
-    /// When the secret is wrong, the key isn't active at `now`, or it isn't allowed from this address.
+    /// When the secret is wrong, the key isn't valid at `now`, or this address isn't in its networks.
     pub fn authenticate(
         &self,
         key: &ApiKey,
@@ -201,7 +216,7 @@ impl KeyRecord {
         if self.digest_version != DIGEST_VERSION {
             return Err(Rejection::UnsupportedRecord);
         }
-        if self.id != key.id() || !self.digest.matches(key) {
+        if !self.is_of(key) {
             return Err(Rejection::WrongSecret);
         }
         match self.status {
@@ -231,8 +246,8 @@ impl KeyRecord {
     }
 }
 
-/// Whether restrictions leave something open that those `before` didn't; no restriction is the widest. `holds` says whether
-/// its first leaves open all that its second does.
+/// Whether the restrictions allow something that those `before` didn't; an empty list allows everything. `holds` tells whether
+/// its first argument allows everything that its second does.
 fn is_wider<T>(restrictions: &[T], before: &[T], holds: impl Fn(&T, &T) -> bool) -> bool {
     let was_open = |one: &T| before.iter().any(|other| holds(other, one));
     !before.is_empty() && (restrictions.is_empty() || !restrictions.iter().all(was_open))
@@ -282,7 +297,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_opens_something_gives_a_key_more() {
+    fn any_wider_restriction_gives_a_key_more() {
         let narrow = KeyRecord {
             groups: Groups::known(["user"]),
             scopes: vec!["read".parse().unwrap()],
@@ -293,7 +308,7 @@ pub(crate) mod tests {
         let more = |change: &dyn Fn(&mut KeyRecord)| {
             let mut changed = narrow.clone();
             change(&mut changed);
-            // and the other way round it is less
+            // And the reverse, for the opposite change.
             (changed.gives_more_than(&narrow), narrow.gives_more_than(&changed))
         };
         let (more_only, less_only, both, same) = ((true, false), (false, true), (true, true), (false, false));
@@ -313,7 +328,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_holder_of_a_good_key_is_its_owner_with_the_groups_of_the_key() {
+    fn a_valid_key_is_its_owner_with_the_groups_of_the_key() {
         let user = record().authenticate(&key(1), None, NOW).unwrap();
         assert_eq!((user.id.as_str(), user.groups), ("user-1", Groups::known(["user"])));
         assert_eq!(
@@ -323,13 +338,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_key_is_good_until_the_second_it_expires() {
+    fn a_key_is_valid_until_the_second_it_expires() {
         check(|record| record.expires_at = Some(NOW.plus(1)), 1, Ok("user-1"));
         check(|record| record.expires_at = Some(NOW), 1, Err(Rejection::KeyExpired));
     }
 
     #[test]
-    fn the_state_of_a_key_is_revoked_before_expired_before_disabled() {
+    fn revoked_outranks_expired_and_expired_outranks_disabled() {
         use KeyStatus::{Active, Disabled, Revoked};
         for (status, expires_at, state) in [
             (Active, None, KeyState::Active),
@@ -344,19 +359,19 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_disabled_or_revoked_key_is_refused_whatever_its_expiry() {
+    fn a_disabled_or_revoked_key_is_rejected_at_any_expiry() {
         check(|record| record.status = KeyStatus::Disabled, 1, Err(Rejection::KeyDisabled));
         check(|record| record.status = KeyStatus::Revoked, 1, Err(Rejection::KeyRevoked));
     }
 
     #[test]
-    fn another_secret_is_refused_before_the_state_is_told() {
+    fn a_wrong_secret_is_rejected_before_the_state_is_revealed() {
         check(|_| {}, 2, Err(Rejection::WrongSecret));
         check(|record| record.status = KeyStatus::Revoked, 2, Err(Rejection::WrongSecret));
     }
 
     #[test]
-    fn a_use_is_noted_at_most_once_a_minute() {
+    fn a_use_is_recorded_at_most_once_a_minute() {
         let mut record = record();
         let is_due = |record: &KeyRecord, at| record.use_to_record("192.0.2.1", "", NOW.plus(at)).is_some();
         assert!(is_due(&record, 0));
@@ -366,7 +381,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_use_from_another_network_is_noted_at_once() {
+    fn a_use_from_another_network_is_recorded_at_once() {
         for (from, to, is_noted) in [
             ("192.0.2.1", "192.0.2.254", false),
             ("192.0.2.1", "::ffff:192.0.2.7", false),
@@ -381,13 +396,13 @@ pub(crate) mod tests {
             record.last_use = record.use_to_record(from, "", NOW);
             let noted = record.use_to_record(to, "", NOW.plus(1));
             assert_eq!(noted.is_some_and(|last| last.is_move()), is_noted, "{from} {to}");
-            assert!(record.use_to_record(to, "", NOW.plus(-1)).is_none(), "before the last one");
+            assert!(record.use_to_record(to, "", NOW.plus(-1)).is_none(), "earlier than the last use");
         }
     }
 
-    /// Two people with one key, at every second one of them: what is written, and from where.
+    /// Two people share one key, and one of them uses it every second: the recorded uses, with their addresses.
     #[test]
-    fn a_key_in_two_networks_costs_two_writes_a_minute_at_most() {
+    fn a_key_in_two_networks_costs_at_most_two_writes_a_minute() {
         let mut record = record();
         let mut written = Vec::new();
         for second in 0..600 {
@@ -405,7 +420,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_key_with_networks_is_good_from_an_address_in_one_of_them_and_from_no_other() {
+    fn a_key_with_networks_is_valid_only_from_inside_them() {
         let mut record = record();
         record.cidrs = vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         for (address, is_good) in [
@@ -419,14 +434,14 @@ pub(crate) mod tests {
             let user = record.authenticate(&key(1), address.map(|address| address.parse().unwrap()), NOW);
             assert_eq!(user.err(), (!is_good).then_some(Rejection::AddressNotAllowed), "{address:?}");
         }
-        // that a key is known, or revoked, isn't told by way of the address
+        // The address check doesn't reveal whether a key exists or is revoked.
         assert_eq!(record.authenticate(&key(2), None, NOW), Err(Rejection::WrongSecret));
         record.status = KeyStatus::Revoked;
         assert_eq!(record.authenticate(&key(1), None, NOW), Err(Rejection::KeyRevoked));
     }
 
     #[test]
-    fn the_scopes_of_a_key_go_with_its_holder() {
+    fn the_user_carries_the_scopes_of_the_key() {
         let mut record = record();
         record.scopes = vec!["read".parse().unwrap()];
         let scopes = record.scopes.clone();
@@ -435,7 +450,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_digest_scheme_that_this_version_does_not_know_is_refused() {
+    fn an_unknown_digest_scheme_is_rejected() {
         check(|record| record.digest_version = 2, 1, Err(Rejection::UnsupportedRecord));
     }
 }

@@ -1,0 +1,510 @@
+//! Changes of keys as values: decided here without I/O, committed by `shared/store`.
+
+use crate::{
+    ApiKey, CurrentUser, EventKind, Groups, KeyId, KeyRecord, KeyState, KeyStatus, Network, ScopeName, Timestamp,
+};
+
+/// A change of one key: the record before and after, the audit events it causes, and the reason for them.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    before: Option<KeyRecord>,
+    after: KeyRecord,
+    events: Vec<EventKind>,
+    reason: Option<String>,
+}
+
+impl Transition {
+    /// The creation of a key.
+    pub fn creation(record: KeyRecord) -> Self {
+        Self { before: None, after: record, events: vec![EventKind::Created], reason: None }
+    }
+
+    /// `after` as the next version of `before`.
+    fn to(before: &KeyRecord, after: KeyRecord, events: Vec<EventKind>, reason: Option<&str>) -> Self {
+        let after = KeyRecord { version: before.version + 1, ..after };
+        Self { before: Some(before.clone()), after, events, reason: reason.map(str::to_owned) }
+    }
+
+    /// The record that the change was decided on; `None` for a new key.
+    pub fn before(&self) -> Option<&KeyRecord> {
+        self.before.as_ref()
+    }
+
+    /// The record once the change is committed.
+    pub fn after(&self) -> &KeyRecord {
+        &self.after
+    }
+
+    /// The same, without the rest.
+    pub fn into_after(self) -> KeyRecord {
+        self.after
+    }
+
+    /// The audit events, in order.
+    pub fn events(&self) -> &[EventKind] {
+        &self.events
+    }
+
+    /// The reason, if one was given.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Whether the key can do something that it couldn't before, or for longer. A new key always can.
+    pub fn gives_more(&self) -> bool {
+        self.before.as_ref().is_none_or(|before| self.after.gives_more_than(before))
+    }
+}
+
+/// The attributes that a person chooses for a new key, validated.
+#[derive(Clone, Debug)]
+pub struct ValidNewKey {
+    /// The name.
+    pub name: String,
+    /// The description; may be empty.
+    pub description: String,
+    /// A subset of the owner's groups.
+    pub groups: Groups,
+    /// Limits the key to these scopes, unless empty.
+    pub scopes: Vec<ScopeName>,
+    /// Limits the key to these networks, unless empty.
+    pub cidrs: Vec<Network>,
+    /// The first second at which the key is no longer valid; `None` for no expiry.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ValidNewKey {
+    /// The record of `key`, created by `owner` at `now`.
+    pub fn into_record(self, key: &ApiKey, owner: &CurrentUser, now: Timestamp) -> KeyRecord {
+        KeyRecord {
+            owner_username: owner.username.clone(),
+            name: self.name,
+            description: self.description,
+            groups: self.groups,
+            scopes: self.scopes,
+            cidrs: self.cidrs,
+            expires_at: self.expires_at,
+            ..KeyRecord::new(key, &owner.id, now)
+        }
+    }
+}
+
+/// The attributes that a person changes, validated; `None` leaves one as it is.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChange {
+    /// The new name.
+    pub name: Option<String>,
+    /// The new description.
+    pub description: Option<String>,
+    /// The new groups.
+    pub groups: Option<Groups>,
+    /// The new scopes.
+    pub scopes: Option<Vec<ScopeName>>,
+    /// The new networks.
+    pub cidrs: Option<Vec<Network>>,
+    /// `false` disables the key, `true` enables it again.
+    pub is_enabled: Option<bool>,
+}
+
+/// Why a key can't be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotChangeable {
+    /// It is revoked.
+    Revoked,
+    /// It has expired.
+    Expired,
+}
+
+/// A rotation: two transitions, to be committed together.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// The creation of the successor.
+    pub successor: Transition,
+    /// The old key, which expires at the end of the overlap.
+    pub old: Transition,
+}
+
+/// Why a key can't be rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRotatable {
+    /// It has a successor already, which can be rotated instead.
+    Rotated(KeyId),
+    /// It is revoked.
+    Revoked,
+    /// It has expired.
+    Expired,
+    /// It is disabled: a successor would be a way around that.
+    Disabled,
+}
+
+impl KeyRecord {
+    /// The longest time a key stays valid beside its successor: 7 days.
+    pub const MAX_OVERLAP_SECONDS: i64 = 7 * 24 * 60 * 60;
+
+    /// Changes attributes of the key. `None` if that leaves it as it is.
+    ///
+    /// # Errors
+    /// When the key is revoked, or has expired by `now`.
+    pub fn change(
+        &self,
+        change: &KeyChange,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<Transition>, NotChangeable> {
+        match self.state(now) {
+            KeyState::Active | KeyState::Disabled => {}
+            KeyState::Expired => return Err(NotChangeable::Expired),
+            KeyState::Revoked => return Err(NotChangeable::Revoked),
+        }
+        let mut after = Self {
+            name: change.name.as_ref().unwrap_or(&self.name).clone(),
+            description: change.description.as_ref().unwrap_or(&self.description).clone(),
+            groups: change.groups.unwrap_or(self.groups),
+            scopes: change.scopes.as_ref().unwrap_or(&self.scopes).clone(),
+            cidrs: change.cidrs.as_ref().unwrap_or(&self.cidrs).clone(),
+            ..self.clone()
+        };
+        let mut events = Vec::new();
+        if after.audited(now) != self.audited(now) {
+            events.push(EventKind::Changed);
+        }
+        // Disabling or enabling a key is an event of its own, whatever else changes with it.
+        match change.is_enabled {
+            Some(true) if self.status == KeyStatus::Disabled => {
+                after.status = KeyStatus::Active;
+                events.push(EventKind::Enabled);
+            }
+            Some(false) if self.status == KeyStatus::Active => {
+                after.status = KeyStatus::Disabled;
+                events.push(EventKind::Disabled);
+            }
+            _ => {}
+        }
+        Ok((!events.is_empty()).then(|| Transition::to(self, after, events, reason)))
+    }
+
+    /// Revokes the key for good, even if it has expired. `None` if it is revoked: the first reason is kept.
+    pub fn revoke(&self, reason: Option<&str>, now: Timestamp) -> Option<Transition> {
+        self.revoke_by(EventKind::Revoked, reason, now)
+    }
+
+    /// Revokes a key that was found in the open, at `found_at` if that is known. `None` if it is of no use any more.
+    pub fn revoke_leaked(&self, found_at: &str, now: Timestamp) -> Option<Transition> {
+        let reason = if found_at.is_empty() { "leaked".to_owned() } else { format!("leaked: {found_at}") };
+        self.state(now).is_live().then(|| self.revoke_by(EventKind::Leaked, Some(&reason), now))?
+    }
+
+    fn revoke_by(&self, event: EventKind, reason: Option<&str>, now: Timestamp) -> Option<Transition> {
+        let after = Self {
+            status: KeyStatus::Revoked,
+            revoked_at: Some(now),
+            revoked_reason: reason.map(str::to_owned),
+            ..self.clone()
+        };
+        (self.status != KeyStatus::Revoked).then(|| Transition::to(self, after, vec![event], reason))
+    }
+
+    /// Takes the groups from the key that are not in `allowed`. `None` if it has no other.
+    pub fn keep_groups(&self, allowed: Groups, reason: &str) -> Option<Transition> {
+        let after = Self { groups: self.groups.intersection(allowed), ..self.clone() };
+        (after.groups != self.groups).then(|| Transition::to(self, after, vec![EventKind::GroupsReduced], Some(reason)))
+    }
+
+    /// Replaces this key with `key`, which inherits everything, keeps only the groups `owner` still has, and expires when this
+    /// one would have. This one stays valid for `overlap_seconds`, but never for longer than it was.
+    ///
+    /// # Errors
+    /// When this key can't be rotated at `now`.
+    pub fn rotate(
+        &self,
+        key: &ApiKey,
+        owner: &CurrentUser,
+        overlap_seconds: i64,
+        now: Timestamp,
+    ) -> Result<Rotation, NotRotatable> {
+        if let Some(successor) = self.rotated_to {
+            return Err(NotRotatable::Rotated(successor));
+        }
+        match self.state(now) {
+            KeyState::Active => {}
+            KeyState::Disabled => return Err(NotRotatable::Disabled),
+            KeyState::Expired => return Err(NotRotatable::Expired),
+            KeyState::Revoked => return Err(NotRotatable::Revoked),
+        }
+        let successor = Self {
+            owner_username: owner.username.clone(),
+            name: self.name.clone(),
+            description: self.description.clone(),
+            groups: self.groups.intersection(owner.groups),
+            scopes: self.scopes.clone(),
+            cidrs: self.cidrs.clone(),
+            expires_at: self.expires_at,
+            rotated_from: Some(self.id),
+            ..Self::new(key, &self.owner, now)
+        };
+        let deadline = now.plus(overlap_seconds.clamp(0, Self::MAX_OVERLAP_SECONDS));
+        let old = Self {
+            expires_at: Some(self.expires_at.map_or(deadline, |end| end.min(deadline))),
+            rotated_to: Some(successor.id),
+            ..self.clone()
+        };
+        Ok(Rotation {
+            successor: Transition::creation(successor),
+            old: Transition::to(self, old, vec![EventKind::Rotated], None),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use KeyStatus::{Active, Disabled, Revoked};
+
+    use super::*;
+    use crate::key::record::tests::{NOW, key, record};
+    use crate::{Authentication, KeySecret, LastUse, Rejection};
+
+    /// A key of this status that expires then, at version 7.
+    fn key_that_is(status: KeyStatus, expires_at: Option<Timestamp>) -> KeyRecord {
+        let last_use = LastUse { at: NOW, address: "192.0.2.1".into(), user_agent: String::new(), moved_at: None };
+        KeyRecord {
+            status,
+            expires_at,
+            description: "for the pipeline".into(),
+            groups: Groups::known(["operator", "user"]),
+            scopes: vec!["read".parse().unwrap()],
+            cidrs: vec!["192.0.2.0/24".parse().unwrap()],
+            version: 7,
+            last_use: Some(last_use),
+            ..record()
+        }
+    }
+
+    fn owner(groups: &[&str]) -> CurrentUser {
+        CurrentUser {
+            id: "user-1".into(),
+            username: "ada lovelace".into(),
+            groups: Groups::known(groups.iter().copied()),
+            authentication: Authentication::Jwt,
+            issued_at: None,
+            expires_at: None,
+        }
+    }
+
+    fn new_key() -> ApiKey {
+        ApiKey::new("000000000000".parse().unwrap(), &KeySecret::from_entropy(&mut [9; 32]))
+    }
+
+    fn events(transition: Option<&Transition>) -> &[EventKind] {
+        transition.map_or(&[], Transition::events)
+    }
+
+    /// Everything but the version and what `expected` changes stays as it was; the version counts one more.
+    #[track_caller]
+    fn check(before: &KeyRecord, transition: &Transition, expected: impl FnOnce(&mut KeyRecord)) {
+        let mut after = before.clone();
+        after.version += 1;
+        expected(&mut after);
+        assert_eq!(format!("{:?}", transition.before().unwrap()), format!("{before:?}"));
+        assert_eq!(format!("{:?}", transition.after()), format!("{after:?}"));
+    }
+
+    #[test]
+    fn a_new_key_has_the_chosen_attributes_and_version_1() {
+        let new = ValidNewKey {
+            name: "ci".into(),
+            description: "for the pipeline".into(),
+            groups: Groups::known(["user"]),
+            scopes: vec!["read".parse().unwrap()],
+            cidrs: vec!["192.0.2.0/24".parse().unwrap()],
+            expires_at: Some(NOW.plus(1)),
+        };
+        let created = Transition::creation(new.into_record(&key(1), &owner(&["user"]), NOW));
+        let expected = KeyRecord {
+            owner_username: "ada lovelace".into(),
+            description: "for the pipeline".into(),
+            scopes: vec!["read".parse().unwrap()],
+            cidrs: vec!["192.0.2.0/24".parse().unwrap()],
+            created_at: NOW,
+            expires_at: Some(NOW.plus(1)),
+            version: 1,
+            ..record()
+        };
+        assert_eq!(format!("{:?}", created.after()), format!("{expected:?}"));
+        assert!(created.before().is_none() && created.gives_more());
+        assert_eq!((created.events(), created.reason()), (&[EventKind::Created][..], None));
+    }
+
+    #[test]
+    fn a_change_is_one_version_with_its_own_event_for_the_switch() {
+        use EventKind::{Changed, Disabled as Off, Enabled as On};
+        let (rename, off, on) = (
+            KeyChange { name: Some("new".into()), ..KeyChange::default() },
+            KeyChange { is_enabled: Some(false), ..KeyChange::default() },
+            KeyChange { is_enabled: Some(true), ..KeyChange::default() },
+        );
+        let both = KeyChange { name: Some("new".into()), ..off.clone() };
+        let same = KeyChange { name: Some("ci".into()), ..on.clone() };
+        type Case<'a> = (KeyStatus, &'a KeyChange, &'a [EventKind], &'a dyn Fn(&mut KeyRecord));
+        let cases: [Case<'_>; 7] = [
+            (Active, &rename, &[Changed], &|key| key.name = "new".into()),
+            (Active, &off, &[Off], &|key| key.status = Disabled),
+            (Disabled, &on, &[On], &|key| key.status = Active),
+            (Disabled, &rename, &[Changed], &|key| key.name = "new".into()),
+            (Active, &both, &[Changed, Off], &|key| (key.name, key.status) = ("new".into(), Disabled)),
+            (Active, &same, &[], &|_| {}),
+            (Disabled, &off, &[], &|_| {}),
+        ];
+        for (status, change, expected, after) in cases {
+            let before = key_that_is(status, Some(NOW.plus(1)));
+            let changed = before.change(change, Some("tidying up"), NOW).unwrap();
+            assert_eq!(events(changed.as_ref()), expected, "{status:?} {change:?}");
+            let Some(changed) = changed else { continue };
+            check(&before, &changed, after);
+            assert_eq!((changed.reason(), changed.gives_more()), (Some("tidying up"), change.is_enabled == Some(true)));
+        }
+    }
+
+    #[test]
+    fn a_change_replaces_each_attribute_it_names_and_no_other() {
+        let attributes: [(KeyChange, &dyn Fn(&mut KeyRecord)); 4] = [
+            (KeyChange { description: Some(String::new()), ..KeyChange::default() }, &|key| key.description.clear()),
+            (KeyChange { groups: Some(Groups::NONE), ..KeyChange::default() }, &|key| key.groups = Groups::NONE),
+            (KeyChange { scopes: Some(vec![]), ..KeyChange::default() }, &|key| key.scopes.clear()),
+            (KeyChange { cidrs: Some(vec![]), ..KeyChange::default() }, &|key| key.cidrs.clear()),
+        ];
+        for (change, after) in attributes {
+            let before = key_that_is(Active, None);
+            let changed = before.change(&change, None, NOW).unwrap().unwrap();
+            check(&before, &changed, after);
+            assert_eq!(changed.events(), [EventKind::Changed]);
+        }
+        assert!(key_that_is(Active, None).change(&KeyChange::default(), None, NOW).unwrap().is_none());
+    }
+
+    /// For each state: whether a key can be changed, revoked, revoked as leaked, and rotated.
+    #[test]
+    fn the_state_of_a_key_decides_what_can_happen_to_it() {
+        use NotChangeable as Fixed;
+        use NotRotatable as Final;
+        let (future, past) = (Some(NOW.plus(1)), Some(NOW));
+        for (status, expires_at, changed, revoked, leaked, rotated) in [
+            (Active, None, Ok(true), true, true, Ok(())),
+            (Active, future, Ok(true), true, true, Ok(())),
+            (Active, past, Err(Fixed::Expired), true, false, Err(Final::Expired)),
+            (Disabled, future, Ok(true), true, true, Err(Final::Disabled)),
+            (Disabled, past, Err(Fixed::Expired), true, false, Err(Final::Expired)),
+            (Revoked, future, Err(Fixed::Revoked), false, false, Err(Final::Revoked)),
+            (Revoked, past, Err(Fixed::Revoked), false, false, Err(Final::Revoked)),
+        ] {
+            let key = key_that_is(status, expires_at);
+            let rename = KeyChange { name: Some("new".into()), ..KeyChange::default() };
+            let case = format!("{status:?} {expires_at:?}");
+            assert_eq!(key.change(&rename, None, NOW).map(|changed| changed.is_some()), changed, "{case}");
+            assert_eq!(key.revoke(None, NOW).is_some(), revoked, "{case}");
+            assert_eq!(key.revoke_leaked("", NOW).is_some(), leaked, "{case}");
+            let rotation = |key: &KeyRecord| key.rotate(&new_key(), &owner(&["user"]), 60, NOW).map(|_| ());
+            assert_eq!(rotation(&key), rotated, "{case}");
+            // A retry of a rotation whose response was lost learns the successor, whatever became of the key since.
+            let successor = new_key().id();
+            let rotated = KeyRecord { rotated_to: Some(successor), ..key };
+            assert_eq!(rotation(&rotated), Err(NotRotatable::Rotated(successor)), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_revoked_key_records_when_and_why_and_gets_nothing_more() {
+        for status in [Active, Disabled] {
+            let before = key_that_is(status, None);
+            for (transition, event, reason) in [
+                (before.revoke(Some("lost"), NOW), EventKind::Revoked, Some("lost")),
+                (before.revoke(None, NOW), EventKind::Revoked, None),
+                (before.revoke_leaked("", NOW), EventKind::Leaked, Some("leaked")),
+                (before.revoke_leaked("a paste", NOW), EventKind::Leaked, Some("leaked: a paste")),
+            ] {
+                let revoked = transition.unwrap();
+                check(&before, &revoked, |key| {
+                    key.status = Revoked;
+                    key.revoked_at = Some(NOW);
+                    key.revoked_reason = reason.map(str::to_owned);
+                });
+                assert_eq!((revoked.events(), revoked.reason()), (&[event][..], reason));
+                assert!(!revoked.gives_more());
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_keeps_only_allowed_groups_and_gains_none() {
+        for (allowed, kept) in [
+            (&["root", "operator", "user"][..], None),
+            (&["operator", "user"], None),
+            (&["root", "user"], Some(&["user"][..])),
+            (&["root"], Some(&[])),
+            (&[], Some(&[])),
+        ] {
+            let before = key_that_is(Active, None);
+            let reduced = before.keep_groups(Groups::known(allowed.iter().copied()), "owner_left_group");
+            assert_eq!(reduced.is_some(), kept.is_some(), "{allowed:?}");
+            let (Some(reduced), Some(kept)) = (reduced, kept) else { continue };
+            check(&before, &reduced, |key| key.groups = Groups::known(kept.iter().copied()));
+            assert_eq!(reduced.events(), [EventKind::GroupsReduced]);
+            assert_eq!((reduced.reason(), reduced.gives_more()), (Some("owner_left_group"), false));
+        }
+    }
+
+    #[test]
+    fn a_successor_inherits_everything_and_never_outlives_the_original() {
+        for expires_at in [Some(NOW.plus(1)), None] {
+            let before = key_that_is(Active, expires_at);
+            let rotation = before.rotate(&new_key(), &owner(&["operator", "user"]), 60, NOW).unwrap();
+            let expected = KeyRecord {
+                id: new_key().id(),
+                owner_username: "ada lovelace".into(),
+                created_at: NOW,
+                rotated_from: Some(before.id),
+                version: 1,
+                last_use: None,
+                ..before.clone()
+            };
+            assert_eq!(format!("{:?}", rotation.successor.after()), format!("{expected:?}"));
+            assert!(rotation.successor.after().is_of(&new_key()));
+            assert_eq!(
+                (rotation.successor.events(), rotation.old.events()),
+                (&[EventKind::Created][..], &[EventKind::Rotated][..])
+            );
+            assert!(rotation.successor.gives_more() && !rotation.old.gives_more());
+        }
+    }
+
+    #[test]
+    fn a_successor_has_no_group_that_its_owner_has_left() {
+        for (groups, kept) in [(&["root", "user"][..], &["user"][..]), (&[], &[])] {
+            let rotation = key_that_is(Active, None).rotate(&new_key(), &owner(groups), 60, NOW).unwrap();
+            assert_eq!(rotation.successor.after().groups, Groups::known(kept.iter().copied()));
+        }
+    }
+
+    #[test]
+    fn the_old_key_is_valid_until_the_deadline_and_not_at_it() {
+        const WEEK: i64 = KeyRecord::MAX_OVERLAP_SECONDS;
+        for (expires_in, overlap, lives_for) in [
+            (None, 3600, 3600),
+            (Some(3601), 3600, 3600),
+            (Some(3599), 3600, 3599),
+            (None, 0, 0),
+            (None, -1, 0),
+            (None, WEEK, WEEK),
+            (None, i64::MAX, WEEK),
+        ] {
+            let before = key_that_is(Active, expires_in.map(|seconds| NOW.plus(seconds)));
+            let rotation = before.rotate(&new_key(), &owner(&["user"]), overlap, NOW).unwrap();
+            check(&before, &rotation.old, |key| {
+                key.expires_at = Some(NOW.plus(lives_for));
+                key.rotated_to = Some(new_key().id());
+            });
+        }
+        let old = record().rotate(&new_key(), &owner(&["user"]), 60, NOW).unwrap().old.into_after();
+        assert!(old.authenticate(&key(1), None, NOW.plus(59)).is_ok());
+        assert_eq!(old.authenticate(&key(1), None, NOW.plus(60)).unwrap_err(), Rejection::KeyExpired);
+    }
+}
