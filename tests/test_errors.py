@@ -37,17 +37,17 @@ ELSEWHERE = {
     # No HTTP client sends a control character.
     "malformed_request": "a_header_with_a_control_character_is_unreadable_and_no_fault",
     # A working stack has no faults.
-    "temporarily_unavailable": "without_its_database_it_says_so_and_no_more",
+    "temporarily_unavailable": "an_outage_is_503_without_details",
     # It would take a hundred keys per provider.
-    "key_limit_reached": "the_limit_is_told_by_its_number",
+    "key_limit_reached": "the_limit_error_contains_the_limit",
     # The shortest lifetime is a day, or an `expires_at` that the test would have to wait for.
-    "key_expired": "the_trail_of_a_key_says_that_it_expired_from_that_very_second_on",
+    "key_expired": "expired_is_in_the_trail_from_that_second_on",
     # Two concurrent requests meet only by chance.
-    "idempotency_in_progress": "of_one_request_sent_many_times_at_once_one_key_is_made",
+    "idempotency_in_progress": "concurrent_repetitions_of_a_request_create_one_key",
     # The emulator can't insert the authorizer's word into the body of a 403: local/README.md.
     "insufficient_scope": "test_a_missing_scope_differs_from_a_missing_group",
     # It would bar the tokens of the other tests.
-    "token_outdated": "an_administrator_can_block_what_older_tokens_do_with_keys",
+    "token_outdated": "an_administrator_can_bar_older_tokens_from_key_changes",
     # The local stack accepts GitHub's reports, and these need its signature.
     (
         "reportGithubSecrets",

@@ -1,0 +1,183 @@
+//! `/v1/admin/api-keys`.
+
+use crate::*;
+
+#[tokio::test]
+async fn only_root_and_operator_can_manage_others_keys() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let one = format!("/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
+    for user in ["eve", "user as ada", "root as key of ada", "operator as key of oscar"] {
+        for (method, target) in [
+            ("GET", "/v1/admin/api-keys?owner=ada"),
+            ("DELETE", "/v1/admin/api-keys?owner=ada"),
+            ("DELETE", one.as_str()),
+        ] {
+            let seen = api.call(user, method, target, None).await;
+            assert_eq!((seen.status, &seen.body["error"]), (403, &json!("forbidden")), "{user} {method} {target}");
+        }
+    }
+    assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["status"], "active");
+    for admin in [OPERATOR, ROOT] {
+        let seen = api.call(admin, "GET", "/v1/admin/api-keys?owner=ada", None).await;
+        assert_eq!((seen.status, seen.body["items"].as_array().unwrap().len()), (200, 1));
+        assert_eq!(
+            seen.body["items"][0],
+            api.call("ada", "GET", &path(&key), None).await.body,
+            "no more than she sees"
+        );
+    }
+    let two = api.create("ada", "two").await;
+    let list = async |query: &str| api.call(OPERATOR, "GET", &format!("/v1/admin/api-keys?{query}"), None).await;
+    assert_eq!(list("owner=ada&q=two").await.body["items"][0]["id"], two["id"]);
+    assert_eq!(list("owner=nobody").await.body, json!({ "items": [], "next_cursor": null }));
+    let cursor = list("owner=ada&limit=1").await.body["next_cursor"].as_str().unwrap().to_owned();
+    assert_eq!(list(&format!("owner=ada&limit=1&cursor={cursor}")).await.body["items"].as_array().unwrap().len(), 1);
+    let long = "x".repeat(257);
+    for query in
+        ["", "owner=", "q=two", "owner=ada&owner=bob", &format!("owner={long}"), &format!("owner=bob&cursor={cursor}")]
+    {
+        assert_eq!(list(query).await.body["error"], "invalid_query", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn the_owner_sees_which_administrator_revoked_and_why() {
+    let api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let target = format!("/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
+    for reason in ["?reason=incident+7", "?reason=later", ""] {
+        assert_eq!(api.call(OPERATOR, "DELETE", &format!("{target}{reason}"), None).await.status, 204);
+    }
+    let shown = api.call("ada", "GET", &path(&key), None).await.body;
+    assert_eq!((&shown["status"], &shown["revoked_reason"]), (&json!("revoked"), &json!("incident+7")));
+    let events = pages(&api, &format!("{}/events?", path(&key))).await;
+    assert_eq!(events.len(), 2);
+    assert_eq!((&events[0]["event"], &events[0]["actor"]), (&json!("revoked"), &json!("oscar")));
+    for none in ["zzzzzzzzzzzz", "no-id"] {
+        let seen = api.call(OPERATOR, "DELETE", &format!("/v1/admin/api-keys/{none}"), None).await;
+        assert_eq!((seen.status, &seen.body["error"]), (404, &json!("not_found")));
+    }
+}
+
+#[tokio::test]
+async fn only_root_can_revoke_a_key_of_group_root() {
+    let api = Api::start().await;
+    let roots = api.create(ROOT, "deploys it all").await;
+    let plain = api.call(ROOT, "POST", "/v1/api-keys", Some(json!({ "name": "x", "groups": ["user"] }))).await.body;
+    let one = |key: &Value| format!("/v1/admin/api-keys/{}", key["id"].as_str().unwrap());
+    for target in [one(&roots), "/v1/admin/api-keys?owner=rita".into()] {
+        let seen = api.call(OPERATOR, "DELETE", &target, None).await;
+        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("forbidden")), "{target}");
+    }
+    for key in [&roots, &plain] {
+        assert_eq!(api.call("rita", "GET", &path(key), None).await.body["status"], "active", "nothing was changed");
+    }
+    assert_eq!(api.call(OPERATOR, "DELETE", &one(&plain), None).await.status, 204);
+    let seen = api.call(ROOT, "DELETE", "/v1/admin/api-keys?owner=rita", None).await;
+    assert_eq!((seen.status, seen.body), (200, json!({ "revoked": 1 })));
+}
+
+#[tokio::test]
+async fn an_administrator_can_bar_older_tokens_from_key_changes() {
+    let mut api = Api::start().await;
+    let key = api.create("ada", "ci").await;
+    let off = api.create("ada", "off").await;
+    api.call("ada", "PATCH", &path(&off), Some(json!({ "status": "disabled" }))).await;
+    let all = |query: &str| format!("/v1/admin/api-keys?owner=ada{query}");
+    for query in ["&block_older_tokens=yes", "&block_older_tokens=true&block_older_tokens=true"] {
+        assert_eq!(api.call(OPERATOR, "DELETE", &all(query), None).await.body["error"], "invalid_query");
+    }
+    for query in ["", "&block_older_tokens=false", "&block_older_tokens="] {
+        assert_eq!(api.call(OPERATOR, "DELETE", &all(query), None).await.status, 200);
+        api.create("ada", "one more").await;
+    }
+    let narrowed = json!({ "name": "narrow", "scopes": ["read"], "groups": [] });
+    let narrow = api.call("ada", "POST", "/v1/api-keys", Some(narrowed)).await.body;
+    api.keys.store.bar("ada", NOW).await.unwrap();
+    // each way to more is refused by its code, and a way to less is not
+    let create = Some(json!({ "name": "new" }));
+    for (method, target, body) in [
+        ("POST", "/v1/api-keys".to_owned(), create.clone()),
+        ("POST", format!("{}/rotate", path(&narrow)), None),
+        ("PATCH", path(&narrow), Some(json!({ "scopes": [] }))),
+        ("PATCH", path(&narrow), Some(json!({ "groups": ["user"] }))),
+    ] {
+        let seen = api.call("ada", method, &target, body).await;
+        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("token_outdated")), "{method} {target}");
+    }
+    let off = api.call("ada", "PATCH", &path(&narrow), Some(json!({ "status": "disabled" }))).await;
+    assert_eq!((off.status, &off.body["status"]), (200, &json!("disabled")));
+    let on = api.call("ada", "PATCH", &path(&narrow), Some(json!({ "status": "active" }))).await;
+    assert_eq!((on.status, &on.body["error"]), (403, &json!("token_outdated")));
+    // at once with revoking all, also of somebody who has no key
+    let blocking = "&block_older_tokens=true";
+    assert_eq!(api.call(OPERATOR, "DELETE", &all(blocking), None).await.body, json!({ "revoked": 2 }));
+    let of_bob = format!("/v1/admin/api-keys?owner=bob{blocking}");
+    assert_eq!(api.call(OPERATOR, "DELETE", &of_bob, None).await.body, json!({ "revoked": 0 }));
+    for owner in ["ada", "bob"] {
+        assert_eq!(api.call(owner, "POST", "/v1/api-keys", create.clone()).await.body["error"], "token_outdated");
+    }
+    assert!(!is_good(&api, &key, NOW).await);
+    // who may not revoke blocks nothing
+    api.create(ROOT, "deploys it all").await;
+    let of_rita = format!("/v1/admin/api-keys?owner=rita{blocking}");
+    assert_eq!(api.call(OPERATOR, "DELETE", &of_rita, None).await.status, 403);
+    api.create(ROOT, "deploys more").await;
+    // signing in again is the way back
+    api.issued_at = Some(NOW.plus(1));
+    api.create("ada", "back").await;
+}
+
+#[tokio::test]
+async fn all_of_an_owners_keys_are_revoked_at_once() {
+    let mut api = Api::start().await;
+    api.keys.limit = 200;
+    let mut keys = Vec::new();
+    for number in 0..70 {
+        keys.push(api.create("ada", &format!("key {number}")).await);
+    }
+    let others = api.create("bob", "bob's").await;
+    let body = json!({ "name": "short", "expires_at": NOW.plus(1).to_string() });
+    let expired = api.call("ada", "POST", "/v1/api-keys", Some(body)).await.body;
+    api.call("ada", "PATCH", &path(&keys[0]), Some(json!({ "status": "disabled" }))).await;
+    api.call("ada", "DELETE", &path(&keys[1]), None).await;
+    let target = "/v1/admin/api-keys?owner=ada&reason=gone";
+    for revoked in [69, 0] {
+        let seen = api.at(NOW.plus(1), OPERATOR, "DELETE", target, None, &[]).await;
+        assert_eq!((seen.status, seen.body), (200, json!({ "revoked": revoked })));
+    }
+    for key in &keys {
+        assert!(!is_good(&api, key, NOW).await);
+        let events = api.call("ada", "GET", &format!("{}/events", path(key)), None).await.body;
+        assert_eq!(
+            (&events["items"][0]["event"], &events["items"][0]["request_id"]),
+            (&json!("revoked"), &json!("r-1"))
+        );
+    }
+    let last = api.call("ada", "GET", &format!("{}/events", path(&keys[69])), None).await.body;
+    assert_eq!((&last["items"][0]["actor"], &last["items"][0]["reason"]), (&json!("oscar"), &json!("gone")));
+    assert!(is_good(&api, &others, NOW).await);
+    assert_eq!(api.call("ada", "GET", &path(&expired), None).await.body["revoked_at"], Value::Null);
+    for query in ["reason=x", "owner=ada&q=x"] {
+        let seen = api.call(OPERATOR, "DELETE", &format!("/v1/admin/api-keys?{query}"), None).await;
+        assert_eq!(seen.body["error"], "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn revoking_all_keys_survives_concurrent_changes() {
+    let api = Api::start().await;
+    for _ in 0..5 {
+        let (one, two) = (api.create("ada", "one").await, api.create("ada", "two").await);
+        let (one, two) = (path(&one), path(&two));
+        let (all, change, alone) = tokio::join!(
+            api.call(OPERATOR, "DELETE", "/v1/admin/api-keys?owner=ada", None),
+            api.call("ada", "PATCH", &one, Some(json!({ "name": "renamed" }))),
+            api.call("ada", "DELETE", &two, None),
+        );
+        assert_eq!((all.status, alone.status), (200, 204), "{}", all.body);
+        assert!([200, 409, 412].contains(&change.status));
+        assert!(pages(&api, "/v1/api-keys?status=active&").await.is_empty());
+    }
+}
