@@ -52,8 +52,8 @@ ELSEWHERE = {
     (
         "reportGithubSecrets",
         "not_found",
-    ): "without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off_there_is_no_such_route",
-    ("reportGithubSecrets", "invalid_body"): "a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing",
+    ): "without_githubs_keys_reports_are_503_or_404_if_turned_off",
+    ("reportGithubSecrets", "invalid_body"): "an_unsigned_github_report_revokes_and_reveals_nothing",
 }
 ADMINISTRATORS = {"adminListApiKeys", "adminRevokeApiKeys", "adminRevokeApiKey"}
 # A valid body for each operation that has one.

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_its_owners_groups_and_90_days_unless_asked_otherwise() {
+    fn a_key_defaults_to_its_owners_groups_and_90_days() {
         let key = wanted(r#"{"name":"ci"}"#).unwrap();
         assert_eq!((key.groups, key.expires_at), (owner().groups, Some(NOW.plus(90 * DAY_SECONDS))));
         assert_eq!(wanted(r#"{"name":"ci","expires_at":null}"#).unwrap().expires_at, None);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn restrictions_are_kept_each_once_in_one_order_and_written_one_way() {
+    fn restrictions_are_sorted_deduplicated_and_normalised() {
         let key =
             wanted(r#"{"name":"ci","scopes":["read","deploy","read"],"cidrs":["2001:0DB8::/32","203.0.113.0/24"]}"#);
         let key = key.unwrap();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_good_is_refused_by_its_name() {
+    fn an_invalid_member_is_rejected_by_name() {
         let many = |member: &str, entry: &str| serde_json::json!({ "name": "ci", member: vec![entry; 21] }).to_string();
         let (many_scopes, many_cidrs) = (many("scopes", "read"), many("cidrs", "203.0.113.0/24"));
         let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(10_000));

@@ -121,7 +121,7 @@ async fn make(store: &Store, key: &ApiKey, change: impl FnOnce(&mut KeyRecord)) 
 }
 
 #[tokio::test]
-async fn a_key_that_anybody_hands_in_ends_and_its_audit_event_says_where_it_was_found() {
+async fn a_reported_key_is_revoked_and_its_event_says_where_found() {
     let api = Api::start().await;
     make(&api.keys.store, &key(1), |_| {}).await;
     assert_eq!(api.report(key(1).expose()).await, (202, Value::Null));
@@ -136,7 +136,7 @@ async fn a_key_that_anybody_hands_in_ends_and_its_audit_event_says_where_it_was_
 }
 
 #[tokio::test]
-async fn the_answer_is_the_same_whether_it_was_a_key_or_not_and_only_the_whole_key_ends_one() {
+async fn reporting_reveals_nothing_and_revokes_only_whole_keys() {
     let api = Api::start().await;
     make(&api.keys.store, &key(1), |_| {}).await;
     let typo = key(1).expose().replace("vk_7", "vk_8");
@@ -154,7 +154,7 @@ async fn the_answer_is_the_same_whether_it_was_a_key_or_not_and_only_the_whole_k
 }
 
 #[tokio::test]
-async fn a_disabled_key_ends_too_since_it_could_come_back_and_one_that_ended_stays_as_it_is() {
+async fn a_disabled_key_is_revoked_and_an_ended_one_stays_as_it_is() {
     for (change, expected) in [
         (
             Box::new(|record: &mut KeyRecord| record.status = KeyStatus::Disabled) as Box<dyn FnOnce(&mut KeyRecord)>,
@@ -195,7 +195,7 @@ async fn a_report_that_is_not_well_formed_is_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn what_github_reports_under_its_signature_ends_and_it_is_told_which_were_keys() {
+async fn signed_github_reports_revoke_keys_and_get_feedback() {
     let api = Api::start().await;
     make(&api.keys.store, &key(1), |_| {}).await;
     let body = json!([
@@ -221,7 +221,7 @@ async fn what_github_reports_under_its_signature_ends_and_it_is_told_which_were_
 }
 
 #[tokio::test]
-async fn a_report_that_github_did_not_sign_ends_nothing_and_tells_nothing() {
+async fn an_unsigned_github_report_revokes_and_reveals_nothing() {
     let api = Api::start().await;
     make(&api.keys.store, &key(1), |_| {}).await;
     let body = json!([{ "token": key(1).expose(), "type": "vega_key", "url": "", "source": "" }]).to_string();
@@ -263,7 +263,7 @@ async fn made_up_identifiers_cost_one_request_to_github_in_15_minutes() {
 }
 
 #[tokio::test]
-async fn while_github_cannot_be_asked_its_reports_get_through_and_made_up_ones_ring_no_alarm() {
+async fn during_a_github_outage_known_signing_keys_still_work() {
     let api = Api::start().await;
     let at = |minute: i64| NOW.plus(minute * 60);
     assert_eq!(api.signed_report("k1", "[]", at(0)).await.0, 200);
@@ -280,7 +280,7 @@ async fn while_github_cannot_be_asked_its_reports_get_through_and_made_up_ones_r
 }
 
 #[tokio::test]
-async fn an_instance_that_starts_without_github_asks_again_in_half_a_minute() {
+async fn an_instance_started_without_github_retries_in_30_seconds() {
     let api = Api::start().await;
     let document = api.github.published.0.lock().unwrap().take();
     assert_eq!(api.signed_report("k1", "[]", NOW).await.0, 503);
@@ -306,7 +306,7 @@ async fn a_report_of_many_matches_is_through_before_the_deadline() {
 }
 
 #[tokio::test]
-async fn without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off_there_is_no_such_route() {
+async fn without_githubs_keys_reports_are_503_or_404_if_turned_off() {
     let mut api = Api::start().await;
     *api.github.published.0.lock().unwrap() = None;
     assert_eq!(api.report_of_github("[]").await.0, 503);
@@ -315,7 +315,7 @@ async fn without_githubs_keys_its_reports_are_a_fault_and_where_it_is_turned_off
 }
 
 #[tokio::test]
-async fn without_the_table_a_key_that_could_be_one_is_a_fault_and_the_reporter_knows_to_try_again() {
+async fn without_the_table_a_report_is_a_503_to_retry() {
     let api = Api::start().await;
     api.database.stop();
     assert_eq!(api.report(key(1).expose()).await.0, 503);

@@ -44,7 +44,7 @@ fn refused(code: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_member_has_the_groups_of_all_pages_and_only_those_that_count() {
+async fn a_member_has_the_known_groups_of_all_pages() {
     let answers = [user("user-1", true), groups(&["user", "Root", "beta"], Some("more")), groups(&["operator"], None)];
     let (status, asked) = find("ada", &answers).await;
     assert_eq!(status.unwrap(), OwnerStatus::Member(Groups::known(["operator", "user"])));
@@ -72,7 +72,7 @@ async fn only_who_is_known_by_neither_name_is_gone() {
 }
 
 #[tokio::test]
-async fn any_other_answer_is_a_fault_and_never_a_deleted_user_or_one_without_groups() {
+async fn no_other_answer_means_a_deleted_user_or_no_groups() {
     let found = || user("user-1", true);
     for answers in [
         vec![refused("ResourceNotFoundException")],

@@ -69,7 +69,11 @@ impl Test {
 
     async fn change_by(&self, actor: &Actor, id: KeyId, change: KeyChange) -> Result<KeyRecord, CommitError> {
         let Some(changed) = self.key(id).await.change(&change, None, NOW).unwrap() else { panic!("no change") };
-        self.owners.store.commit(&[changed.clone()], None, None, actor, NOW).await.map(|()| changed.into_after())
+        self.owners
+            .store
+            .commit(std::slice::from_ref(&changed), None, None, actor, NOW)
+            .await
+            .map(|()| changed.into_after())
     }
 
     fn say(&self, owner: &str, status: Option<OwnerStatus>) {
@@ -124,7 +128,7 @@ fn event(kind: EventKind, reason: &str) -> (EventKind, String, String) {
 }
 
 #[tokio::test]
-async fn the_keys_of_an_owner_who_is_gone_are_revoked_and_those_of_others_are_not_touched() {
+async fn only_the_keys_of_a_deleted_owner_are_revoked() {
     let test = Test::start().await;
     let (of_ada, of_ben) = (test.make("ada", 1, &["user"], |_| {}).await, test.make("ben", 2, &["user"], |_| {}).await);
     let disabled = test.make("ada", 3, &["user"], |record| record.status = KeyStatus::Disabled).await;
@@ -140,7 +144,7 @@ async fn the_keys_of_an_owner_who_is_gone_are_revoked_and_those_of_others_are_no
 }
 
 #[tokio::test]
-async fn the_keys_of_a_disabled_owner_are_switched_off_again_and_again_and_not_revoked() {
+async fn keys_of_a_disabled_owner_are_disabled_at_each_run() {
     let test = Test::start().await;
     let key = test.make("ada", 1, &["user"], |_| {}).await;
     test.say("ada", Some(OwnerStatus::Disabled));
@@ -160,7 +164,7 @@ async fn the_keys_of_a_disabled_owner_are_switched_off_again_and_again_and_not_r
 }
 
 #[tokio::test]
-async fn no_older_token_makes_or_enables_a_key_of_who_is_disabled_or_gone() {
+async fn no_older_token_helps_a_disabled_or_deleted_owner() {
     for status in [OwnerStatus::Disabled, OwnerStatus::Gone] {
         for task in [ALL, Task::SyncOwner("ada".into())] {
             let test = Test::start().await;
@@ -225,7 +229,7 @@ async fn no_older_token_gives_a_key_a_group_that_its_owner_left() {
 }
 
 #[tokio::test]
-async fn who_was_in_no_group_that_counts_needs_no_new_token() {
+async fn an_owner_without_known_groups_needs_no_new_token() {
     let test = Test::start().await;
     let old = token("ada", &[], NOW);
     for number in 1..4 {
@@ -236,7 +240,7 @@ async fn who_was_in_no_group_that_counts_needs_no_new_token() {
 }
 
 #[tokio::test]
-async fn the_event_about_somebody_without_a_key_bars_their_tokens() {
+async fn an_event_about_an_owner_without_keys_bars_their_tokens() {
     let test = Test::start().await;
     assert_eq!(test.run(&Task::SyncOwner("ada".into())).await, Report::default());
     let made = test.make_by(&token("ada", &["user"], NOW), 1, &["user"], |_| {}).await;
@@ -245,7 +249,7 @@ async fn the_event_about_somebody_without_a_key_bars_their_tokens() {
 }
 
 #[tokio::test]
-async fn a_token_is_barred_that_was_issued_while_the_run_went_on() {
+async fn a_token_issued_during_the_run_is_barred() {
     let test = Test::start().await;
     test.make("ada", 1, &["user"], |_| {}).await;
     test.say("ada", Some(OwnerStatus::Disabled));
@@ -257,7 +261,7 @@ async fn a_token_is_barred_that_was_issued_while_the_run_went_on() {
 }
 
 #[tokio::test]
-async fn a_key_loses_the_groups_that_its_owner_lost_and_no_others() {
+async fn a_key_loses_only_the_groups_that_its_owner_lost() {
     let test = Test::start().await;
     let both = test.make("ada", 1, &["operator", "user"], |_| {}).await;
     let user = test.make("ada", 2, &["user"], |_| {}).await;
@@ -279,7 +283,7 @@ async fn a_key_loses_the_groups_that_its_owner_lost_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_fault_of_the_pool_takes_nothing_from_anybody_and_stops_nobody_elses_turn() {
+async fn a_fault_of_the_pool_costs_nobody_a_key() {
     let test = Test::start().await;
     let of_ada = test.make("ada", 1, &["user"], |_| {}).await;
     let of_ben = test.make("ben", 2, &["operator", "user"], |_| {}).await;
@@ -295,7 +299,7 @@ async fn a_fault_of_the_pool_takes_nothing_from_anybody_and_stops_nobody_elses_t
 }
 
 #[tokio::test]
-async fn a_pool_that_knows_next_to_nobody_is_taken_for_the_wrong_one_until_a_person_says_otherwise() {
+async fn too_many_missing_owners_stop_revocation_until_confirmed() {
     let test = Test::start().await;
     let mut keys = Vec::new();
     for number in 0..10 {
@@ -318,7 +322,7 @@ async fn a_pool_that_knows_next_to_nobody_is_taken_for_the_wrong_one_until_a_per
 }
 
 #[tokio::test]
-async fn people_who_leave_with_an_expired_key_lose_the_live_one() {
+async fn a_deleted_owner_with_an_expired_key_loses_the_live_one() {
     let test = Test::start().await;
     let (mut expired, mut live) = (Vec::new(), Vec::new());
     for number in 0..10 {
@@ -355,7 +359,7 @@ async fn an_owner_whose_keys_all_expired_counts_for_nothing() {
 }
 
 #[tokio::test]
-async fn an_event_about_one_owner_looks_at_that_one_alone_and_asks_the_pool() {
+async fn an_event_about_one_owner_checks_only_that_one() {
     let test = Test::start().await;
     let of_ada = test.make("ada", 1, &["user"], |_| {}).await;
     let of_ben = test.make("ben", 2, &["user"], |_| {}).await;
@@ -370,7 +374,7 @@ async fn an_event_about_one_owner_looks_at_that_one_alone_and_asks_the_pool() {
 }
 
 #[tokio::test]
-async fn keys_that_ended_keep_their_record_as_it_was() {
+async fn ended_keys_keep_their_record_unchanged() {
     let test = Test::start().await;
     let expired = test.make("ada", 1, &["user"], |record| record.expires_at = Some(NOW)).await;
     let live = test.make("ada", 2, &["user"], |record| record.expires_at = Some(NOW.plus(1))).await;
@@ -380,7 +384,7 @@ async fn keys_that_ended_keep_their_record_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_out_of_time_is_gone_on_with_by_the_next_one() {
+async fn the_next_run_continues_one_that_ran_out_of_time() {
     let test = Test::start().await;
     let owners = 600; // pages have 250 keys
     for number in 0..owners {
@@ -398,7 +402,7 @@ async fn a_run_that_is_out_of_time_is_gone_on_with_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn an_owner_on_two_pages_is_looked_at_as_any_other() {
+async fn an_owner_on_two_pages_is_checked_like_any_other() {
     let test = Test::start().await;
     let owners = 200; // of three items each, and pages have 500
     for number in 0..owners {

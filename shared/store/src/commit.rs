@@ -104,15 +104,12 @@ impl Store {
         for transition in transitions {
             let (before, after) = (transition.before(), transition.after());
             let put = put_write(self.put_record(before, after))?;
-            match before {
-                None => {
-                    writes.push((put, CommitError::IdTaken));
-                    created = Some(after);
-                }
-                Some(_) => {
-                    writes.push((put, CommitError::Conflict));
-                    ended.extend((!after.state(now).is_live()).then_some(after.id));
-                }
+            if before.is_some() {
+                writes.push((put, CommitError::Conflict));
+                ended.extend((!after.state(now).is_live()).then_some(after.id));
+            } else {
+                writes.push((put, CommitError::IdTaken));
+                created = Some(after);
             }
             for event in self.audit_events(transition, actor, now) {
                 writes.push((put_write(event)?, CommitError::Conflict));

@@ -53,7 +53,7 @@ fn used(at: Timestamp) -> LastUse {
 }
 
 #[tokio::test]
-async fn both_find_the_same_record_and_neither_finds_one_that_is_not_there() {
+async fn both_find_the_same_record_and_no_missing_one() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     database.reader().record_use(id, &used(NOW)).await.unwrap();
@@ -67,7 +67,7 @@ async fn both_find_the_same_record_and_neither_finds_one_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn both_read_a_change_that_was_made_before() {
+async fn both_read_every_earlier_change() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     let [store, reader] = Adapter::both(&database);
@@ -105,7 +105,7 @@ async fn a_use_from_another_network_has_a_minute_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_garbled_record_and_a_database_that_is_gone_are_the_same_faults_to_both() {
+async fn garbled_records_and_outages_are_the_same_faults_to_both() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     database.garble(id, "expires_at").await;
@@ -119,7 +119,7 @@ async fn a_garbled_record_and_a_database_that_is_gone_are_the_same_faults_to_bot
 }
 
 #[tokio::test]
-async fn trouble_that_passes_is_tried_again_by_both_and_what_is_no_trouble_is_not() {
+async fn both_retry_transient_failures_and_nothing_else() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     for fault in [InjectedFault::DropConnection, InjectedFault::Throttle, InjectedFault::Fail, InjectedFault::Hang] {

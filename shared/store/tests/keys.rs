@@ -76,12 +76,12 @@ async fn apply(
     now: Timestamp,
 ) -> Result<KeyRecord, CommitError> {
     let Some(transition) = read.change(&change, None, now).unwrap() else { return Ok(read.clone()) };
-    store.commit(&[transition.clone()], None, None, actor, now).await.map(|()| transition.into_after())
+    store.commit(std::slice::from_ref(&transition), None, None, actor, now).await.map(|()| transition.into_after())
 }
 
 async fn revoke(store: &Store, read: &KeyRecord, actor: &Actor, now: Timestamp) -> Result<KeyRecord, CommitError> {
     let transition = read.revoke(None, now).unwrap();
-    store.commit(&[transition.clone()], None, None, actor, now).await.map(|()| transition.into_after())
+    store.commit(std::slice::from_ref(&transition), None, None, actor, now).await.map(|()| transition.into_after())
 }
 
 fn purged_90_days_after(end: Timestamp) -> String {
@@ -93,7 +93,7 @@ async fn ids(store: &Store, owner: &str) -> Vec<KeyId> {
 }
 
 #[tokio::test]
-async fn a_key_is_found_and_listed_as_soon_as_it_is_made_and_by_its_owner_alone() {
+async fn a_new_key_is_found_and_listed_for_its_owner_at_once() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let (first, second, other) = (record(1, "ada"), record(2, "ada"), record(3, "bob"));
@@ -108,7 +108,7 @@ async fn a_key_is_found_and_listed_as_soon_as_it_is_made_and_by_its_owner_alone(
 }
 
 #[tokio::test]
-async fn an_id_that_is_taken_is_refused_and_counts_for_nobody() {
+async fn a_taken_id_is_rejected_and_counts_for_nobody() {
     let database = TestDatabase::start().await;
     let store = database.store();
     create(&store, &record(1, "ada"), 10).await.unwrap();
@@ -146,7 +146,7 @@ async fn two_hundred_parallel_creates_at_limit_100_give_exactly_100() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_kept_is_not_done_again_until_15_minutes_are_over() {
+async fn an_idempotency_record_blocks_the_request_for_15_minutes() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let keep = |number: u128, at: Timestamp| {
@@ -178,7 +178,7 @@ async fn a_request_that_is_kept_is_not_done_again_until_15_minutes_are_over() {
 }
 
 #[tokio::test]
-async fn an_old_key_that_was_rotated_away_leaves_no_trace_in_the_count_when_it_is_purged() {
+async fn a_purged_rotated_key_no_longer_counts() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let (old, new) = (record(1, "ada"), KeyRecord { created_at: NOW.plus(9), ..record(2, "ada") });
@@ -197,7 +197,7 @@ async fn an_old_key_that_was_rotated_away_leaves_no_trace_in_the_count_when_it_i
 }
 
 #[tokio::test]
-async fn a_rotation_without_overlap_works_over_a_limit_that_was_lowered() {
+async fn a_rotation_without_overlap_works_above_a_lowered_limit() {
     let database = TestDatabase::start().await;
     let store = database.store();
     for number in 0..4 {
@@ -214,7 +214,7 @@ async fn a_rotation_without_overlap_works_over_a_limit_that_was_lowered() {
 }
 
 #[tokio::test]
-async fn of_a_key_that_changed_since_it_was_read_no_successor_is_made() {
+async fn a_key_that_changed_since_it_was_read_is_not_rotated() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let (old, new) = (record(1, "ada"), record(2, "ada"));
@@ -241,7 +241,7 @@ async fn a_revoked_or_expired_key_makes_room_for_another() {
 }
 
 #[tokio::test]
-async fn a_revocation_is_seen_by_the_next_read_and_keeps_its_audit_event() {
+async fn the_next_read_sees_a_revocation_and_its_audit_event() {
     let database = TestDatabase::start().await;
     let store = database.store();
     create(&store, &record(1, "ada"), 10).await.unwrap();
@@ -255,7 +255,7 @@ async fn a_revocation_is_seen_by_the_next_read_and_keeps_its_audit_event() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_ones_stay() {
+async fn ended_keys_are_purged_and_unlisted_and_live_ones_stay() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let (ended, expired, live) = (record(1, "ada"), short_lived(2, "ada"), record(3, "ada"));
@@ -284,7 +284,7 @@ async fn what_is_left_of_an_ended_key_is_purged_and_leaves_the_list_but_live_one
 }
 
 #[tokio::test]
-async fn a_key_that_expires_has_a_deletion_time_from_its_first_day() {
+async fn an_expiring_key_has_a_deletion_time_from_its_creation() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let (short, endless) = (short_lived(1, "ada"), record(2, "ada"));
@@ -318,7 +318,7 @@ async fn a_key_that_expires_has_a_deletion_time_from_its_first_day() {
 }
 
 #[tokio::test]
-async fn an_expired_key_that_was_purged_before_a_sweep_counts_no_more() {
+async fn an_expired_key_purged_before_a_sweep_no_longer_counts() {
     let database = TestDatabase::start().await;
     let store = database.store();
     for record in [short_lived(1, "ada"), short_lived(2, "ada"), record(3, "ada")] {
@@ -387,7 +387,7 @@ async fn a_bar_is_kept_for_longer_than_a_token_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_is_made_by_an_older_token_once_the_bar_is_set() {
+async fn no_older_token_creates_a_key_once_the_bar_is_set() {
     let database = TestDatabase::start().await;
     let store = Arc::new(database.store());
     let (made_one, mut one_is_made) = tokio::sync::mpsc::channel(1);
@@ -418,7 +418,7 @@ async fn no_key_is_made_by_an_older_token_once_the_bar_is_set() {
 }
 
 #[tokio::test]
-async fn no_number_of_ended_keys_stands_in_the_way_of_a_revocation_or_a_sweep() {
+async fn no_number_of_ended_keys_blocks_a_revocation_or_a_sweep() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let (revoked, expired) = (record(1, "ada"), short_lived(2, "ada"));
@@ -434,7 +434,7 @@ async fn no_number_of_ended_keys_stands_in_the_way_of_a_revocation_or_a_sweep() 
 }
 
 #[tokio::test]
-async fn more_expired_keys_than_one_transaction_takes_make_room_together() {
+async fn more_expired_keys_than_a_transaction_takes_make_room() {
     let database = TestDatabase::start().await;
     let store = database.store();
     for number in 0..100 {
@@ -449,7 +449,7 @@ async fn more_expired_keys_than_one_transaction_takes_make_room_together() {
 }
 
 #[tokio::test]
-async fn of_concurrent_changes_of_one_version_exactly_one_is_made() {
+async fn exactly_one_of_concurrent_changes_of_a_version_commits() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let read = record(1, "ada");
@@ -470,7 +470,7 @@ async fn of_concurrent_changes_of_one_version_exactly_one_is_made() {
 }
 
 #[tokio::test]
-async fn the_events_of_a_key_stand_in_the_order_of_its_versions_whatever_the_clocks_say() {
+async fn events_are_ordered_by_version_whatever_the_clocks_say() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let mut key = record(1, "ada");
@@ -497,7 +497,7 @@ async fn the_events_of_a_key_stand_in_the_order_of_its_versions_whatever_the_clo
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_leaves_version_and_audit_trail_alone() {
+async fn a_change_without_effect_writes_nothing() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let read = record(1, "ada");
@@ -509,7 +509,7 @@ async fn a_change_that_changes_nothing_leaves_version_and_audit_trail_alone() {
 }
 
 #[tokio::test]
-async fn of_two_changes_of_one_version_the_second_is_refused_and_changes_nothing() {
+async fn a_second_change_of_one_version_changes_nothing() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let read = record(1, "ada");
@@ -560,7 +560,7 @@ async fn an_update_decides_again_if_the_key_changed_meanwhile() {
 }
 
 #[tokio::test]
-async fn the_last_use_moves_forward_by_minutes_and_leaves_the_version_alone() {
+async fn a_recorded_use_leaves_the_version_alone() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let key = record(1, "ada");
@@ -577,7 +577,7 @@ async fn the_last_use_moves_forward_by_minutes_and_leaves_the_version_alone() {
 }
 
 #[tokio::test]
-async fn a_garbled_record_and_a_database_that_is_gone_are_faults() {
+async fn garbled_records_and_outages_are_faults() {
     let database = TestDatabase::start().await;
     let store = database.store();
     let key = record(1, "ada");
@@ -600,7 +600,7 @@ async fn a_database_that_never_answers_is_a_fault_in_time() {
 }
 
 #[tokio::test]
-async fn more_keys_than_one_batch_takes_are_listed_whole() {
+async fn more_keys_than_one_batch_takes_are_all_listed() {
     let database = TestDatabase::start().await;
     let store = database.store();
     for number in 0..120 {

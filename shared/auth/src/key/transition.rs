@@ -298,6 +298,8 @@ mod tests {
         transition.map_or(&[], Transition::events)
     }
 
+    type Edit<'a> = &'a dyn Fn(&mut KeyRecord);
+
     /// Everything but the version and what `expected` changes stays as it was; the version counts one more.
     #[track_caller]
     fn check(before: &KeyRecord, transition: &Transition, expected: impl FnOnce(&mut KeyRecord)) {
@@ -344,8 +346,7 @@ mod tests {
         );
         let both = KeyChange { name: Some("new".into()), ..off.clone() };
         let same = KeyChange { name: Some("ci".into()), ..on.clone() };
-        type Case<'a> = (KeyStatus, &'a KeyChange, &'a [EventKind], &'a dyn Fn(&mut KeyRecord));
-        let cases: [Case<'_>; 7] = [
+        let cases: [(KeyStatus, &KeyChange, &[EventKind], Edit<'_>); 7] = [
             (Active, &rename, &[Changed], &|key| key.name = "new".into()),
             (Active, &off, &[Off], &|key| key.status = Disabled),
             (Disabled, &on, &[On], &|key| key.status = Active),
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_change_replaces_each_attribute_it_names_and_no_other() {
-        let attributes: [(KeyChange, &dyn Fn(&mut KeyRecord)); 4] = [
+        let attributes: [(KeyChange, Edit<'_>); 4] = [
             (KeyChange { description: Some(String::new()), ..KeyChange::default() }, &|key| key.description.clear()),
             (KeyChange { groups: Some(Groups::NONE), ..KeyChange::default() }, &|key| key.groups = Groups::NONE),
             (KeyChange { scopes: Some(vec![]), ..KeyChange::default() }, &|key| key.scopes.clear()),
@@ -453,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_inherits_everything_and_never_outlives_the_original() {
+    fn a_successor_inherits_everything_the_expiry_included() {
         for expires_at in [Some(NOW.plus(1)), None] {
             let before = key_that_is(Active, expires_at);
             let rotation = before.rotate(&new_key(), &owner(&["operator", "user"]), 60, NOW).unwrap();
