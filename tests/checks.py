@@ -146,7 +146,8 @@ def summary(all_steps: list[Step], seconds: float) -> str:
 
 def main() -> int:
     started, all_steps = time.monotonic(), steps()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # even if a shell started this, and so its steps, with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         passed = run(all_steps)
     except KeyboardInterrupt:
