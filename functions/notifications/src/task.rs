@@ -1,5 +1,5 @@
 use serde_json::Value;
-use vega_auth::Network;
+use vega_auth::{EventKind, Network};
 use vega_key_table::Change;
 use vega_notification::{KeyEvent, Kind};
 
@@ -34,11 +34,16 @@ impl Task {
 fn key_event(change: Change) -> Option<KeyEvent> {
     match change {
         Change::Audited { key, event, at } => {
-            let kind = match event.as_str() {
-                "created" => Kind::Created,
-                "leaked" => Kind::Leaked,
-                "revoked" => Kind::Revoked,
-                _ => return None,
+            let kind = match event {
+                EventKind::Created => Kind::Created,
+                EventKind::Leaked => Kind::Leaked,
+                EventKind::Revoked => Kind::Revoked,
+                EventKind::Changed
+                | EventKind::Rotated
+                | EventKind::Disabled
+                | EventKind::Enabled
+                | EventKind::Expired
+                | EventKind::GroupsReduced => return None,
             };
             Some(KeyEvent { key, kind, at, network: None })
         }
@@ -91,12 +96,17 @@ mod tests {
     #[test]
     fn only_audit_events_with_a_notification_are_reported() {
         let key = "000000000000".parse().unwrap();
-        let kind =
-            |event: &str| key_event(Change::Audited { key, event: event.into(), at: AT }).map(|event| event.kind);
-        for (event, reported) in [("created", Kind::Created), ("leaked", Kind::Leaked), ("revoked", Kind::Revoked)] {
+        let kind = |event| key_event(Change::Audited { key, event, at: AT }).map(|event| event.kind);
+        for (event, reported) in [
+            (EventKind::Created, Kind::Created),
+            (EventKind::Leaked, Kind::Leaked),
+            (EventKind::Revoked, Kind::Revoked),
+        ] {
             assert_eq!(kind(event), Some(reported));
         }
-        for event in ["changed", "rotated", "disabled", "enabled", "groups_reduced"] {
+        for event in
+            [EventKind::Changed, EventKind::Rotated, EventKind::Disabled, EventKind::Enabled, EventKind::GroupsReduced]
+        {
             assert_eq!(kind(event), None);
         }
     }

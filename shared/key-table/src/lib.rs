@@ -26,7 +26,9 @@ mod settings;
 mod stream;
 
 pub use attribute::{Attribute, Item, Malformed};
-pub use key::{key_pk, owner_pk, purge_at, purge_time, read_key, read_last_use, read_record, write_record};
+pub use key::{
+    key_pk, owner_pk, parse_key_pk, purge_at, purge_time, read_key, read_last_use, read_record, write_record,
+};
 pub use reader::{KeyReader, read_answer};
 pub use settings::{ATTEMPTS, Settings};
 pub use stream::Change;

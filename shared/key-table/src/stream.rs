@@ -1,9 +1,8 @@
 use serde::Deserialize as _;
 use serde_json::Value;
-use vega_auth::{KeyId, KeyStatus, LastUse, Timestamp};
+use vega_auth::{EventKind, KeyId, KeyStatus, LastUse, Timestamp};
 
-use crate::key::parse_key_pk;
-use crate::{Item, Malformed, read_last_use};
+use crate::{Item, Malformed, parse_key_pk, read_last_use};
 
 /// A change of the table that its stream reports and somebody may want to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub enum Change {
         /// The key.
         key: KeyId,
         /// What happened to it.
-        event: String,
+        event: EventKind,
         /// When it happened.
         at: Timestamp,
     },
@@ -60,7 +59,7 @@ impl Change {
 }
 
 fn audited(event: &Item) -> Result<Change, Malformed> {
-    Ok(Change::Audited { key: event.parsed("key_id")?, event: event.text("event")?.to_owned(), at: event.time("at")? })
+    Ok(Change::Audited { key: event.parsed("key_id")?, event: event.parsed("event")?, at: event.time("at")? })
 }
 
 /// A key leaves the index when it is revoked or, after it expired, when it is swept.
@@ -126,7 +125,7 @@ mod tests {
         ]);
         let sk = "E#7Gh2kQ9XbT4m#0000000001#00";
         let change = read("INSERT", "U#user-1", sk, None, Some(&good)).unwrap();
-        assert_eq!(change, Some(Change::Audited { key: id(), event: "created".into(), at: AT }));
+        assert_eq!(change, Some(Change::Audited { key: id(), event: EventKind::Created, at: AT }));
         assert_eq!(read("REMOVE", "U#user-1", sk, Some(&good), None), Ok(None));
         for name in ["event", "key_id", "at"] {
             let mut malformed = good.clone();

@@ -4,9 +4,10 @@ use aws_sdk_dynamodb::types::Put;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use serde_json::Value;
 use vega_auth::{Actor, AuditEvent, Fault, KeyId, Timestamp, Transition};
+use vega_key_table::{Item, Malformed};
 
 use crate::Store;
-use crate::item::{Item, number, owner_pk, string};
+use crate::item::{SdkItem, from_sdk, number, owner_pk, string};
 use crate::transact::fault;
 
 /// An event's position in the trail of its key: the version it belongs to, and its index among that version's events. So
@@ -28,7 +29,7 @@ impl EventCursor {
     }
 
     fn of(item: &Item, id: KeyId) -> Option<Self> {
-        let (version, index) = item.get("sk")?.as_s().ok()?.strip_prefix(&trail(id))?.split_once('#')?;
+        let (version, index) = item.text("sk").ok()?.strip_prefix(&trail(id))?.split_once('#')?;
         Some(Self { version: version.parse().ok()?, index: index.parse().ok()? })
     }
 }
@@ -85,7 +86,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(Vec<AuditEvent>, Option<EventCursor>), Fault> {
         let start = after
-            .map(|cursor| Item::from([("pk".into(), owner_pk(owner)), ("sk".into(), string(cursor.sort_key(id)))]));
+            .map(|cursor| SdkItem::from([("pk".into(), owner_pk(owner)), ("sk".into(), string(cursor.sort_key(id)))]));
         // One more than requested, which shows whether there are more.
         let wanted = limit.saturating_add(1);
         let found = self
@@ -104,9 +105,9 @@ impl Store {
             .map_err(fault)?;
         let mut events = Vec::new();
         for item in found.items.unwrap_or_default() {
-            let unreadable = |member| Fault::Record(format!("audit event: {member} missing or malformed").into());
-            let cursor = EventCursor::of(&item, id).ok_or_else(|| unreadable("sk"))?;
-            events.push((cursor, read(&item).map_err(unreadable)?));
+            let item = from_sdk(&item);
+            let cursor = EventCursor::of(&item, id).ok_or(Malformed("sk"))?;
+            events.push((cursor, read(&item)?));
         }
         if after.is_none()
             && let Some((cursor, newest)) = events.first()
@@ -122,18 +123,18 @@ impl Store {
     }
 }
 
-fn read(item: &Item) -> Result<AuditEvent, &'static str> {
-    let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).cloned().ok_or(name);
-    let json = |name: &'static str| serde_json::from_str(&text(name)?).map_err(|_| name);
+fn read(item: &Item) -> Result<AuditEvent, Malformed> {
+    let text = |name| item.text(name).map(str::to_owned);
+    let json = |name| serde_json::from_str(item.text(name)?).map_err(|_| Malformed(name));
     Ok(AuditEvent {
-        at: item.get("at").and_then(|at| Some(Timestamp(at.as_n().ok()?.parse().ok()?))).ok_or("at")?,
-        event: text("event")?.parse().map_err(|_| "event")?,
-        key_id: text("key_id")?.parse().map_err(|_| "key_id")?,
+        at: item.time("at")?,
+        event: item.parsed("event")?,
+        key_id: item.parsed("key_id")?,
         actor: Some(text("actor")?),
         actor_username: Some(text("actor_username")?),
         address: Some(text("address")?),
         request_id: Some(text("request_id")?),
-        reason: text("reason").ok(),
+        reason: item.optional("reason", Item::text)?.map(str::to_owned),
         before: json("before")?,
         after: json("after")?,
     })

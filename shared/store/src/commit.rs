@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{AttributeValue, Put};
 use vega_auth::{Actor, Fault, KeyId, KeyRecord, KeyState, Timestamp, Transition};
+use vega_key_table::purge_at;
 
 use crate::Store;
 use crate::idempotency_record::IdempotencyRecord;
@@ -114,7 +115,7 @@ impl Store {
             for event in self.audit_events(transition, actor, now) {
                 writes.push((put_write(event)?, CommitError::Conflict));
             }
-            if let Some(purge_at) = item::purge_at(after).filter(|at| before.and_then(item::purge_at) != Some(*at)) {
+            if let Some(purge_at) = purge_at(after).filter(|at| before.and_then(purge_at) != Some(*at)) {
                 writes.push((update_write(self.schedule_purge(after.id, "U", purge_at))?, CommitError::Conflict));
             }
         }

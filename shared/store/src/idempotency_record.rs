@@ -4,9 +4,10 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put};
 use vega_auth::{Fault, KeyId, Timestamp};
+use vega_key_table::{Item, Malformed};
 
 use crate::Store;
-use crate::item::{Item, number, string};
+use crate::item::{from_sdk, number, string};
 use crate::transact::fault;
 
 /// The sealed response to a request that created a key. Nothing in the table can open it.
@@ -59,8 +60,7 @@ impl Store {
             .await
             .map_err(fault)?;
         let Some(item) = found.item else { return Ok(None) };
-        let record = read(&item, owner, request)
-            .ok_or_else(|| Fault::Record("idempotency record: an attribute is missing or malformed".into()))?;
+        let record = read(&from_sdk(&item), owner, request)?;
         Ok(Some(record).filter(|record| now < record.expires_at()))
     }
 
@@ -85,15 +85,14 @@ fn pk(owner: &str, request: &str) -> AttributeValue {
     string(format!("I#{owner}#{request}"))
 }
 
-fn read(item: &Item, owner: &str, request: &str) -> Option<IdempotencyRecord> {
-    let bytes = |name: &str| item.get(name).and_then(|value| value.as_b().ok()).map(AsRef::as_ref);
-    Some(IdempotencyRecord {
+fn read(item: &Item, owner: &str, request: &str) -> Result<IdempotencyRecord, Malformed> {
+    Ok(IdempotencyRecord {
         owner: owner.to_owned(),
         request: request.to_owned(),
-        fingerprint: bytes("fingerprint")?.try_into().ok()?,
-        key_id: item.get("key_id")?.as_s().ok()?.parse().ok()?,
-        nonce: bytes("nonce")?.try_into().ok()?,
-        sealed: bytes("sealed")?.to_vec(),
-        at: Timestamp(item.get("at")?.as_n().ok()?.parse().ok()?),
+        fingerprint: item.bytes("fingerprint")?.try_into().map_err(|_| Malformed("fingerprint"))?,
+        key_id: item.parsed("key_id")?,
+        nonce: item.bytes("nonce")?.try_into().map_err(|_| Malformed("nonce"))?,
+        sealed: item.bytes("sealed")?.to_vec(),
+        at: item.time("at")?,
     })
 }

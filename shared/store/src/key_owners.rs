@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use vega_auth::{Fault, Group, Groups, KeyId, KeyStatus, Timestamp};
-use vega_key_table::INDEX;
+use vega_key_table::{INDEX, Item, Malformed, parse_key_pk};
 
 use crate::Store;
-use crate::item::{self, Item, string};
+use crate::item::{SdkItem, from_sdk, string};
 use crate::transact::{fault, update_write};
 
 /// Items per page: keys, and one item for each owner. An owner may be on two pages.
@@ -56,7 +56,7 @@ impl Store {
         let start = after.map(|cursor| {
             let sk = if cursor.key_pk.starts_with("K#") { "A" } else { "M" };
             let members = [("holder", cursor.owner), ("pk", cursor.key_pk), ("sk", sk.to_owned())];
-            members.into_iter().map(|(name, value)| (name.to_owned(), string(value))).collect::<Item>()
+            members.into_iter().map(|(name, value)| (name.to_owned(), string(value))).collect::<SdkItem>()
         });
         let page = self
             .client
@@ -71,7 +71,7 @@ impl Store {
         let mut key_owners: Vec<KeyOwner> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         for item in page.items.unwrap_or_default() {
-            let key = read(&item, now).map_err(unreadable)?;
+            let key = read(&from_sdk(&item), now)?;
             if let Some(known) = places.get(&key.owner).and_then(|at| key_owners.get_mut(*at)) {
                 known.groups = known.groups.iter().chain(key.groups.iter()).collect();
                 known.is_live |= key.is_live;
@@ -84,7 +84,8 @@ impl Store {
             }
         }
         let next = page.last_evaluated_key.and_then(|key| {
-            let text = |name: &str| key.get(name).and_then(|value| value.as_s().ok()).cloned();
+            let key = from_sdk(&key);
+            let text = |name| key.text(name).ok().map(str::to_owned);
             Some(OwnerCursor { owner: text("holder")?, key_pk: text("pk")? })
         });
         Ok((key_owners, next))
@@ -96,7 +97,7 @@ impl Store {
     /// When the store doesn't answer, or the item can't be read.
     pub async fn seen_in(&self, owner: &str) -> Result<Option<Groups>, Fault> {
         let item = self.owner_item(owner).await?;
-        item.contains_key("holder").then(|| seen(&item)).transpose().map_err(unreadable)
+        Ok(item.optional("holder", |item, _| seen(item))?)
     }
 
     /// Records the groups an owner of live keys was seen in.
@@ -147,7 +148,8 @@ impl Store {
     pub async fn owner_cursor(&self) -> Result<Option<OwnerCursor>, Fault> {
         let get = self.client.get_item().table_name(&self.table).key("pk", string(CURSOR)).key("sk", string(CURSOR));
         let found = get.send().await.map_err(fault)?.item.unwrap_or_default();
-        let text = |name: &str| found.get(name).and_then(|value| value.as_s().ok()).cloned();
+        let found = from_sdk(&found);
+        let text = |name| found.text(name).ok().map(str::to_owned);
         Ok(text("owner").zip(text("key_pk")).map(|(owner, key_pk)| OwnerCursor { owner, key_pk }))
     }
 
@@ -167,37 +169,30 @@ impl Store {
 }
 
 /// The owner that one item in the index belongs to: a key's record, or the owner's own item.
-fn read(item: &Item, now: Timestamp) -> Result<KeyOwner, &'static str> {
-    let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
+fn read(item: &Item, now: Timestamp) -> Result<KeyOwner, Malformed> {
     let owner = KeyOwner {
-        owner: text("holder")?.clone(),
-        username: text("owner_username")?.clone(),
+        owner: item.text("holder")?.to_owned(),
+        username: item.text("owner_username")?.to_owned(),
         groups: Groups::NONE,
         is_live: false,
         is_active: false,
         seen_in: None,
         expired: Vec::new(),
     };
-    let pk = text("pk")?;
+    let pk = item.text("pk")?;
     if pk.starts_with("U#") {
         return Ok(KeyOwner { seen_in: Some(seen(item)?), ..owner });
     }
-    let id = pk.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?;
-    if let Some(end) = item::integer(item, "expires_at")?.map(Timestamp).filter(|end| now >= *end) {
+    let id = parse_key_pk(pk).ok_or(Malformed("pk"))?;
+    if let Some(end) = item.optional("expires_at", Item::time)?.filter(|end| now >= *end) {
         return Ok(KeyOwner { expired: vec![(id, end)], ..owner });
     }
-    let is_active = text("status")? == item::status_name(KeyStatus::Active);
-    let groups = item::list::<Group>(item, "groups")?.into_iter().collect();
+    let is_active = item.parsed::<KeyStatus>("status")? == KeyStatus::Active;
+    let groups = item.list::<Group>("groups")?.into_iter().collect();
     Ok(KeyOwner { groups, is_live: true, is_active, ..owner })
 }
 
-/// The groups an owner was seen in, from their own item: a set, which is missing if it would be empty.
-fn seen(item: &Item) -> Result<Groups, &'static str> {
-    let Some(groups) = item.get("groups") else { return Ok(Groups::NONE) };
-    let names = groups.as_ss().map_err(|_| "groups")?;
-    names.iter().map(|name| name.parse::<Group>().ok()).collect::<Option<_>>().ok_or("groups")
-}
-
-fn unreadable(name: &'static str) -> Fault {
-    Fault::Record(format!("attribute {name} missing or malformed").into())
+/// The groups an owner was seen in, from their own item.
+fn seen(item: &Item) -> Result<Groups, Malformed> {
+    Ok(item.set::<Group>("groups")?.into_iter().collect())
 }

@@ -1,20 +1,7 @@
-//! The table of API keys: one `DynamoDB` table, and no index on any path that decides.
+//! The table of API keys, for the functions that change keys, through the AWS SDK. `vega_key_table` draws its layout and decodes
+//! its items.
 //!
-//! ```text
-//! pk            sk                    holds
-//! K#<id>        A                     the record of a key
-//! K#<id>        U                     its last use; apart, so that it never conflicts with a change
-//! U#<owner>     M                     the owner's key ids: `live` (which the limit counts) and `ended` (revoked or expired)
-//! U#<owner>     B                     the bar: access tokens issued up to then give the owner's keys nothing more
-//! U#<owner>     E#<id>#<version>#<n>  audit events: the n-th event of this version of a key
-//! I#<owner>#<digest of a request>  R  the sealed response to a request that can be repeated
-//! N#<id>        <notification>        this notification about a key was sent
-//! P#key-owners  P#key-owners          where the last scan of the key owners stopped
-//! ```
-//! A decision is one strongly consistent Query on `K#<id>`. A change of a key is decided in `vega_auth` and committed in one
-//! transaction with its audit events. The sparse index `key-owners` has the keys that aren't revoked, and the groups their
-//! owners were seen in. It serves full scans and no decision; expired keys leave it when they are swept. What is left of a key
-//! is purged 90 days after it was revoked or expired; audit events stay.
+//! A change of a key is decided in `vega_auth` and committed in one transaction with its audit events.
 
 mod audit;
 mod bar;

@@ -1,10 +1,10 @@
 //! Notifications that were sent, and keys that expire. No caller is let in by what is read here.
 
 use vega_auth::{Fault, KeyId, Timestamp};
-use vega_key_table::INDEX;
+use vega_key_table::{INDEX, Malformed, parse_key_pk};
 
 use crate::Store;
-use crate::item::{Item, number, string};
+use crate::item::{SdkItem, from_sdk, number, string};
 use crate::transact::fault;
 
 /// Keys per page.
@@ -24,7 +24,7 @@ pub struct Expiring {
 }
 
 /// A position in the scan of expiring keys.
-pub struct ExpiryCursor(Item);
+pub struct ExpiryCursor(SdkItem);
 
 impl Store {
     /// A page of the keys that expire, starting after `after`, and the cursor of the next page.
@@ -43,8 +43,7 @@ impl Store {
             .send()
             .await
             .map_err(fault)?;
-        let keys = page.items.unwrap_or_default().iter().map(read).collect::<Result<_, _>>();
-        let keys = keys.map_err(|name| Fault::Record(format!("attribute {name} missing or malformed").into()))?;
+        let keys = page.items.unwrap_or_default().iter().map(read).collect::<Result<_, _>>()?;
         Ok((keys, page.last_evaluated_key.map(ExpiryCursor)))
     }
 
@@ -80,15 +79,12 @@ impl Store {
     }
 }
 
-fn read(item: &Item) -> Result<Expiring, &'static str> {
-    let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok()).ok_or(name);
-    let time = |name: &'static str| {
-        item.get(name).and_then(|value| value.as_n().ok()?.parse().ok()).map(Timestamp).ok_or(name)
-    };
+fn read(item: &SdkItem) -> Result<Expiring, Malformed> {
+    let item = from_sdk(item);
     Ok(Expiring {
-        id: text("pk")?.strip_prefix("K#").and_then(|id| id.parse().ok()).ok_or("pk")?,
-        created_at: time("created_at")?,
-        expires_at: time("expires_at")?,
-        is_rotated: item.contains_key("rotated_to"),
+        id: parse_key_pk(item.text("pk")?).ok_or(Malformed("pk"))?,
+        created_at: item.time("created_at")?,
+        expires_at: item.time("expires_at")?,
+        is_rotated: item.has("rotated_to"),
     })
 }

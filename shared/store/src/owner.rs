@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{ConditionCheck, KeysAndAttributes, TransactWriteItem, Update};
 use vega_auth::{Fault, KeyId, KeyRecord, KeyState, Timestamp};
+use vega_key_table::{Item, purge_time, read_last_use, read_record};
 
 use crate::Store;
 use crate::commit::id_set;
-use crate::item::{self, Item, key_pk, number, owner_pk, string};
+use crate::item::{SdkItem, from_sdk, key_pk, number, owner_pk, string};
 use crate::transact::{CONFLICT_TRIES, TransactionError, backoff, built, check, fault, update_write};
 
 /// Half of what a `BatchGetItem` takes: each key is two items.
@@ -37,7 +38,7 @@ impl Store {
     /// The owner's live and ended key ids.
     async fn owner_keys(&self, owner: &str) -> Result<(Vec<KeyId>, Vec<KeyId>), Fault> {
         let item = self.owner_item(owner).await?;
-        Ok((item::read_ids(&item, "live")?, item::read_ids(&item, "ended")?))
+        Ok((item.set("live")?, item.set("ended")?))
     }
 
     /// The owner's item; empty if there is none.
@@ -52,7 +53,7 @@ impl Store {
             .send()
             .await
             .map_err(fault)?;
-        Ok(found.item.unwrap_or_default())
+        Ok(from_sdk(&found.item.unwrap_or_default()))
     }
 
     /// The records of these keys, with their last use. A purged key is left out.
@@ -60,7 +61,7 @@ impl Store {
         let ids: Vec<KeyId> = ids.collect();
         let mut items = Vec::new();
         for batch in ids.chunks(KEYS_PER_BATCH) {
-            let mut wanted: Vec<Item> = Vec::new();
+            let mut wanted: Vec<SdkItem> = Vec::new();
             for id in batch {
                 for sk in ["A", "U"] {
                     wanted.push(HashMap::from([("pk".into(), key_pk(*id)), ("sk".into(), string(sk))]));
@@ -88,17 +89,17 @@ impl Store {
         }
         let mut last_uses = HashMap::new();
         let mut records = Vec::new();
-        for item in &items {
-            match (item.get("pk"), item.get("sk").and_then(|sk| sk.as_s().ok()).map(String::as_str)) {
-                (_, Some("A")) => records.push(item::read(item)?),
-                (Some(AttributeValue::S(pk)), Some("U")) => {
-                    last_uses.insert(pk.clone(), item::read_last_use(item));
+        for item in items.iter().map(from_sdk) {
+            match item.text("sk") {
+                Ok("A") => records.push(read_record(&item)?),
+                Ok("U") => {
+                    last_uses.insert(item.text("pk")?.to_owned(), read_last_use(&item));
                 }
                 _ => {}
             }
         }
         for record in &mut records {
-            record.last_use = last_uses.remove(&format!("K#{}", record.id)).flatten();
+            record.last_use = last_uses.remove(&vega_key_table::key_pk(record.id)).flatten();
         }
         Ok(records)
     }
@@ -131,7 +132,7 @@ impl Store {
         for some in expired.chunks(KEYS_PER_SWEEP) {
             let mut items = Vec::new();
             for (id, end) in some {
-                let purge_at = item::purge_at_of(*end);
+                let purge_at = purge_time(*end);
                 let record = self
                     .schedule_purge(*id, "A", purge_at)
                     .update_expression("SET purge_at = :purge_at REMOVE holder")

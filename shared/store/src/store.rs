@@ -1,8 +1,8 @@
 use aws_sdk_dynamodb::Client;
 use vega_auth::{Fault, KeyId, KeyRecord};
-use vega_key_table::Settings;
+use vega_key_table::{Item, Settings, key_pk, read_key};
 
-use crate::item::{self, Item, string};
+use crate::item::{from_sdk, string};
 use crate::transact::fault;
 
 /// The table.
@@ -27,7 +27,7 @@ impl Store {
     /// # Errors
     /// When the store doesn't answer, or the record can't be read.
     pub async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        item::read_key(&self.items_of_key(&format!("K#{id}")).await?, id)
+        read_key(&self.items_of_key(&key_pk(id)).await?, id)
     }
 
     async fn items_of_key(&self, pk: &str) -> Result<Vec<Item>, Fault> {
@@ -41,6 +41,6 @@ impl Store {
             .send()
             .await
             .map_err(fault)?;
-        Ok(found.items.unwrap_or_default())
+        Ok(found.items.unwrap_or_default().iter().map(from_sdk).collect())
     }
 }
