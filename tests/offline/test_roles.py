@@ -75,7 +75,7 @@ ON_THE_TABLE = {
     "Authorizer": {"K#": {"Query"}},
     "ApiKeys": {prefix: {*READ_KEYS, *WRITES} for prefix in ("K#", "U#", "I#")},
     "LeakedKeys": {prefix: {"PutItem", "Query", "UpdateItem"} for prefix in ("K#", "U#")},
-    "Owners": {prefix: {"BatchGetItem", "GetItem", *WRITES} for prefix in ("K#", "U#", "P#")},
+    "Owners": {prefix: {*READ_KEYS, *WRITES} for prefix in ("K#", "U#", "P#")},
     "Notifications": {"N#": {"GetItem", "PutItem"}, "K#": {"Query"}},
 }
 EVERY_ACTION = {*READ_KEYS, *WRITES, "DeleteItem", "BatchWriteItem", "Scan", "PartiQLUpdate", "DeleteTable", "UpdateTable"}
