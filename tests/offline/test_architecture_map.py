@@ -27,7 +27,9 @@ def exists(name: str) -> bool:
     if member := re.fullmatch(r"(\w+)::(\w+)", name):
         owner = re.compile(rf"^\s*(?:pub )?(?:impl\b[^{{]*|trait |enum |struct )\b{member[1]}\b", re.MULTILINE)
         inside = re.compile(rf"\bfn {member[2]}\b|^    {member[2]}\b[,({{ ]", re.MULTILINE)
-        return any(owner.search(text) and inside.search(text) for text in sources().values())
+        return any(
+            (owner.search(text) or Path(path).stem == member[1]) and inside.search(text) for path, text in sources().items()
+        )
     return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) for text in sources().values()) or any(
         Path(path).name == name for path in sources()
     )
