@@ -7,6 +7,7 @@ from functools import cache
 import boto3
 import pytest
 from samcli.yamlhelper import yaml_parse
+from samtranslator.model import apigateway
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from template import FUNCTIONS, ROOT
@@ -120,14 +121,15 @@ def test_only_what_is_kept_leaves_with_the_stacks_own_pool():
         assert transformed()[name]["DeletionPolicy"] == "RetainExceptOnCreate", name
 
 
-def test_every_deployment_reaches_the_stage():
-    """The translator creates a deployment only if the text of the API changes, and a parameter's reference doesn't."""
-    assert deployment(transformed("AuthorizerCacheSeconds")) != deployment(transformed())
-    # Its id then differs each time, so CORS and gateway responses follow CorsAllowedOrigin.
-    transformed.cache_clear()
-    first = deployment(transformed("CorsAllowedOrigin"))
-    transformed.cache_clear()
-    assert deployment(transformed("CorsAllowedOrigin")) != first
+def test_every_deployment_reaches_the_stage(monkeypatch: pytest.MonkeyPatch):
+    """The translator creates a deployment only if its id changes. A parameter's reference in CORS or in a gateway response doesn't
+    change it; with `AlwaysDeploy`, the second does."""
+    ids = []
+    for second in (1_800_000_000, 1_800_000_001):
+        transformed.cache_clear()
+        monkeypatch.setattr(apigateway.time, "time", lambda second=second: second)
+        ids.append(deployment(transformed("CorsAllowedOrigin")))
+    assert ids[0] != ids[1]
 
 
 @pytest.mark.parametrize("names", [(), ("NoticeMailFrom",), ("ExistingUserPoolId",)])
