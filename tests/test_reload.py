@@ -20,7 +20,7 @@ from conftest import BASE_URL, PROVIDER
 
 pytestmark = [
     pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="is about the local stack"),
-    pytest.mark.provider("custom"),
+    pytest.mark.provider("cognito"),
 ]
 COPY = build.ROOT / "target" / "reload"
 SOURCE = COPY / "functions" / "me" / "src" / "lib.rs"
@@ -28,10 +28,10 @@ WATCH = """
 import sys
 from pathlib import Path
 import build, stack
-port, state = sys.argv[1:]
+provider, port, state = sys.argv[1:]
 sources = build.sources()
 print("watching", flush=True)
-stack.watch(stack.Stack("custom", int(port), Path(state)), sources)
+stack.watch(stack.Stack(provider, int(port), Path(state)), sources)
 """
 
 
@@ -84,7 +84,7 @@ def watched() -> Iterator[Watched]:
     compile_all = [sys.executable, "-c", "import build; build.compile_functions(quiet=True)"]
     subprocess.run(compile_all, env=environment, check=True)
     port, state = urlsplit(BASE_URL).port, os.environ["VEGA_LOCAL_STATE"]
-    watch = [sys.executable, "-c", WATCH, str(port), state]
+    watch = [sys.executable, "-c", WATCH, PROVIDER, str(port), state]
     with subprocess.Popen(watch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             yield Watched(process)
