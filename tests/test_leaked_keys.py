@@ -24,6 +24,13 @@ def test_a_reported_key_fails_on_the_next_request(api, key):
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
 
 
+def test_one_report_revokes_several_keys(api, user):
+    keys = [api.post("/v1/api-keys", headers=user, json={"name": f"leaked {number}"}).json()["key"] for number in range(5)]
+    reported = api.post("/v1/leaked-keys", json={"keys": [*keys, *["hunter2"] * 95], "found_at": PLACE})
+    assert (reported.status_code, reported.content) == (202, b"")
+    assert {api.get("/v1/projects", headers=bearer(key)).status_code for key in keys} == {401}
+
+
 def test_reporting_less_than_a_whole_key_revokes_nothing(api, key):
     text = key["key"]
     for candidate in ("", "hunter2", text[:-1], text.replace("vk_", "VK_"), text[:16] + "0" * 49):
@@ -34,7 +41,9 @@ def test_reporting_less_than_a_whole_key_revokes_nothing(api, key):
 
 def test_a_malformed_report_is_rejected(api):
     for body, status, error in (
-        ({}, 400, "invalid_body"),
+        ({}, 422, "invalid_value"),
+        ({"key": "x", "keys": ["x"]}, 422, "invalid_value"),
+        ({"keys": ["x"] * 101}, 422, "invalid_value"),
         ({"key": "x", "owner": "me"}, 400, "invalid_body"),
         ({"key": "x", "found_at": "x" * 501}, 422, "invalid_value"),
         ({"key": "x" * 20_000}, 413, "body_too_large"),

@@ -3,18 +3,19 @@
 //! Nobody signs in here: the key itself is the proof. The response never reveals whether it was a key, except to GitHub, whose
 //! protocol requires that and whose signature we check. Our response time reveals nothing of use: a wrong form or checksum can
 //! be seen offline, a wrong id and a wrong secret cost the same single read, and only the holder of a whole key causes a write,
-//! which leaves them with a revoked one.
+//! which leaves them with a revoked one. A report of many keys is the same work for each of them.
 
 mod github;
 mod problem;
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use lambda_http::{Body, Request};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use vega_auth::config::{Environment, is_emulator, text};
 use vega_auth::{Actor, ApiKey, FetchKeySet, HIDDEN, KeyRecord, KeySetCache, Timestamp, is_hidden};
 use vega_http::{
@@ -33,9 +34,11 @@ pub const FUNCTION: &str = "leaked-keys";
 const ACTOR: &str = "system:leaked-keys";
 /// The longest `found_at`, in characters.
 const MAX_FOUND_AT: usize = 500;
+/// The most keys in a report. With the longest `found_at`, they fit into a body.
+const MAX_KEYS: usize = 100;
 /// The largest report from GitHub that we read: some thousands of matches.
 const MAX_GITHUB_BODY_BYTES: usize = 1024 * 1024;
-/// How many matches of a report are processed at once: a report with thousands of them takes seconds, not minutes.
+/// How many keys of a report are looked up at once: a report with thousands of them takes seconds, not minutes.
 const CONCURRENCY: usize = 16;
 /// Time limit of a request. GitHub waits for 30 s, API Gateway for 29.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -73,30 +76,45 @@ impl Config {
     }
 }
 
-/// `POST /v1/leaked-keys`.
+/// `POST /v1/leaked-keys`: either one key or several.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "LeakedKey")]
+#[schemars(rename = "LeakedKeys", extend("oneOf" = [{ "required": ["key"] }, { "required": ["keys"] }]))]
 struct Report {
-    /// What was found. Anything that isn't a key of ours is taken, and does nothing.
-    key: String,
-    /// Where, for its owner: a line.
+    /// The text that was found. Anything but a complete key is accepted, and has no effect.
+    #[serde(default, deserialize_with = "text_if_present")]
+    #[schemars(with = "String")]
+    key: Option<String>,
+    /// The texts that were found in one place.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = MAX_KEYS))]
+    keys: Vec<String>,
+    /// The place, in one line, for the keys' owners.
     #[serde(default)]
     #[schemars(length(max = MAX_FOUND_AT), regex(pattern = format!(r"^[^\x00-\x1f{HIDDEN}]*$")))]
     found_at: String,
 }
 
+/// `null` isn't a text.
+fn text_if_present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(value).map(Some)
+}
+
 /// The routes, as docs/openapi.json shows them.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::public("POST /v1/leaked-keys", "reportLeakedKey", "Report a key that was found in the open")
-            .description("For anyone. The key ends, and its owner sees where it was found. The answer never says whether it was one.")
+        Route::public("POST /v1/leaked-keys", "reportLeakedKey", "Report keys that were found in the open")
+            .description(
+                "For anyone, without signing in. Reports one `key`, or up to 100 `keys` found in one place. Each is revoked, and \
+                 its owner sees the place. The response never reveals whether a text was a key.",
+            )
             .body::<Report>(serde_json::json!({
                 "key": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT",
                 "found_at": "https://example.com/a/public/repository",
             }))
-            .no_content(202, "Taken: if it was a key, it is over.")
-            .error(&ReportProblem::FoundAt),
+            .no_content(202, "Accepted. Every key among the reported texts is revoked.")
+            .error(&ReportProblem::FoundAt)
+            .error(&ReportProblem::Keys),
         Route::public("POST /v1/leaked-keys/github", "reportGithubSecrets", "GitHub's secret scanning")
             .description(
                 "The secret scanning partner protocol of GitHub: a list of matches, under its signature (ECDSA P-256 over the \
@@ -140,11 +158,15 @@ impl<F: FetchKeySet> LeakedKeys<F> {
     }
 
     async fn report(&self, request: &Request, now: Timestamp) -> Answer {
-        let report: Report = read_json(request)?;
-        if report.found_at.chars().count() > MAX_FOUND_AT || report.found_at.contains(is_hidden) {
+        let Report { key, keys, found_at } = read_json(request)?;
+        if found_at.chars().count() > MAX_FOUND_AT || found_at.contains(is_hidden) {
             return Err(ReportProblem::FoundAt.into());
         }
-        self.revoke(&report.key, &report.found_at, request, now).await?;
+        if key.is_some() != keys.is_empty() || keys.len() > MAX_KEYS {
+            return Err(ReportProblem::Keys.into());
+        }
+        let texts = key.into_iter().chain(keys).map(|text| (text, found_at.clone()));
+        self.revoke_all(texts.collect(), request, now).await?;
         let mut response = http::Response::new(Body::Empty);
         *response.status_mut() = StatusCode::ACCEPTED;
         Ok(response)
@@ -163,18 +185,46 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             return Err(ReportProblem::NotSigned.into());
         }
         let matches: Vec<Match> = serde_json::from_slice(body).map_err(|_| ReportProblem::NotMatches)?;
-        let feedback = stream::iter(matches).map(async |found| {
-            let place: String =
-                found.found_at().chars().filter(|letter| !is_hidden(*letter)).take(MAX_FOUND_AT).collect();
-            let is_ours = self.revoke(&found.token, &place, request, now).await?;
-            Ok::<_, Problem>(Feedback::new(found, is_ours))
+        let texts = matches.iter().map(|found| {
+            let place = found.found_at().chars().filter(|letter| !is_hidden(*letter)).take(MAX_FOUND_AT).collect();
+            (found.token.clone(), place)
         });
-        json(200, &feedback.buffered(CONCURRENCY).try_collect::<Vec<_>>().await?)
+        let are_ours = self.revoke_all(texts.collect(), request, now).await?;
+        let feedback = matches.into_iter().zip(are_ours).map(|(found, is_ours)| Feedback::new(found, is_ours));
+        json(200, &feedback.collect::<Vec<_>>())
     }
 
-    /// Revokes the key `text`, if it is a live key of ours. Whether it is, or was, a key of ours.
-    async fn revoke(&self, text: &str, found_at: &str, request: &Request, now: Timestamp) -> Result<bool, Problem> {
-        let Ok(key) = text.parse::<ApiKey>() else { return Ok(false) };
+    /// Revokes the keys among the texts, which are paired with the place of each. Returns for each text whether it is, or was, a
+    /// key of ours. If one fails, the others are revoked all the same.
+    async fn revoke_all(
+        &self,
+        texts: Vec<(String, String)>,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Vec<bool>, Problem> {
+        let lookups: Vec<_> = texts.iter().map(|(text, _)| self.find(text)).collect();
+        let found: Vec<_> = stream::iter(lookups).buffered(CONCURRENCY).collect().await;
+        // One at a time: revocations of one owner's keys would conflict with each other.
+        let mut are_ours = Vec::with_capacity(texts.len());
+        for (key, (_, place)) in found.into_iter().zip(&texts) {
+            are_ours.push(match key {
+                Ok(Some(key)) => self.revoke(&key, place, request, now).await.map(|()| true),
+                Ok(None) => Ok(false),
+                Err(problem) => Err(problem),
+            });
+        }
+        are_ours.into_iter().collect()
+    }
+
+    /// The key `text`, if it is, or was, a key of ours.
+    async fn find(&self, text: &str) -> Result<Option<ApiKey>, Problem> {
+        let Ok(key) = text.parse::<ApiKey>() else { return Ok(None) };
+        let record = self.store.find(key.id()).await?;
+        Ok(record.is_some_and(|record| record.is_of(&key)).then_some(key))
+    }
+
+    /// Revokes a key that [`Self::find`] found. Whoever knows the whole key may.
+    async fn revoke(&self, key: &ApiKey, found_at: &str, request: &Request, now: Timestamp) -> Result<(), Problem> {
         let actor = Actor {
             id: ACTOR.to_owned(),
             username: FUNCTION.to_owned(),
@@ -182,21 +232,15 @@ impl<F: FetchKeySet> LeakedKeys<F> {
             request_id: request_id(request),
             ..Actor::default()
         };
-        // Whoever knows the whole key may revoke it.
-        let decide = |record: &KeyRecord| {
-            if record.is_of(&key) { Ok(record.revoke_leaked(found_at, now)) } else { Err(WrongSecret) }
-        };
+        let decide = |record: &KeyRecord| Ok::<_, Infallible>(record.revoke_leaked(found_at, now));
         match self.store.update(key.id(), &actor, now, decide).await {
-            Ok(_) => Ok(true),
-            Err(UpdateError::NotFound | UpdateError::Refused(WrongSecret)) => Ok(false),
+            Ok(_) | Err(UpdateError::NotFound) => Ok(()),
+            Err(UpdateError::Refused(never)) => match never {},
             Err(UpdateError::Commit(CommitError::Fault(fault))) => Err(fault.into()),
             Err(UpdateError::Commit(_)) => Err(Problem::fault("key_contended", &"the key changed at every attempt")),
         }
     }
 }
-
-/// The key of this id has another secret.
-struct WrongSecret;
 
 /// A header that occurs exactly once. Given two, we don't guess.
 fn one_header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {

@@ -15,7 +15,7 @@ use vega_auth::config::load;
 use vega_auth::{ApiKey, FetchKeySet, KeyRecord, KeySetCache, KeyStatus, Timestamp, Transition};
 use vega_http::Handler as _;
 use vega_store::Store;
-use vega_testing::{InjectedFault, TestDatabase, actor, key_with_secret as key, record};
+use vega_testing::{InjectedFault, TestDatabase, actor, key_with_secret as key, numbered_key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const PLACE: &str = "https://example.com/commit/1";
@@ -174,16 +174,23 @@ async fn a_disabled_key_is_revoked_and_an_ended_one_stays_as_it_is() {
 async fn a_report_that_is_not_well_formed_is_refused_and_not_repeated() {
     let api = Api::start().await;
     let key = key(1);
+    make(&api.keys.store, &key, |_| {}).await;
     let text = key.expose();
     for (body, status, error) in [
         ("{".to_owned(), 400, "invalid_body"),
-        (json!({}).to_string(), 400, "invalid_body"),
+        (json!({}).to_string(), 422, "invalid_value"),
         (json!([text]).to_string(), 400, "invalid_body"),
         (json!({ "key": [text] }).to_string(), 400, "invalid_body"),
         (json!({ "key": text, "owner": "user-1" }).to_string(), 400, "invalid_body"),
         (json!({ "key": text, "found_at": "x".repeat(501) }).to_string(), 422, "invalid_value"),
         (json!({ "key": text, "found_at": "two\nlines" }).to_string(), 422, "invalid_value"),
         (json!({ "key": text, "found_at": "x\u{202e}gnp.exe" }).to_string(), 422, "invalid_value"),
+        (json!({ "key": null }).to_string(), 400, "invalid_body"),
+        (json!({ "keys": text }).to_string(), 400, "invalid_body"),
+        (json!({ "keys": [{ "key": text }] }).to_string(), 400, "invalid_body"),
+        (json!({ "keys": [] }).to_string(), 422, "invalid_value"),
+        (json!({ "key": text, "keys": [text] }).to_string(), 422, "invalid_value"),
+        (json!({ "keys": vec![text; 101] }).to_string(), 422, "invalid_value"),
         (json!({ "key": "x".repeat(20_000) }).to_string(), 413, "body_too_large"),
     ] {
         let (seen, problem) = api.post("/v1/leaked-keys", &body, &[]).await;
@@ -192,6 +199,41 @@ async fn a_report_that_is_not_well_formed_is_refused_and_not_repeated() {
     }
     let longest = json!({ "key": "x", "found_at": "é".repeat(500) }).to_string();
     assert_eq!(api.post("/v1/leaked-keys", &longest, &[]).await.0, 202);
+    assert_eq!(api.status(&key).await, KeyStatus::Active);
+}
+
+/// Of one owner, whose list of live keys every revocation changes.
+#[tokio::test]
+async fn a_report_revokes_up_to_100_keys_and_reveals_none() {
+    let api = Api::start().await;
+    let keys: Vec<_> = (0..100).map(numbered_key).collect();
+    for key in &keys {
+        make(&api.keys.store, key, |_| {}).await;
+    }
+    let mut texts: Vec<_> = keys.iter().map(|key| key.expose().to_owned()).collect();
+    let longest = json!({ "keys": texts, "found_at": "\u{1f5dd}".repeat(500) }).to_string();
+    assert_eq!(api.post("/v1/leaked-keys", &longest, &[]).await, (202, Value::Null));
+    for key in &keys {
+        assert_eq!(api.status(key).await, KeyStatus::Revoked);
+    }
+    // Ended keys, an unknown key and another text get the same response.
+    texts.truncate(98);
+    texts.extend([key(2).expose().to_owned(), "hunter2".to_owned()]);
+    let mixed = json!({ "keys": texts, "found_at": PLACE }).to_string();
+    assert_eq!(api.post("/v1/leaked-keys", &mixed, &[]).await, (202, Value::Null));
+    assert_eq!(api.database.dump().await.matches("system:leaked-keys").count(), 100);
+}
+
+#[tokio::test]
+async fn a_key_that_fails_doesnt_protect_the_others() {
+    let mut api = Api::start().await;
+    let store = api.database.store();
+    make(&store, &key(1), |_| {}).await;
+    api.keys.store = api.database.faulty_store();
+    let body = json!({ "keys": [numbered_key(2).expose(), key(1).expose()] }).to_string();
+    api.database.inject(InjectedFault::Garbage, 1);
+    assert_eq!(api.post("/v1/leaked-keys", &body, &[]).await.0, 503);
+    assert_eq!(store.find(key(1).id()).await.unwrap().unwrap().status, KeyStatus::Revoked);
 }
 
 #[tokio::test]
