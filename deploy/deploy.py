@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import boto3
@@ -30,8 +31,11 @@ NOT_SETTINGS = {
     "Architecture": "choose it with make deploy ARCH=arm64 or ARCH=x86_64",
     "DeletionProtection": "it is turned on once the first deployment has succeeded",
 }
-# A stack in one of these states was never created: nothing uses it, and it can only be deleted.
+# A stack in one of these states was never created: nothing uses it, and it can only be deleted. The last one also means that
+# another first deployment is about to begin.
 NEVER_CREATED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS")
+# sam executes a change set as soon as it is complete, which takes a minute or two.
+ABANDONED_AFTER = timedelta(minutes=15)
 
 
 class Refused(Exception):
@@ -146,9 +150,17 @@ def status(cloudformation, stack: str) -> str | None:
         raise
 
 
-def clear(cloudformation, stack: str) -> bool:
+def is_beginning(cloudformation, stack: str, now: datetime) -> bool:
+    """Whether the change set of a first deployment may still be executed."""
+    change_sets = cloudformation.list_change_sets(StackName=stack)["Summaries"]
+    return any(one["Status"] != "FAILED" and now - one["CreationTime"] < ABANDONED_AFTER for one in change_sets)
+
+
+def clear(cloudformation, stack: str, now: datetime) -> bool:
     """Deletes the remains of a failed first deployment. Returns whether the stack then doesn't exist."""
     found = status(cloudformation, stack)
+    if found == "REVIEW_IN_PROGRESS" and is_beginning(cloudformation, stack, now):
+        raise Refused(f"{stack} is being created right now: wait until that is finished, or 15 minutes if it was interrupted")
     if found in NEVER_CREATED:
         print(f"{stack} was never created ({found}): deleting the remains of that attempt", flush=True)
         cloudformation.delete_stack(StackName=stack)
@@ -182,7 +194,7 @@ def sam(settings: dict, values: dict[str, str]) -> None:
 
 def deploy(settings: dict, template: dict, run: Callable[[dict, dict[str, str]], None] = sam) -> None:
     cloudformation = boto3.client("cloudformation", region_name=settings["region"])
-    if clear(cloudformation, settings["stack"]):
+    if clear(cloudformation, settings["stack"], datetime.now(timezone.utc)):
         # A protected table or pool would outlive a failed creation.
         run(settings, parameters(settings, template, protected=False))
         print("created; turning on deletion protection", flush=True)

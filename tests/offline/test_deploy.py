@@ -1,5 +1,9 @@
 """`make deploy` reads its settings from a file, and rejects every mistake in it before anything is built."""
 
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from unittest.mock import Mock
+
 import boto3
 import pytest
 from botocore.stub import Stubber
@@ -74,17 +78,25 @@ def test_every_parameter_is_passed_on_every_deployment(tmp_path):
     assert values["DeletionProtection"] == "true"
 
 
-def deployments(monkeypatch, status: str | None) -> list[str]:
-    """Deploys a stack in this state. Returns, for each deployment, whether it was protected."""
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+
+
+def deployments(monkeypatch, status: str | None, change_sets: Iterable[tuple[str, int]] = ()) -> list[str]:
+    """Deploys a stack in this state, with change sets of this status and age in minutes. Returns, for each deployment, whether it
+    was protected."""
     client = boto3.client("cloudformation", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
     monkeypatch.setattr(deploy.boto3, "client", lambda *_, **__: client)
     made: list[str] = []
-    stack = {"StackName": "vega", "CreationTime": 0, "StackStatus": status}
+    monkeypatch.setattr(deploy, "datetime", Mock(now=lambda _: NOW))
+    stack = {"StackName": "vega", "CreationTime": NOW, "StackStatus": status}
+    summaries = [{"Status": state, "CreationTime": NOW - timedelta(minutes=age)} for state, age in change_sets]
     with Stubber(client) as stub:
         if status is None:
             stub.add_client_error("describe_stacks", "ValidationError", "Stack with id vega does not exist")
         else:
             stub.add_response("describe_stacks", {"Stacks": [stack]})
+        if status == "REVIEW_IN_PROGRESS":
+            stub.add_response("list_change_sets", {"Summaries": summaries}, {"StackName": "vega"})
         if status in deploy.NEVER_CREATED:
             stub.add_response("delete_stack", {})
             stub.add_response("describe_stacks", {"Stacks": [{**stack, "StackStatus": "DELETE_COMPLETE"}]})
@@ -102,6 +114,16 @@ def test_a_first_deployment_is_protected_after_it_succeeded(monkeypatch, status:
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
 def test_an_existing_stack_is_updated_and_stays_protected(monkeypatch, status: str):
     assert deployments(monkeypatch, status) == ["true"]
+
+
+def test_a_change_set_that_failed_or_is_old_blocks_nothing(monkeypatch):
+    assert deployments(monkeypatch, "REVIEW_IN_PROGRESS", [("FAILED", 0), ("CREATE_COMPLETE", 15)]) == ["false", "true"]
+
+
+@pytest.mark.parametrize("status", ["CREATE_PENDING", "CREATE_IN_PROGRESS", "CREATE_COMPLETE"])
+def test_a_concurrent_first_deployment_isnt_deleted(monkeypatch, status: str):
+    with pytest.raises(deploy.Refused, match="is being created right now"):
+        deployments(monkeypatch, "REVIEW_IN_PROGRESS", [("FAILED", 0), (status, 14)])
 
 
 def test_a_second_concurrent_deployment_is_rejected(monkeypatch):
