@@ -85,6 +85,7 @@ fn text_of(notification: &Notification) -> (String, String) {
             "Create a new one, and check where the old one was used since.",
         ),
         Kind::Revoked => ("was revoked".to_owned(), "Programs that use it will be rejected."),
+        Kind::Narrowed => ("was limited".to_owned(), "If it wasn't you, tell your administrator."),
     };
     let line = |name: &str, text: Option<String>| text.map_or(String::new(), |text| format!("{name}: {text}\n"));
     let reason = notification.reason.as_deref().map(visible);
@@ -121,7 +122,7 @@ mod tests {
         let schema: serde_json::Value =
             serde_json::from_str(include_str!("../../../docs/notifications.schema.json")).unwrap();
         let kinds = schema["properties"]["notice"]["enum"].as_array().unwrap();
-        assert_eq!(kinds.len(), 8);
+        assert_eq!(kinds.len(), 9);
         for kind in kinds {
             let (subject, body) = text_of(&notification(kind.as_str().unwrap()));
             assert!(subject.starts_with(r#"API key "ciBcc: all" "#) && !subject.contains('\n'), "{subject}");

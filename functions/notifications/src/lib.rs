@@ -138,8 +138,7 @@ impl<B: SendNotification> Notifier<B> {
             for key in keys {
                 if let Some(kind) = timing::due(&key, now) {
                     let at = if kind == Kind::Expired { key.expires_at } else { now };
-                    let event = KeyEvent { key: key.id, kind, at, network: None };
-                    count(report, self.send_once(event, now).await);
+                    count(report, self.send_once(KeyEvent::new(key.id, kind, at), now).await);
                 }
             }
             cursor = next;

@@ -45,10 +45,13 @@ fn key_event(change: Change) -> Option<KeyEvent> {
                 | EventKind::Expired
                 | EventKind::GroupsReduced => return None,
             };
-            Some(KeyEvent { key, kind, at, network: None })
+            Some(KeyEvent::new(key, kind, at))
         }
         // A scan for expiry doesn't find the key any more.
-        Change::Swept { key, expired_at } => Some(KeyEvent { key, kind: Kind::Expired, at: expired_at, network: None }),
+        Change::Swept { key, expired_at } => Some(KeyEvent::new(key, Kind::Expired, expired_at)),
+        Change::Narrowed { key, version, at } => {
+            Some(KeyEvent { version: Some(version), ..KeyEvent::new(key, Kind::Narrowed, at) })
+        }
         Change::Used { key, before, now } => {
             let network_now = network(&now.address);
             let kind = match before {
@@ -56,7 +59,7 @@ fn key_event(change: Change) -> Option<KeyEvent> {
                 Some(before) if network_now.is_some() && network_now != network(&before.address) => Kind::NewNetwork,
                 Some(_) => return None,
             };
-            Some(KeyEvent { key, kind, at: now.at, network: network_now })
+            Some(KeyEvent { network: network_now, ..KeyEvent::new(key, kind, now.at) })
         }
     }
 }
@@ -112,10 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn a_swept_key_is_reported_as_expired() {
+    fn a_swept_and_a_narrowed_key_are_reported_as_such() {
         let key = "000000000000".parse().unwrap();
-        let expected = KeyEvent { key, kind: Kind::Expired, at: AT, network: None };
-        assert_eq!(key_event(Change::Swept { key, expired_at: AT }), Some(expected));
+        assert_eq!(key_event(Change::Swept { key, expired_at: AT }), Some(KeyEvent::new(key, Kind::Expired, AT)));
+        let narrowed = key_event(Change::Narrowed { key, version: 7, at: AT }).unwrap();
+        assert_eq!((narrowed.marker().as_str(), narrowed.at), ("narrowed/7", AT));
     }
 
     #[test]

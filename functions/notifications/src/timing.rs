@@ -15,7 +15,9 @@ const STREAM_DAYS: i64 = 7;
 /// Until when to remember that a notification was sent: as long as something could trigger it again.
 pub fn remembered_until(kind: Kind, expires_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
     match kind {
-        Kind::Created | Kind::FirstUsed | Kind::Leaked | Kind::Revoked => now.plus(STREAM_DAYS * DAY_SECONDS),
+        Kind::Created | Kind::FirstUsed | Kind::Leaked | Kind::Revoked | Kind::Narrowed => {
+            now.plus(STREAM_DAYS * DAY_SECONDS)
+        }
         Kind::NewNetwork => now.plus(NETWORK_DAYS * DAY_SECONDS),
         Kind::ExpiresIn14Days | Kind::ExpiresIn3Days | Kind::Expired => {
             expires_at.unwrap_or(now).plus((EXPIRED_DAYS + 1) * DAY_SECONDS)

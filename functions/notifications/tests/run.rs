@@ -52,7 +52,7 @@ impl Test {
 
     async fn notify(&self, kind: Kind, network: Option<&str>) -> Report {
         let network = network.map(str::to_owned);
-        let event = KeyEvent { key: key().id(), kind, at: NOW.plus(-1), network };
+        let event = KeyEvent { network, ..KeyEvent::new(key().id(), kind, NOW.plus(-1)) };
         self.notifier.run(Task::Deliver(vec![event]), NOW).await
     }
 
@@ -87,6 +87,17 @@ async fn a_notification_is_sent_once() {
 }
 
 #[tokio::test]
+async fn every_version_that_took_something_is_reported_once() {
+    let test = Test::start().await;
+    test.create(|_| {}).await;
+    let narrowed = |version| KeyEvent { version: Some(version), ..KeyEvent::new(key().id(), Kind::Narrowed, NOW) };
+    let events = [2, 2, 3].map(narrowed).to_vec();
+    assert_eq!(test.notifier.run(Task::Deliver(events), NOW).await, Report { sent: 2, faults: vec![] });
+    assert_eq!(test.notifier.bus.sent.lock().unwrap()[1]["version"], 3);
+    assert_eq!(test.sent(), ["7Gh2kQ9XbT4m/narrowed/2", "7Gh2kQ9XbT4m/narrowed/3"]);
+}
+
+#[tokio::test]
 async fn each_new_network_is_reported_once_the_first_not_at_all() {
     let test = Test::start().await;
     test.create(|_| {}).await;
@@ -106,7 +117,7 @@ async fn a_failed_notification_is_sent_again_and_stops_no_other() {
     let report = test.notify(Kind::Created, None).await;
     assert_eq!((report.sent, report.faults.len(), &report.line()["outcome"]), (0, 1, &Value::from("fault")));
     *test.notifier.bus.is_down.lock().unwrap() = false;
-    let event = |kind| KeyEvent { key: key().id(), kind, at: NOW, network: None };
+    let event = |kind| KeyEvent::new(key().id(), kind, NOW);
     let unknown = KeyEvent { key: "000000000000".parse().unwrap(), ..event(Kind::Created) };
     let report = test.notifier.run(Task::Deliver(vec![unknown, event(Kind::Created)]), NOW).await;
     assert_eq!(report, Report { sent: 1, faults: vec![] }, "a key that is gone needs no notification");
@@ -137,7 +148,7 @@ async fn a_key_that_left_the_index_is_reported_as_expired() {
         Report::default(),
         "the scan doesn't find it any more"
     );
-    let swept = || Task::Deliver(vec![KeyEvent { key: id, kind: Kind::Expired, at: end, network: None }]);
+    let swept = || Task::Deliver(vec![KeyEvent::new(id, Kind::Expired, end)]);
     assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY)).await, Report::default(), "too long ago");
     assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY - 1)).await.sent, 1);
     assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY - 1)).await, Report::default());

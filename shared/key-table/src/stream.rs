@@ -2,7 +2,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use vega_auth::{EventKind, KeyId, KeyStatus, LastUse, Timestamp};
 
-use crate::{Item, Malformed, parse_key_pk, read_last_use};
+use crate::{Item, Malformed, parse_key_pk, read_last_use, read_record};
 
 /// A change of the table that its stream reports and somebody may want to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,15 @@ pub enum Change {
         key: KeyId,
         /// What happened to it.
         event: EventKind,
+        /// When it happened.
+        at: Timestamp,
+    },
+    /// A key lost something, short of a revocation: it was disabled or limited further, or will expire earlier.
+    Narrowed {
+        /// The key.
+        key: KeyId,
+        /// Its version after that.
+        version: u64,
         /// When it happened.
         at: Timestamp,
     },
@@ -51,7 +60,10 @@ impl Change {
         let key = || parse_key_pk(pk).ok_or(Malformed("pk"));
         match (event, keys.text("sk")?) {
             ("INSERT", sk) if sk.starts_with("E#") => audited(&image("NewImage")?).map(Some),
-            ("MODIFY", "A") => swept(key()?, &image("OldImage")?, &image("NewImage")?),
+            ("MODIFY", "A") => {
+                let at = record["dynamodb"]["ApproximateCreationDateTime"].as_f64();
+                modified(key()?, &image("OldImage")?, &image("NewImage")?, at)
+            }
             ("INSERT" | "MODIFY", "U") => Ok(used(key()?, &image("OldImage")?, &image("NewImage")?)),
             _ => Ok(None),
         }
@@ -63,11 +75,17 @@ fn audited(event: &Item) -> Result<Change, Malformed> {
 }
 
 /// A key leaves the index when it is revoked or, after it expired, when it is swept.
-fn swept(key: KeyId, old: &Item, new: &Item) -> Result<Option<Change>, Malformed> {
-    if !old.has("holder") || new.has("holder") || new.parsed::<KeyStatus>("status")? == KeyStatus::Revoked {
+fn modified(key: KeyId, old: &Item, new: &Item, at: Option<f64>) -> Result<Option<Change>, Malformed> {
+    if new.parsed::<KeyStatus>("status")? == KeyStatus::Revoked {
         return Ok(None);
     }
-    Ok(Some(Change::Swept { key, expired_at: new.time("expires_at")? }))
+    if old.has("holder") && !new.has("holder") {
+        return Ok(Some(Change::Swept { key, expired_at: new.time("expires_at")? }));
+    }
+    let (old, new) = (read_record(old)?, read_record(new)?);
+    #[expect(clippy::cast_possible_truncation, reason = "a time in seconds fits")]
+    let at = Timestamp(at.ok_or(Malformed("ApproximateCreationDateTime"))? as i64);
+    Ok(old.gives_more_than(&new).then_some(Change::Narrowed { key, version: new.version, at }))
 }
 
 /// The item of a key that expires has `purge_at` from the beginning, so it can be there without a use.
@@ -78,7 +96,7 @@ fn used(key: KeyId, old: &Item, new: &Item) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use vega_auth::{ApiKey, KeyRecord, KeySecret};
+    use vega_auth::{ApiKey, Groups, KeyRecord, KeySecret};
 
     use super::*;
     use crate::{Attribute, write_record};
@@ -99,6 +117,7 @@ mod tests {
     ) -> Result<Option<Change>, Malformed> {
         let mut record =
             json!({ "eventName": event, "dynamodb": { "Keys": { "pk": { "S": pk }, "sk": { "S": sk } } } });
+        record["dynamodb"]["ApproximateCreationDateTime"] = AT.0.into();
         for (name, image) in [("OldImage", old), ("NewImage", new)] {
             if let Some(image) = image {
                 record["dynamodb"][name] = json!(image);
@@ -165,6 +184,32 @@ mod tests {
             assert_eq!(change(old, new), None, "{old:?} {new:?}");
         }
         assert_eq!(read("INSERT", "K#7Gh2kQ9XbT4m", "A", None, Some(&live)), Ok(None));
+    }
+
+    #[test]
+    fn a_key_that_lost_something_was_narrowed() {
+        let key = ApiKey::new(id(), &KeySecret::from_entropy(&mut [7; 32]));
+        let before = KeyRecord { groups: Groups::known(["user"]), ..KeyRecord::new(&key, "user-1", Timestamp(1)) };
+        let change = |after: &KeyRecord| {
+            let after = KeyRecord { version: before.version + 1, ..after.clone() };
+            read("MODIFY", "K#7Gh2kQ9XbT4m", "A", Some(&write_record(&before)), Some(&write_record(&after))).unwrap()
+        };
+        let narrowed = Some(Change::Narrowed { key: id(), version: before.version + 1, at: AT });
+        for after in [
+            KeyRecord { status: KeyStatus::Disabled, ..before.clone() },
+            KeyRecord { groups: Groups::NONE, ..before.clone() },
+            KeyRecord { scopes: vec!["projects:read".parse().unwrap()], ..before.clone() },
+            KeyRecord { cidrs: vec!["192.0.2.0/24".parse().unwrap()], ..before.clone() },
+            KeyRecord { expires_at: Some(AT), ..before.clone() },
+        ] {
+            assert_eq!(change(&after), narrowed, "{after:?}");
+        }
+        for after in [
+            KeyRecord { name: "new".into(), ..before.clone() },
+            KeyRecord { groups: Groups::known(["user", "operator"]), ..before.clone() },
+        ] {
+            assert_eq!(change(&after), None, "{after:?}");
+        }
     }
 
     #[test]

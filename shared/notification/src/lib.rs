@@ -30,6 +30,8 @@ pub enum Kind {
     Leaked,
     /// The key was revoked.
     Revoked,
+    /// The key lost something else: it was disabled or limited further, or will expire earlier.
+    Narrowed,
 }
 
 /// The name in a notification.
@@ -50,13 +52,21 @@ pub struct KeyEvent {
     pub at: Timestamp,
     /// For a use: the network that it came from, if known.
     pub network: Option<String>,
+    /// For a key that lost something: its version after that.
+    pub version: Option<u64>,
 }
 
 impl KeyEvent {
-    /// Distinguishes this event's notification from the others about the same key. Each network has one of its own.
+    /// An event without network and version.
+    pub fn new(key: KeyId, kind: Kind, at: Timestamp) -> Self {
+        Self { key, kind, at, network: None, version: None }
+    }
+
+    /// Distinguishes this event's notification from the others about the same key. Each network and each version has its own.
     pub fn marker(&self) -> String {
         match self.kind {
             Kind::NewNetwork => format!("network/{}", self.network.as_deref().unwrap_or_default()),
+            Kind::Narrowed => format!("narrowed/{}", self.version.unwrap_or_default()),
             kind => kind.to_string(),
         }
     }
@@ -88,6 +98,9 @@ pub struct Notification {
     /// The reason for a revocation, in the words of whoever revoked the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// For a key that lost something: its version after that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 impl Notification {
@@ -104,6 +117,7 @@ impl Notification {
             expires_at: record.expires_at,
             network: event.network,
             reason: record.revoked_reason.filter(|_| matches!(event.kind, Kind::Leaked | Kind::Revoked)),
+            version: event.version,
         }
     }
 }
@@ -117,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Created,
         Kind::FirstUsed,
         Kind::NewNetwork,
@@ -126,6 +140,7 @@ mod tests {
         Kind::Expired,
         Kind::Leaked,
         Kind::Revoked,
+        Kind::Narrowed,
     ];
 
     fn schema() -> Value {
@@ -152,8 +167,11 @@ mod tests {
                 revoked_reason: Some("a paste".into()),
                 ..KeyRecord::new(&key, "user-1", Timestamp(1_800_000_000))
             };
-            let event =
-                KeyEvent { key: key.id(), kind, at: Timestamp(1_800_000_000), network: Some("192.0.2.0/24".into()) };
+            let event = KeyEvent {
+                network: Some("192.0.2.0/24".into()),
+                version: Some(2),
+                ..KeyEvent::new(key.id(), kind, Timestamp(1_800_000_000))
+            };
             let notification = Notification::new(event, record);
             let json = serde_json::to_value(&notification).unwrap();
             let members: BTreeSet<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
@@ -164,15 +182,15 @@ mod tests {
     }
 
     #[test]
-    fn each_network_has_a_notification_of_its_own() {
+    fn each_network_and_version_has_its_own_notification() {
         let event = |kind, network: &str| KeyEvent {
-            key: "7Gh2kQ9XbT4m".parse().unwrap(),
-            kind,
-            at: Timestamp(0),
             network: Some(network.into()),
+            version: Some(7),
+            ..KeyEvent::new("7Gh2kQ9XbT4m".parse().unwrap(), kind, Timestamp(0))
         };
         assert_eq!(event(Kind::NewNetwork, "192.0.2.0/24").marker(), "network/192.0.2.0/24");
         assert_eq!(event(Kind::FirstUsed, "192.0.2.0/24").marker(), "first_used");
         assert_eq!(event(Kind::ExpiresIn14Days, "").marker(), "expires_in_14_days");
+        assert_eq!(event(Kind::Narrowed, "").marker(), "narrowed/7");
     }
 }
