@@ -13,7 +13,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy openapi lock clean
+.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy restore replay openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -145,6 +145,12 @@ deploy: tools ## deploy to AWS: make deploy STAGE=prod reads deploy/prod.toml
 	@$(VENV)/tools/bin/python deploy/deploy.py check $(STAGE)
 	@$(MAKE) --no-print-directory build
 	@$(VENV)/tools/bin/python deploy/deploy.py deploy $(STAGE)
+
+restore: tools ## restore the keys' table: make restore STAGE=prod AT=2026-11-30T10:00:00Z; see docs/operations.md
+	@$(VENV)/tools/bin/python deploy/restore.py restore $(STAGE) $(AT)
+
+replay: tools ## after a restore, revoke again what was revoked since: make replay STAGE=prod AT=2026-11-30T10:00:00Z
+	@$(VENV)/tools/bin/python deploy/restore.py replay $(STAGE) $(AT)
 
 logs: ## show the running local stack's logs
 	@$(STACK) logs

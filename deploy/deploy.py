@@ -141,6 +141,74 @@ def holds(expression: dict, values: dict[str, str]) -> bool:
     raise Refused(f"template.yaml: a rule uses {function}, which deploy.py doesn't support")
 
 
+def check_table(settings: dict, template: dict) -> None:
+    """Rejects an existing table that the functions can't use like the template's own."""
+    values = parameters(settings, template)
+    name, stream = values["ExistingKeysTable"], values["ExistingKeysTableStream"]
+    if not name:
+        return
+    dynamodb = boto3.client("dynamodb", region_name=settings["region"])
+    try:
+        table = dynamodb.describe_table(TableName=name)["Table"]
+        ttl = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    except dynamodb.exceptions.ResourceNotFoundException as error:
+        raise Refused(f"ExistingKeysTable: there is no table {name} in {settings['region']}") from error
+    own = template["Resources"]["KeysTable"]["Properties"]
+    problems = table_problems(table, ttl, backups, own, stream)
+    if problems:
+        raise Refused(f"ExistingKeysTable: {name} can't be used:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def table_problems(table: dict, ttl: dict, backups: dict, own: dict, label: str) -> list[str]:
+    """The differences of a table, as DynamoDB describes it, from the template's own that matter."""
+    problems = []
+    if table["TableStatus"] != "ACTIVE":
+        problems.append(f"it is {table['TableStatus']}, not ACTIVE")
+    if keys(table) != keys(own):
+        problems.append(f"its keys are {keys(table)}, not {keys(own)}")
+    [index] = own["GlobalSecondaryIndexes"]
+    found = {one["IndexName"]: one for one in table.get("GlobalSecondaryIndexes", [])}.get(index["IndexName"])
+    if not found:
+        problems.append(f"it has no index {index['IndexName']}")
+    else:
+        if keys(table, found) != keys(own, index):
+            problems.append(f"the keys of its index {index['IndexName']} are {keys(table, found)}, not {keys(own, index)}")
+        if found["Projection"]["ProjectionType"] != "ALL":
+            wanted, has = (set(one["Projection"].get("NonKeyAttributes", [])) for one in (index, found))
+            problems += [f"its index {index['IndexName']} lacks the attribute {name}" for name in sorted(wanted - has)]
+    stream = table.get("StreamSpecification", {})
+    if not stream.get("StreamEnabled"):
+        problems.append("it has no stream")
+    else:
+        if stream["StreamViewType"] != own["StreamSpecification"]["StreamViewType"]:
+            problems.append(f"its stream has {stream['StreamViewType']}, not {own['StreamSpecification']['StreamViewType']}")
+        if table["LatestStreamLabel"] != label:
+            problems.append(f"ExistingKeysTableStream isn't its stream, {table['LatestStreamLabel']}")
+    attribute = own["TimeToLiveSpecification"]["AttributeName"]
+    if (ttl["TimeToLiveStatus"], ttl.get("AttributeName")) not in (("ENABLED", attribute), ("ENABLING", attribute)):
+        problems.append(
+            f"its time to live isn't enabled for the attribute {attribute}: what it should delete would stay for ever"
+        )
+    if backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
+        problems.append("its point-in-time recovery is off")
+    if not table.get("DeletionProtectionEnabled"):
+        problems.append("it isn't protected from deletion")
+    return problems
+
+
+def keys(table: dict, index: dict | None = None) -> str:
+    """The keys of a table or of its index, for instance `pk HASH S, sk RANGE S`."""
+    types = {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]}
+    schema = (index or table)["KeySchema"]
+    return ", ".join(f"{one['AttributeName']} {one['KeyType']} {types.get(one['AttributeName'])}" for one in schema)
+
+
+def outputs(cloudformation, stack: str) -> dict[str, str]:
+    [found] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+
 def status(cloudformation, stack: str) -> str | None:
     try:
         return cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
@@ -193,6 +261,7 @@ def sam(settings: dict, values: dict[str, str]) -> None:
 
 
 def deploy(settings: dict, template: dict, run: Callable[[dict, dict[str, str]], None] = sam) -> None:
+    check_table(settings, template)
     cloudformation = boto3.client("cloudformation", region_name=settings["region"])
     if clear(cloudformation, settings["stack"], datetime.now(timezone.utc)):
         # A protected table or pool would outlive a failed creation.
@@ -209,6 +278,7 @@ def main() -> int:
     try:
         template = yaml_parse((ROOT / "template.yaml").read_text())
         settings = load(ROOT / "deploy" / f"{arguments.stage}.toml", template)
+        check_table(settings, template)
         if arguments.action == "deploy":
             # The built template, which accepts only one architecture.
             deploy(settings, yaml_parse(BUILT.read_text()))

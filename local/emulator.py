@@ -164,16 +164,38 @@ def wait_until_healthy(stack: Stack, process: subprocess.Popen) -> None:
     raise Failure(f"the emulator did not start; see {stack.state / 'ministack.log'}")
 
 
-def make_up_for_the_emulator(stack: Stack) -> None:
-    """Sets the two parts of the API's body that the emulator ignores, through the API calls for them."""
-    api = load_template(CorsAllowedOrigin=stack.url)["Resources"]["Api"]["Properties"]
-    gateway, api_id = stack.client("apigateway"), stack.outputs()["ApiId"]
+def make_up_for_the_emulator(stack: Stack, outputs: dict[str, str]) -> None:
+    """Creates what the emulator ignores or lacks, through the API calls for it: two parts of the API's body, the archive,
+    and two settings of the table."""
+    resources = load_template(CorsAllowedOrigin=stack.url)["Resources"]
+    put_archive(stack.client("events"), resources["KeyChangesArchive"]["Properties"], outputs)
+    complete_table(stack.client("dynamodb"), resources["KeysTable"]["Properties"], outputs["KeysTableName"])
+    api = resources["Api"]["Properties"]
+    gateway, api_id = stack.client("apigateway"), outputs["ApiId"]
     for kind, response in api["GatewayResponses"].items():
         put_gateway_response(gateway, api_id, kind, response)
     for resource in gateway.get_resources(restApiId=api_id, limit=500)["items"]:
         if "OPTIONS" in resource.get("resourceMethods", {}):
             put_preflight(gateway, api_id, resource["id"], api["Cors"])
     gateway.create_deployment(restApiId=api_id, stageName=api["StageName"])
+
+
+def put_archive(events, archive: dict, outputs: dict[str, str]) -> None:
+    pattern = {**archive["EventPattern"], "source": [outputs["NoticeSource"]]}
+    with contextlib.suppress(events.exceptions.ResourceAlreadyExistsException):
+        events.create_archive(
+            ArchiveName=outputs["KeyChangesArchiveName"],
+            EventSourceArn=events.describe_event_bus()["Arn"],
+            EventPattern=json.dumps(pattern),
+            RetentionDays=archive["RetentionDays"],
+        )
+
+
+def complete_table(dynamodb, table: dict, name: str) -> None:
+    if dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]["TimeToLiveStatus"] == "DISABLED":
+        dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=table["TimeToLiveSpecification"])
+    backups = table["PointInTimeRecoverySpecification"]
+    dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=backups)
 
 
 def put_gateway_response(gateway, api_id: str, kind: str, response: dict) -> None:

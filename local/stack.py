@@ -135,7 +135,7 @@ def deploy(stack: Stack) -> None:
     else:
         # CloudFormation sees no change if it deployed this program before and another one replaced it since.
         update_functions(stack)
-    make_up_for_the_emulator(stack)
+    make_up_for_the_emulator(stack, stack.outputs())
     if stack.provider == "cognito":
         make_users(stack, kept["passwords"])
         stack.client("ses").verify_email_identity(EmailAddress=MAIL_FROM)

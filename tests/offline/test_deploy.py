@@ -1,6 +1,7 @@
 """`make deploy` reads its settings from a file, and rejects every mistake in it before anything is built."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ from template import ROOT
 import deploy
 
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+STREAM = "2026-11-30T10:00:00.000"
 HEAD = 'stack = "vega"\nregion = "eu-central-1"\n'
 
 
@@ -49,6 +51,11 @@ def test_the_example_is_complete_and_valid():
         (HEAD + '[parameters]\nExistingUserPoolId = "eu-central-1_abc"', "ExistingUserPoolId requires ExistingAppClientId"),
         (HEAD + '[parameters]\nExistingAppClientId = "abc"', "ExistingAppClientId requires ExistingUserPoolId"),
         (HEAD + '[parameters]\nDomainName = "api.example.com"', "DomainName requires CertificateArn"),
+        (HEAD + '[parameters]\nExistingKeysTable = "keys-1"', "ExistingKeysTable requires ExistingKeysTableStream"),
+        (
+            HEAD + f'[parameters]\nExistingKeysTableStream = "{STREAM}"',
+            "ExistingKeysTableStream requires ExistingKeysTable",
+        ),
         (HEAD + '[parameters]\nCertificateArn = "arn:aws:acm:1"', "CertificateArn requires DomainName"),
     ],
 )
@@ -129,3 +136,71 @@ def test_a_concurrent_first_deployment_isnt_deleted(monkeypatch, status: str):
 def test_a_second_concurrent_deployment_is_rejected(monkeypatch):
     with pytest.raises(deploy.Refused, match="being changed right now"):
         deployments(monkeypatch, "UPDATE_IN_PROGRESS")
+
+
+def problems_of_table(change: Callable[[dict, dict, dict], object]) -> list[str]:
+    """The problems of a table like the template's own, after a change of its descriptions."""
+    own = TEMPLATE["Resources"]["KeysTable"]["Properties"]
+    table = copy.deepcopy(own) | {"TableStatus": "ACTIVE", "LatestStreamLabel": STREAM, "DeletionProtectionEnabled": True}
+    table["StreamSpecification"]["StreamEnabled"] = True
+    ttl = {"TimeToLiveStatus": "ENABLED", "AttributeName": "purge_at"}
+    backups = {"PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "ENABLED"}}
+    change(table, ttl, backups)
+    return deploy.table_problems(table, ttl, backups, own, STREAM)
+
+
+def set_to(place: str, value: object) -> Callable[[dict, dict, dict], object]:
+    def change(*descriptions: dict) -> None:
+        *path, last = place.split(".")
+        node = dict(zip(("table", "ttl", "backups"), descriptions, strict=True))
+        for name in path:
+            node = node[int(name) if name.isdigit() else name]
+        node[int(last) if last.isdigit() else last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (set_to("table.TableStatus", "CREATING"), "it is CREATING, not ACTIVE"),
+        (
+            set_to("table.KeySchema.1.AttributeName", "sort"),
+            "its keys are pk HASH S, sort RANGE None, not pk HASH S, sk RANGE S",
+        ),
+        (set_to("table.AttributeDefinitions.0.AttributeType", "N"), "its keys are pk HASH N, sk RANGE S"),
+        (set_to("table.GlobalSecondaryIndexes", []), "it has no index key-owners"),
+        (set_to("table.GlobalSecondaryIndexes.0.KeySchema.0.AttributeName", "owner"), "are owner HASH None, not holder HASH S"),
+        (set_to("table.GlobalSecondaryIndexes.0.Projection.NonKeyAttributes", ["groups"]), "lacks the attribute expires_at"),
+        (set_to("table.StreamSpecification", {}), "it has no stream"),
+        (set_to("table.StreamSpecification.StreamViewType", "KEYS_ONLY"), "its stream has KEYS_ONLY, not NEW_AND_OLD_IMAGES"),
+        (set_to("table.LatestStreamLabel", "other"), "ExistingKeysTableStream isn't its stream, other"),
+        (set_to("ttl.TimeToLiveStatus", "DISABLED"), "its time to live isn't enabled for the attribute purge_at"),
+        (set_to("ttl.AttributeName", "expires_at"), "its time to live isn't enabled for the attribute purge_at"),
+        (set_to("backups.PointInTimeRecoveryDescription", {}), "its point-in-time recovery is off"),
+        (set_to("table.DeletionProtectionEnabled", False), "it isn't protected from deletion"),
+    ],
+)
+def test_an_existing_table_that_differs_is_rejected(change: Callable, problem: str):
+    assert problem in "\n".join(problems_of_table(change))
+
+
+def test_an_existing_table_like_the_stacks_own_is_accepted():
+    assert problems_of_table(lambda *_: None) == []
+    everything = {"ProjectionType": "ALL"}
+    assert problems_of_table(set_to("table.GlobalSecondaryIndexes.0.Projection", everything)) == []
+
+
+def test_a_missing_table_is_reported_before_anything_is_created(monkeypatch):
+    client = boto3.client("dynamodb", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+    monkeypatch.setattr(deploy.boto3, "client", lambda service, **_: {"dynamodb": client}[service])
+    settings = {
+        "stack": "vega",
+        "region": "eu-central-1",
+        "parameters": {"ExistingKeysTable": "keys-1", "ExistingKeysTableStream": STREAM},
+        "tags": {},
+    }
+    with Stubber(client) as stub:
+        stub.add_client_error("describe_table", "ResourceNotFoundException")
+        with pytest.raises(deploy.Refused, match="there is no table keys-1 in eu-central-1"):
+            deploy.deploy(settings, TEMPLATE, lambda *_: pytest.fail("deployed"))

@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 import pytest
 from template import FUNCTIONS, RESOURCES
 
-TABLE, INDEX, STREAM = "KeysTable.Arn", "${KeysTable.Arn}/index/key-owners", "KeysTable.StreamArn"
+TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingKeysTable}"
+INDEX, STREAM = f"{TABLE}/index/key-owners", f"{TABLE}/stream/${{ExistingKeysTableStream}}"
 BUS = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default"
 QUEUE = "DeadLetters.Arn"
 POOL = "arn:${AWS::Partition}:cognito-idp:${AWS::Region}:${AWS::AccountId}:userpool/${ExistingUserPoolId}"
@@ -15,7 +16,7 @@ USE = ["pk", "sk", "used_at", "moved_at", "address", "user_agent"]
 
 
 def text(value: object) -> str:
-    """A resource or value as written in the template: `GetAtt`, `Sub`, `Ref`, or an `If`'s branch for an existing pool."""
+    """A resource or value as written in the template: `GetAtt`, `Sub`, `Ref`, or an `If`'s branch for an existing pool or table."""
     while isinstance(value, dict):
         [(function, argument)] = value.items()
         value = argument[2] if function == "If" else argument
@@ -148,6 +149,17 @@ def test_no_role_has_an_untested_permission():
                     assert "*" not in action
                     if resource not in (TABLE, INDEX, f"{function}Logs.Arn"):
                         assert (function, action, resource) in named
+
+
+def test_a_created_table_has_the_rights_of_an_existing_one():
+    seen = set()
+    for function in FUNCTIONS:
+        for one in statements(function):
+            for resource in one["Resource"] if isinstance(one["Resource"], list) else [one["Resource"]]:
+                if "If" in resource and resource["If"][0] == "CreatesKeysTable":
+                    seen.add(tuple(text(branch) for branch in resource["If"][1:]))
+    own = {("KeysTable.Arn", TABLE), ("${KeysTable.Arn}/index/key-owners", INDEX), ("KeysTable.StreamArn", STREAM)}
+    assert seen == own
 
 
 def test_events_and_mail_have_only_the_stacks_own_sender():

@@ -143,6 +143,16 @@ def test_table_and_pool_outlive_the_stack_with_their_parts():
     assert parts == set(KEPT) - {"KeysTable", "UserPool"}
 
 
+def test_the_archive_outlives_the_table_and_its_backups():
+    archive = RESOURCES["KeyChangesArchive"]
+    assert (archive["DeletionPolicy"], archive["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert archive["Properties"]["RetentionDays"] >= 2 * 35
+    pattern = archive["Properties"]["EventPattern"]
+    assert pattern["source"] == [TEMPLATE["Outputs"]["NoticeSource"]["Value"]]
+    # What a restore would otherwise give back; functions/owners/src/replay.rs takes it again.
+    assert pattern["detail"]["notice"] == ["revoked", "leaked", "narrowed"]
+
+
 def test_the_table_is_encrypted_protected_and_can_be_restored():
     table = RESOURCES["KeysTable"]["Properties"]
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]

@@ -21,6 +21,8 @@ OTHERS = {
     "ExistingUserPoolId": "eu-central-1_abc",
     "ExistingAppClientId": "abc",
     "AccessRules": '{"rules":[{"route":"GET /v1/auth/me","groups":"any"}]}',
+    "ExistingKeysTable": "vega-KeysTable-1",
+    "ExistingKeysTableStream": "2026-11-30T10:00:00.000",
     "GithubKeysUrl": "https://api.github.com/meta/public_keys/secret_scanning",
     "NoticeMailFrom": "vega@example.com",
     "DomainName": "api.example.com",
@@ -31,7 +33,11 @@ OTHERS = {
     "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
 }
 # Without its partner, which the template's rules require, the parameter has no effect.
-PARTNERS = {"ExistingAppClientId": ("ExistingUserPoolId",), "CertificateArn": ("DomainName",)}
+PARTNERS = {
+    "ExistingAppClientId": ("ExistingUserPoolId",),
+    "CertificateArn": ("DomainName",),
+    "ExistingKeysTableStream": ("ExistingKeysTable",),
+}
 
 
 def other(name: str) -> str:
@@ -119,6 +125,27 @@ def test_only_what_is_kept_leaves_with_the_stacks_own_pool():
     assert gone == {"UserPool", "UserPoolClient", "RootGroup", "OperatorGroup", "UserGroup"}
     for name in gone:
         assert transformed()[name]["DeletionPolicy"] == "RetainExceptOnCreate", name
+
+
+def test_an_existing_table_replaces_the_stacks_own_everywhere():
+    before, after = deployed(), deployed("ExistingKeysTable", "ExistingKeysTableStream")
+    assert before.keys() - after.keys() == {"KeysTable"} and "KeysTable" in json.dumps(before)
+    assert '"KeysTable"' not in json.dumps(after) and "${KeysTable" not in json.dumps(after)
+    for function, one in of_type(after, "AWS::Lambda::Function").items():
+        variables = one["Properties"].get("Environment", {}).get("Variables", {})
+        assert variables.get("VEGA_KEYS_TABLE", OTHERS["ExistingKeysTable"]) == OTHERS["ExistingKeysTable"], function
+    [stream] = of_type(after, "AWS::Lambda::EventSourceMapping").values()
+    label = OTHERS["ExistingKeysTableStream"]
+    assert stream["Properties"]["EventSourceArn"].endswith(f":table/{OTHERS['ExistingKeysTable']}/stream/{label}")
+
+
+def test_a_closed_authorizer_has_no_concurrency():
+    def reserved(*names: str) -> object:
+        return deployed(*names)["AuthorizerFunction"]["Properties"].get("ReservedConcurrentExecutions")
+
+    assert reserved() is None
+    assert reserved("AuthorizerConcurrency") == "10000"
+    assert reserved("AuthorizerClosed") == reserved("AuthorizerClosed", "AuthorizerConcurrency") == 0
 
 
 def test_every_deployment_reaches_the_stage(monkeypatch: pytest.MonkeyPatch):

@@ -3,6 +3,7 @@
 //! Runs over every key owner on a schedule, and for one owner when Cognito reports a change. The report is only a hint: the
 //! pool is always asked. A fault never costs anybody a key.
 
+mod replay;
 mod task;
 
 use std::convert::Infallible;
@@ -167,6 +168,10 @@ impl<P: FindOwner> Owners<P> {
             Task::Nothing => Ok(()),
             Task::SyncOwner(owner) => run.sync_owner(owner, &mut report).await,
             Task::SyncAll { may_revoke } => run.sync_all(*may_revoke, has_time, &mut report).await,
+            Task::Replay(notifications) => {
+                replay::replay(&self.store, notifications, request_id, run.now, &mut report).await;
+                Ok(())
+            }
         };
         report.faults.extend(outcome.err().map(|fault| fault.chain()));
         report

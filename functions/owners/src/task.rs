@@ -1,6 +1,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use vega_auth::Object;
+use vega_notification::Notification;
 
 /// The task an event stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub enum Task {
     },
     /// Check one owner.
     SyncOwner(String),
+    /// Take from restored keys what these notifications say that they lost.
+    Replay(Vec<Notification>),
     /// Do nothing: the event concerns another pool, or a call that failed.
     Nothing,
 }
@@ -32,8 +35,16 @@ struct Confirmation {
     may_revoke: usize,
 }
 
+/// The event of `make replay`, after a restore.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replay {
+    replay: Vec<Object<Notification>>,
+}
+
 impl Task {
-    /// Reads an event: `EventBridge`'s schedule, a call of Cognito's API recorded by `CloudTrail`, or a person's confirmation.
+    /// Reads an event: `EventBridge`'s schedule, a call of Cognito's API recorded by `CloudTrail`, a person's confirmation, or
+    /// notifications to replay.
     ///
     /// `CloudTrail` hides usernames. If a call concerned one person, their `sub` is in `additionalEventData`.
     ///
@@ -42,6 +53,9 @@ impl Task {
     pub fn read(event: &Value, pool_id: &str) -> Result<Self, &'static str> {
         if let Ok(Object(Confirmation { may_revoke })) = serde_json::from_value(event.clone()) {
             return Ok(Self::SyncAll { may_revoke: Some(may_revoke) });
+        }
+        if let Ok(Object(Replay { replay })) = serde_json::from_value(event.clone()) {
+            return Ok(Self::Replay(replay.into_iter().map(|Object(notification)| notification).collect()));
         }
         let Ok(Object(Event { detail_type: Some(detail_type), detail })) = serde_json::from_value(event.clone()) else {
             return Err("expected a scheduled event, an AWS API call via CloudTrail, or may_revoke");
@@ -117,6 +131,7 @@ mod tests {
             json!([7]),
             json!(["Scheduled Event", {}]),
             json!({ "may_revoke": -1 }),
+            json!({ "replay": [{}] }),
             json!({ "may_revoke": 1, "x": 1 }),
         ] {
             assert!(Task::read(&event, "us-west-1_abc").is_err(), "{event}");

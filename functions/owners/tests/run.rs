@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Report, Task};
 use vega_auth::{Actor, EventKind, Groups, KeyChange, KeyId, KeyRecord, KeyStatus, Timestamp, Transition};
+use vega_notification::{KeyEvent, Kind, Notification};
 use vega_store::CommitError;
 use vega_testing::{TestDatabase, actor, numbered_key, record};
 
@@ -428,4 +429,49 @@ async fn without_the_table_a_run_is_a_fault() {
     test.database.stop();
     assert!(test.run(&ALL).await.is_fault());
     assert!(test.run(&Task::SyncOwner("ada".into())).await.is_fault());
+}
+
+/// The notification that a key lost something at this version.
+fn lost(record: &KeyRecord, kind: Kind, version: Option<u64>) -> Notification {
+    Notification::new(KeyEvent { version, ..KeyEvent::new(record.id, kind, NOW) }, record.clone())
+}
+
+#[tokio::test]
+async fn a_replay_revokes_restored_keys_in_any_order_and_once() {
+    let test = Test::start().await;
+    for (number, kind) in [(1, Kind::Revoked), (2, Kind::Leaked)] {
+        let id = test.make("ada", number, &["user"], |_| {}).await;
+        let revoked = KeyRecord { revoked_reason: Some("lost".into()), ..test.key(id).await };
+        let task = Task::Replay(vec![lost(&revoked, Kind::Narrowed, Some(2)), lost(&revoked, kind, None)]);
+        assert_eq!(test.run(&task).await, Report { disabled: 1, revoked: 1, ..Report::default() }, "{kind:?}");
+        let key = test.key(id).await;
+        assert_eq!((key.status, key.revoked_reason.as_deref()), (KeyStatus::Revoked, Some("lost")));
+        let by_restore = (EventKind::Revoked, "system:restore".into(), "lost".into());
+        assert_eq!(test.event("ada", id).await, by_restore);
+        assert_eq!(test.run(&task).await, Report::default(), "again");
+    }
+}
+
+#[tokio::test]
+async fn a_replay_disables_only_keys_that_lack_the_change() {
+    let test = Test::start().await;
+    let id = test.make("ada", 1, &["user"], |record| record.version = 5).await;
+    let record = test.key(id).await;
+    let replay = |kind, version| Task::Replay(vec![lost(&record, kind, version)]);
+    for task in [replay(Kind::Narrowed, Some(5)), replay(Kind::Created, None), replay(Kind::Expired, None)] {
+        assert_eq!(test.run(&task).await, Report::default(), "{task:?}");
+    }
+    assert_eq!(test.run(&replay(Kind::Narrowed, Some(6))).await, Report { disabled: 1, ..Report::default() });
+    assert_eq!(test.key(id).await.status, KeyStatus::Disabled);
+    assert_eq!(test.event("ada", id).await, (EventKind::Disabled, "system:restore".into(), "restored".into()));
+}
+
+#[tokio::test]
+async fn a_replay_skips_keys_created_since_and_reports_faults() {
+    let test = Test::start().await;
+    let unknown = record(&numbered_key(9), "ada");
+    let task = Task::Replay(vec![lost(&unknown, Kind::Revoked, None)]);
+    assert_eq!(test.run(&task).await, Report::default());
+    test.database.stop();
+    assert!(test.run(&task).await.is_fault());
 }
