@@ -13,7 +13,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy restore replay openapi lock clean
+.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -151,6 +151,9 @@ restore: tools ## restore the keys' table: make restore STAGE=prod AT=2026-11-30
 
 replay: tools ## after a restore, revoke again what was revoked since: make replay STAGE=prod AT=2026-11-30T10:00:00Z
 	@$(VENV)/tools/bin/python deploy/restore.py replay $(STAGE) $(AT)
+
+smoke: tools ## check a deployed stage in about ten minutes: make smoke STAGE=prod; REPORT=file writes JSON, too
+	@$(VENV)/tools/bin/python deploy/smoke.py $(STAGE) $(if $(REPORT),--json $(REPORT))
 
 logs: ## show the running local stack's logs
 	@$(STACK) logs
