@@ -73,6 +73,9 @@ pub fn routes() -> Vec<Route> {
         Route::public("GET /api-keys", "getDashboard", "The dashboard")
             .description("The page where people manage their keys.")
             .text(200, "The page.", "text/html; charset=utf-8"),
+        Route::public("HEAD /api-keys", "headDashboard", "Whether the dashboard is there")
+            .description("The headers of the page, for availability checks and link previews.")
+            .text(200, "The headers.", "text/html; charset=utf-8"),
         Route::public("GET /api-keys/{file}", "getDashboardFile", "A file of the dashboard")
             .description("Its name has the hash of its content: it is good for ever.")
             .path("file", "The rest of the path.", &schema_of::<String>())
@@ -101,7 +104,8 @@ impl Dashboard {
     /// # Errors
     /// 404 for a file that is not part of this build.
     pub fn handle(&self, request: &Request) -> Answer {
-        match route(request).as_str() {
+        // HEAD is like GET without the body, which API Gateway leaves out.
+        match route(request).replacen("HEAD ", "GET ", 1).as_str() {
             "GET /v1/auth/config" => {
                 let (sign_in, revocation_seconds) = (&self.sign_in, self.revocation_seconds);
                 json(200, &Config { sign_in, revocation_seconds, address: source_address(request) })
@@ -235,11 +239,15 @@ mod tests {
     }
 
     fn get(dashboard: &Dashboard, resource: &str, path: &str) -> Result<Response<Body>, Code> {
+        call(dashboard, "GET", resource, path)
+    }
+
+    fn call(dashboard: &Dashboard, method: &str, resource: &str, path: &str) -> Result<Response<Body>, Code> {
         let event = serde_json::json!({
-            "httpMethod": "GET", "path": path, "resource": resource, "headers": {}, "multiValueHeaders": {},
+            "httpMethod": method, "path": path, "resource": resource, "headers": {}, "multiValueHeaders": {},
             "pathParameters": { "file": path.trim_start_matches("/api-keys/") }, "isBase64Encoded": false,
             "requestContext": {
-                "stage": "live", "httpMethod": "GET", "resourcePath": resource, "identity": { "sourceIp": "192.0.2.1" }
+                "stage": "live", "httpMethod": method, "resourcePath": resource, "identity": { "sourceIp": "192.0.2.1" }
             }
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
@@ -271,6 +279,13 @@ mod tests {
                 assert_eq!(answer.headers()[name], value, "{path}");
             }
         }
+    }
+
+    #[test]
+    fn head_has_the_headers_of_get() {
+        let dashboard = dashboard(POOL).unwrap();
+        let [head, get] = ["HEAD", "GET"].map(|method| call(&dashboard, method, "/api-keys", "/api-keys").unwrap());
+        assert_eq!((head.status(), head.headers()), (get.status(), get.headers()));
     }
 
     #[test]
