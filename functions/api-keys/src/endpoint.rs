@@ -304,7 +304,7 @@ fn example_key() -> Value {
         "id": "7Gh2kQ9XbT4m", "name": "deploy from CI", "description": "", "status": "active", "groups": ["user"],
         "scopes": ["read"], "cidrs": ["203.0.113.0/24", "2001:db8::/32"],
         "created_at": "2026-11-24T05:00:00Z", "expires_at": "2026-12-24T05:00:00Z", "revoked_at": null, "revoked_reason": null,
-        "rotated_from": null, "rotated_to": null,
+        "rotated_from": null, "rotated_to": null, "rotated_at": null,
         "last_used_at": null, "last_used_address": null, "last_used_user_agent": null, "version": 1,
     })
 }

@@ -40,7 +40,8 @@ pub struct KeyView {
     /// The reason for the revocation, if one was given.
     #[schemars(length(max = MAX_REASON))]
     revoked_reason: Option<String>,
-    /// The time of its last use, up to a minute behind; `null` if never used.
+    /// The time of its last use, up to a minute behind; `null` if never used. The first use after a rotation is recorded
+    /// immediately.
     last_used_at: Option<Timestamp>,
     /// The address that it was last used from.
     last_used_address: Option<String>,
@@ -50,6 +51,8 @@ pub struct KeyView {
     rotated_from: Option<KeyId>,
     /// The key that replaced it.
     rotated_to: Option<KeyId>,
+    /// When that key replaced it.
+    rotated_at: Option<Timestamp>,
     /// The number of changes, counted from 1: the `ETag` without the quotes.
     #[schemars(range(min = 1))]
     version: u64,
@@ -86,6 +89,7 @@ impl KeyView {
             revoked_reason: record.revoked_reason,
             rotated_from: record.rotated_from,
             rotated_to: record.rotated_to,
+            rotated_at: record.rotated_at,
             version: record.version,
         }
     }

@@ -57,6 +57,7 @@ pub fn write_record(record: &KeyRecord) -> Item {
         ("revoked_reason", record.revoked_reason.as_ref().map(Attribute::text)),
         ("rotated_from", record.rotated_from.map(id)),
         ("rotated_to", record.rotated_to.map(id)),
+        ("rotated_at", record.rotated_at.map(time)),
         ("purge_at", purge_at(record).map(time)),
         // Puts it into the index for as long as somebody could use or enable it. A key that expires leaves when it is swept.
         ("holder", (record.status != KeyStatus::Revoked).then(|| Attribute::text(&record.owner))),
@@ -103,6 +104,7 @@ pub fn read_record(item: &Item) -> Result<KeyRecord, Malformed> {
         revoked_reason: item.optional("revoked_reason", Item::text)?.map(str::to_owned),
         rotated_from: item.optional("rotated_from", Item::parsed)?,
         rotated_to: item.optional("rotated_to", Item::parsed)?,
+        rotated_at: item.optional("rotated_at", Item::time)?,
         version: item.number("version")?,
         last_use: None,
     })
@@ -118,7 +120,8 @@ pub fn read_last_use(item: &Item) -> Option<LastUse> {
     })
 }
 
-/// The update and the condition that record a use: see [`vega_auth::KeyRecord::use_to_record`].
+/// The update and the condition that record a use, which [`vega_auth::KeyRecord::use_to_record`] found to be due. The
+/// condition keeps it from replacing a later one.
 pub fn record_use(last: &LastUse) -> [&'static str; 2] {
     if last.is_move() {
         [
@@ -126,10 +129,7 @@ pub fn record_use(last: &LastUse) -> [&'static str; 2] {
             "used_at <= :at AND (attribute_not_exists(moved_at) OR moved_at <= :due)",
         ]
     } else {
-        [
-            "SET used_at = :at, address = :address, user_agent = :agent",
-            "attribute_not_exists(used_at) OR used_at <= :due",
-        ]
+        ["SET used_at = :at, address = :address, user_agent = :agent", "attribute_not_exists(used_at) OR used_at < :at"]
     }
 }
 
@@ -151,6 +151,7 @@ mod tests {
             expires_at: Some(Timestamp(2)),
             revoked_reason: Some("lost".into()),
             rotated_to: Some("000000000000".parse().unwrap()),
+            rotated_at: Some(Timestamp(1)),
             version: 3,
             ..KeyRecord::new(&key, "user-1", Timestamp(1))
         }
@@ -168,7 +169,7 @@ mod tests {
         let good = write_record(&record());
         // Nobody reads these: the sort key, the index's key, and the time that DynamoDB purges at.
         let unread = ["sk", "holder", "purge_at"];
-        let optional = ["expires_at", "revoked_reason", "rotated_to"];
+        let optional = ["expires_at", "revoked_reason", "rotated_to", "rotated_at"];
         let names: Vec<String> = good.clone().into_iter().map(|(name, _)| name).collect();
         for name in names.iter().filter(|name| !unread.contains(&name.as_str())) {
             let without: Item = good.clone().into_iter().filter(|(other, _)| other != name).collect();

@@ -233,22 +233,25 @@ impl KeyRecords for KeyReader {
 
     async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {
         let [update, condition] = record_use(last);
+        let mut values = json!({
+            ":at": { "N": last.at.0.to_string() },
+            ":address": { "S": last.address },
+            ":agent": { "S": last.user_agent },
+        });
+        if last.is_move() {
+            values[":due"] = json!({ "N": last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0.to_string() });
+        }
         let update = json!({
             "TableName": self.table,
             "Key": { "pk": { "S": key_pk(id) }, "sk": { "S": "U" } },
             "UpdateExpression": update,
             "ConditionExpression": condition,
-            "ExpressionAttributeValues": {
-                ":at": { "N": last.at.0.to_string() },
-                ":due": { "N": last.at.plus(-LastUse::NOTED_EVERY_SECONDS).0.to_string() },
-                ":address": { "S": last.address },
-                ":agent": { "S": last.user_agent },
-            },
+            "ExpressionAttributeValues": values,
         });
         let request = self.request("DynamoDB_20120810.UpdateItem", Bytes::from(update.to_string()));
         match tokio::time::timeout(RECORD_USE_TIMEOUT, request).await.map_err(CallError::from).flatten() {
             Ok(_) => Ok(()),
-            // A later use is recorded, or one from less than a minute ago.
+            // A later use is recorded, or one from another network less than a minute ago.
             Err(CallError::Service(error)) if error.name == "ConditionalCheckFailedException" => Ok(()),
             Err(error) => Err(error.into()),
         }

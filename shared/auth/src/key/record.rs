@@ -47,6 +47,8 @@ pub struct KeyRecord {
     pub rotated_from: Option<KeyId>,
     /// The key that replaces this one.
     pub rotated_to: Option<KeyId>,
+    /// When it was replaced. `None` too for a key replaced before this was recorded.
+    pub rotated_at: Option<Timestamp>,
     /// Counts the key's versions, from 1: the `ETag`.
     pub version: u64,
     /// Its last recorded use.
@@ -149,6 +151,7 @@ impl KeyRecord {
             revoked_reason: None,
             rotated_from: None,
             rotated_to: None,
+            rotated_at: None,
             version: 1,
             last_use: None,
         }
@@ -182,12 +185,15 @@ impl KeyRecord {
     ///
     /// That is a minute after the last recorded use. A use from another network is recorded at once, since otherwise a thief
     /// who uses a busy key would be seen only by chance; but again at most once a minute, so that a key used from two networks
-    /// costs one more write per minute, and not one per request.
+    /// costs one more write per minute, and not one per request. The first use after a rotation is recorded at once as well, so
+    /// that a key without a use since its rotation had none.
     pub fn use_to_record(&self, address: &str, user_agent: &str, now: Timestamp) -> Option<LastUse> {
         let is_minute_ago = |then: Timestamp| now >= then.plus(LastUse::NOTED_EVERY_SECONDS);
+        // Within the second of the rotation, the order of the two is unknown: a use in it counts as a later one.
+        let is_before_rotation = |then: Timestamp| self.rotated_at.is_some_and(|at| then < at && at <= now);
         let moved_at = match &self.last_use {
             None => None,
-            Some(last) if is_minute_ago(last.at) => last.moved_at,
+            Some(last) if is_minute_ago(last.at) || is_before_rotation(last.at) => last.moved_at,
             Some(last) if now >= last.at && last.moved_at.is_none_or(is_minute_ago) && last.is_elsewhere(address) => {
                 Some(now)
             }
@@ -378,6 +384,19 @@ pub(crate) mod tests {
         record.last_use = record.use_to_record("192.0.2.1", "curl\n", NOW);
         assert!(!is_due(&record, -60) && !is_due(&record, 0) && !is_due(&record, 59) && is_due(&record, 60));
         assert_eq!(record.last_use.unwrap().user_agent, "curl");
+    }
+
+    #[test]
+    fn the_first_use_after_a_rotation_is_recorded_at_once() {
+        let mut record = KeyRecord { rotated_at: Some(NOW.plus(10)), ..record() };
+        let mut written = Vec::new();
+        for second in [0, 9, 10, 11, 69, 70, 71] {
+            if let Some(last) = record.use_to_record("192.0.2.1", "", NOW.plus(second)) {
+                written.push(second);
+                record.last_use = Some(last);
+            }
+        }
+        assert_eq!(written, [0, 10, 70]);
     }
 
     #[test]

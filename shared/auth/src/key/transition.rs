@@ -246,6 +246,7 @@ impl KeyRecord {
         let old = Self {
             expires_at: Some(self.expires_at.map_or(deadline, |end| end.min(deadline))),
             rotated_to: Some(successor.id),
+            rotated_at: Some(now),
             ..self.clone()
         };
         Ok(Rotation {
@@ -502,6 +503,7 @@ mod tests {
             check(&before, &rotation.old, |key| {
                 key.expires_at = Some(NOW.plus(lives_for));
                 key.rotated_to = Some(new_key().id());
+                key.rotated_at = Some(NOW);
             });
         }
         let old = record().rotate(&new_key(), &owner(&["user"]), 60, NOW).unwrap().old.into_after();
