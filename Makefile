@@ -155,8 +155,8 @@ replay: tools ## after a restore, revoke again what was revoked since: make repl
 smoke: tools ## check a deployed stage in about ten minutes: make smoke STAGE=prod; REPORT=file writes JSON, too
 	@$(VENV)/tools/bin/python deploy/smoke.py $(STAGE) $(if $(REPORT),--json $(REPORT))
 
-logs: ## show the running local stack's logs
-	@$(STACK) logs
+logs: ## show the running local stack's newest decisions: make logs FOLLOW=1 ONLY=reject
+	@$(STACK) logs $(if $(FOLLOW),--follow) $(if $(ONLY),--only "$(ONLY)")
 
 token: ## print an access token of the running local pool: make -s token EMAIL=user@example.com
 	@$(STACK) token $(EMAIL)

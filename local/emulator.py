@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -35,6 +36,11 @@ class Stack:
     provider: str
     port: int
     state: Path
+
+    @property
+    def lock(self) -> Path:
+        """Beside the state, because the state can be deleted."""
+        return self.state.with_suffix(".lock")
 
     @property
     def url(self) -> str:
@@ -97,14 +103,12 @@ def keep_private(folder: Path) -> None:
 def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
     """Runs MiniStack in its own process group, so that it can be ended together with the functions that it started."""
     for port in (stack.port, stack.aws_port):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise Failure(
-                    f"port {port} is in use: stop the program that uses it, or choose another port: make dev PORT=8100"
-                ) from error
+        if not is_free(port):
+            free = next(port for port in range(8100, 9000, 10) if is_free(port) and is_free(port + 1))
+            raise Failure(
+                f"port {port} is in use: stop the program that uses it, or choose another port, which is used with the next one: "
+                f"make dev PORT={free}"
+            )
     data = stack.state / "ministack"
     scratch = data / "tmp"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -150,6 +154,45 @@ def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def locked(stack: Stack) -> Iterator[None]:
+    """Keeps other processes from using the same state: both would save to it, and the last to stop would win."""
+    keep_private(stack.state.parent)
+    with stack.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise Failure(f"this stack already runs, on port {file.read()}: stop it first (Ctrl-C)") from error
+        file.truncate(0)
+        file.write(str(stack.port))
+        file.flush()
+        yield
+
+
+def running(state: Path) -> dict[int, Stack]:
+    """The stacks that run with a state below this folder, by port."""
+    found = {}
+    for path in state.glob("*.lock"):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                port = int(file.read())
+                found[port] = Stack(path.stem.removeprefix("test-"), port, state / path.stem)
+    return found
 
 
 def wait_until_healthy(stack: Stack, process: subprocess.Popen) -> None:

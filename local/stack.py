@@ -27,7 +27,20 @@ from pathlib import Path
 
 import architecture
 import build
-from emulator import DOMAIN, REGION, ROOT, STACK_NAME, USERS, Stack, emulator, keep_private, make_up_for_the_emulator, settings
+from emulator import (
+    DOMAIN,
+    REGION,
+    ROOT,
+    STACK_NAME,
+    USERS,
+    Stack,
+    emulator,
+    keep_private,
+    locked,
+    make_up_for_the_emulator,
+    running,
+    settings,
+)
 from forward import forwarding
 from progress import Failure, run
 
@@ -245,7 +258,7 @@ def dev(stack: Stack) -> int:
     """Serves until Ctrl-C."""
     print(f"Vega Auth, provider {stack.provider}:")
     sources = build.sources()
-    with serving(stack):
+    with locked(stack), serving(stack):
         print(what_to_try(stack), flush=True)
         watch(stack, sources)
         print("\nstopping …", flush=True)
@@ -301,39 +314,42 @@ def what_to_try(stack: Stack) -> str:
             f"    {email:22} {passwords[email]:28} {group or 'no group'}\n" for email, group in USERS.items()
         )
         sign_in = f"TOKEN=$(make -s token EMAIL=user@example.com PORT={stack.port})"
+    port = "" if stack.port == 8000 else f" PORT={stack.port}"
     return f"""
-Ready: {stack.url}/api-keys is the dashboard, {stack.url} the API   (Ctrl-C stops it; `make logs` shows the decisions)
+Ready: {stack.url}/api-keys is the dashboard, {stack.url}/v1/openapi.json describes the API
+Ctrl-C stops it; `make logs{port}` shows the newest decisions, `make logs FOLLOW=1{port}` also those to come.
 {who}
 Paste into another terminal, in this folder (jq parses the responses):
 
   # sign in, and get the current user
   {sign_in}
-  curl -s {stack.url}/v1/auth/me -H "Authorization: Bearer $TOKEN"
+  curl -s {stack.url}/v1/auth/me -H "Authorization: Bearer $TOKEN" | jq
 
   # create a key, and call the API with it
   CREATED=$(curl -s {stack.url}/v1/api-keys -H "Authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{{"name":"first"}}')
   KEY=$(echo "$CREATED" | jq -r .key); ID=$(echo "$CREATED" | jq -r .id)
-  curl -s {stack.url}/v1/projects -H "Authorization: Bearer $KEY"
+  curl -s {stack.url}/v1/projects -H "Authorization: Bearer $KEY" | jq
 
   # revoke it: the next call gets a 401
-  curl -s -X DELETE {stack.url}/v1/api-keys/$ID -H "Authorization: Bearer $TOKEN"
-  curl -si {stack.url}/v1/projects -H "Authorization: Bearer $KEY"
+  curl -s -X DELETE -w '%{{http_code}}\n' {stack.url}/v1/api-keys/$ID -H "Authorization: Bearer $TOKEN"
+  curl -s {stack.url}/v1/projects -H "Authorization: Bearer $KEY" | jq
 """
 
 
 def test(stack: Stack, authorizer: Path | None, command: list[str]) -> int:
     """Runs `command` against a fresh stack and deletes it afterwards. If given, `authorizer` replaces the stack's own."""
     print(f"Vega Auth for a test, provider {stack.provider}, port {stack.port}:")
-    shutil.rmtree(stack.state, ignore_errors=True)
-    try:
-        with serving(stack):
-            if authorizer:
-                update_programs(stack, {"AuthorizerFunction": authorizer})
-                print(f"  the authorizer is {authorizer}", flush=True)
-            return subprocess.call(command, cwd=ROOT, env={**os.environ, **test_environment(stack)})
-    finally:
-        if os.environ.get("KEEP_STATE") != "1":
-            shutil.rmtree(stack.state, ignore_errors=True)
+    with locked(stack):
+        shutil.rmtree(stack.state, ignore_errors=True)
+        try:
+            with serving(stack):
+                if authorizer:
+                    update_programs(stack, {"AuthorizerFunction": authorizer})
+                    print(f"  the authorizer is {authorizer}", flush=True)
+                return subprocess.call(command, cwd=ROOT, env={**os.environ, **test_environment(stack)})
+        finally:
+            if os.environ.get("KEEP_STATE") != "1":
+                shutil.rmtree(stack.state, ignore_errors=True)
 
 
 def test_environment(stack: Stack) -> dict[str, str]:
@@ -367,6 +383,14 @@ def token(stack: Stack, email: str) -> int:
     """Signs in a user of the local pool over SRP and prints the access token."""
     from pycognito import AWSSRP
 
+    if email not in USERS:
+        raise Failure(
+            f"name one of the pool's users: make -s token EMAIL={next(iter(USERS))} (or {', '.join(list(USERS)[1:])})"
+        )
+    if stack.provider != "cognito":
+        raise Failure(
+            f"the stack on port {stack.port} has no user pool: POST {stack.url}/v1/auth/login, or VEGA_AUTH_PROVIDER=cognito make dev"
+        )
     outputs = stack.outputs()
     answer = AWSSRP(
         username=email,
@@ -379,51 +403,105 @@ def token(stack: Stack, email: str) -> int:
     return 0
 
 
-def logs(stack: Stack) -> int:
-    """Prints the functions' logs, oldest line first."""
-    client, lines = stack.client("logs"), []
-    for group in client.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
-        for event in client.filter_log_events(logGroupName=group["logGroupName"], limit=1000)["events"]:
-            lines.append((event["timestamp"], event["message"].rstrip()))
-    print("\n".join(line for _, line in sorted(lines)))
-    return 0
+# Lines that `make logs` shows without FOLLOW.
+NEWEST = 200
+
+
+def logs(stack: Stack, only: str, follow: bool) -> int:
+    """Prints the functions' newest log lines that contain `only`, oldest first; with `follow`, also those to come."""
+    printed: set[str] = set()
+    since = 0
+    while True:
+        events = [event for event in log_events(stack, since) if event["eventId"] not in printed]
+        lines = [line for event in events if (line := readable(event)) and only in line]
+        for line in lines if printed else lines[-NEWEST:]:
+            print(line, flush=True)
+        if not follow:
+            return 0
+        printed |= {event["eventId"] for event in events}
+        # The emulator may add lines of the same second later.
+        since = max((event["timestamp"] for event in events), default=since) - 1000
+        time.sleep(0.5)
+
+
+def log_events(stack: Stack, since: int) -> list[dict]:
+    client = stack.client("logs")
+    groups = client.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
+    pages = client.get_paginator("filter_log_events")
+    events = [
+        {**event, "function": group["logGroupName"].rsplit("/", 1)[-1]}
+        for group in groups
+        for page in pages.paginate(logGroupName=group["logGroupName"], startTime=max(since, 0))
+        for event in page["events"]
+    ]
+    return sorted(events, key=lambda event: event["timestamp"])
+
+
+def readable(event: dict) -> str | None:
+    """A function's own line, such as `12:15:16 authorizer reject key_revoked GET /v1/projects 1 ms`; `None` for Lambda's."""
+    try:
+        line = json.loads(event["message"])
+    except ValueError:
+        # START, END and REPORT, and whatever a crash leaves behind.
+        is_lambdas = event["message"].startswith(("START ", "END ", "REPORT ", "INIT_START "))
+        line = {} if is_lambdas else {"message": event["message"].rstrip()}
+    if not isinstance(line, dict) or not line:
+        return None
+    words = [line.get(name) for name in ("outcome", "code", "status", "method", "route", "message", "cause")]
+    duration = f"{line['duration_ms']} ms" if "duration_ms" in line else None
+    at = time.strftime("%H:%M:%S", time.localtime(event["timestamp"] / 1000))
+    return " ".join(str(word) for word in (at, event["function"], *words, duration) if word is not None)
 
 
 def reset() -> int:
+    for port in running(STATE):
+        raise Failure(f"a local stack runs on port {port}: stop it first (Ctrl-C)")
     shutil.rmtree(STATE, ignore_errors=True)
-    print("deleted all local users, keys and tables")
+    print("deleted all local users, keys and tables, of both providers")
     return 0
+
+
+def running_on(port: int) -> Stack:
+    stack = running(STATE).get(port)
+    if stack is None:
+        others = "".join(f" (one runs on port {other}: PORT={other})" for other in running(STATE))
+        raise Failure(f"no local stack runs on port {port}{others}: start one with make dev")
+    return stack
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--provider", choices=["custom", "cognito"], default=os.environ.get("VEGA_AUTH_PROVIDER") or "custom")
+    parser.add_argument("--provider", default=os.environ.get("VEGA_AUTH_PROVIDER") or "custom")
     parser.add_argument("--port", type=int, default=8000)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("dev", "logs", "reset"):
+    for name in ("dev", "reset"):
         actions.add_parser(name)
-    actions.add_parser("token").add_argument("email", choices=USERS)
+    reading = actions.add_parser("logs")
+    reading.add_argument("--only", default="", help="show lines that contain this text")
+    reading.add_argument("--follow", action="store_true", help="wait for new lines")
+    actions.add_parser("token").add_argument("email", nargs="?", default="")
     tests = actions.add_parser("test")
     tests.add_argument("--authorizer", type=Path, help="another build of the authorizer")
     tests.add_argument("command", nargs="+")
     arguments = parser.parse_args()
 
     folder = "test-" + arguments.provider if arguments.action == "test" else arguments.provider
-    provider = "cognito" if arguments.action == "token" else arguments.provider
-    stack = Stack(provider, arguments.port, STATE / ("cognito" if arguments.action == "token" else folder))
     keep_private(STATE)
     # However it ends, it leaves no emulator behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if arguments.provider not in ("custom", "cognito"):
+            raise Failure(f"VEGA_AUTH_PROVIDER: expected custom or cognito, not {arguments.provider}")
+        stack = Stack(arguments.provider, arguments.port, STATE / folder)
         match arguments.action:
             case "dev":
                 return dev(stack)
             case "test":
                 return test(stack, arguments.authorizer, arguments.command)
             case "token":
-                return token(stack, arguments.email)
+                return token(running_on(arguments.port), arguments.email)
             case "logs":
-                return logs(stack)
+                return logs(running_on(arguments.port), arguments.only, arguments.follow)
             case _:
                 return reset()
     except Failure as failure:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from conftest import BASE_URL, DEBUG, PROVIDER
 
 pytestmark = pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="needs the local stack")
+ROOT = Path(__file__).resolve().parent.parent
 AWS = os.environ.get("AWS_ENDPOINT_URL", "")
 EVIL = {"Origin": "https://evil.example"}
 PLAIN = {"Content-Type": "text/plain"}
@@ -228,3 +229,11 @@ def test_local_state_is_private_to_its_owner():
     written = [path for path in (state / "ministack" / "state").rglob("*") if path.is_file()]
     assert all(path.stat().st_mode & 0o077 == 0 for path in [*written, state / "settings.json"])
     assert PROVIDER in state.name
+
+
+def test_make_logs_shows_the_newest_decisions():
+    httpx.get(f"{BASE_URL}/v1/auth/me", headers={"Authorization": "Bearer not-a-token"})
+    command = [sys.executable, "local/stack.py", "--port", str(urlsplit(BASE_URL).port), "logs", "--only", "authorizer reject"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown and len(shown) <= 200
+    assert re.search(r"^\d\d:\d\d:\d\d authorizer reject \w+ GET /v1/auth/me \d+ ms$", shown[-1])
