@@ -1,13 +1,14 @@
 /** Formats times for people. The page is in English, so its times are too. */
 const DAY = 86_400_000;
-const exactFormat = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
-const longFormat = new Intl.DateTimeFormat("en", { dateStyle: "full", timeStyle: "short" });
+const minute = { year: "numeric", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" } as const;
+const exactFormat = new Intl.DateTimeFormat("en", { ...minute, month: "short" });
+const longFormat = new Intl.DateTimeFormat("en", { ...minute, month: "long", weekday: "long" });
 const relativeFormat = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
-/** `Nov 24, 2026, 9:03 PM`, in the reader's time zone. */
+/** `Nov 24, 2026, 9:03 PM GMT+1`, in the reader's time zone. */
 export const exact = (at: string): string => exactFormat.format(new Date(at));
 
-/** `Tuesday, November 24, 2026 at 9:03 PM`. */
+/** `Tuesday, November 24, 2026 at 9:03 PM GMT+1`. */
 export const long = (at: Date): string => longFormat.format(at);
 
 /** `3 hours ago`, `in 12 days`. */

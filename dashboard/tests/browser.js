@@ -57,7 +57,7 @@ export async function open(context, path = "/api-keys") {
 }
 
 export async function fillSignIn(page, { email, password }) {
-  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Email").fill(email);
   await page.getByLabel("Password", { exact: true }).fill(password);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
 }
@@ -82,16 +82,37 @@ export async function accessible(shown, state) {
   }
 }
 
-/** Once `shown` is visible, asserts that nothing overflows horizontally at any supported width. */
+/** Asserts that no word of a control, a status, a time or a column's heading is broken across lines. */
+export async function isWhole(page, state) {
+  const broken = await page.evaluate(() => {
+    const found = [];
+    for (const element of document.querySelectorAll("button, .button, .badge, .mark, time, thead th")) {
+      const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) {
+        for (const { 0: word, index } of texts.currentNode.data.matchAll(/\S+/g)) {
+          const range = document.createRange();
+          range.setStart(texts.currentNode, index);
+          range.setEnd(texts.currentNode, index + word.length);
+          if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) found.push(word);
+        }
+      }
+    }
+    return found;
+  });
+  assert.deepEqual(broken, [], `${state} at ${page.viewportSize().width}`);
+}
+
+/** Once `shown` is visible, asserts that nothing overflows horizontally, and no word is broken, at any supported width. */
 export async function fits(shown, state) {
   const page = shown.page();
   const size = page.viewportSize();
   await shown.waitFor();
-  for (const width of [320, 640, 1280]) {
+  for (const width of [320, 640, 1280, 1440]) {
     await page.setViewportSize({ width, height: 800 });
     await page.waitForFunction((width) => innerWidth === width, width);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= width, `${state}: ${wide} at ${width}`);
+    await isWhole(page, state);
   }
   await page.setViewportSize(size);
 }

@@ -10,8 +10,12 @@ export interface Versioned {
 
 /** The API calls of the dashboard. Each throws a `Problem` if it fails. */
 export class Api {
+  /** The keys that were tried out on this page, by id. */
+  readonly tried = new Set<string>();
+
   constructor(
-    private readonly base: URL,
+    /** The API's base URL. */
+    readonly base: URL,
     private readonly session: Session,
     /** Asks the person to sign in again. Resolves when they have, rejects if they refuse. */
     private readonly signInAgain: () => Promise<void>,
@@ -70,7 +74,8 @@ export class Api {
   }
 
   /** Calls the API with a new key, as a program would. */
-  async tryKey(key: string): Promise<Answer<Key>> {
+  async tryKey({ id, key }: CreatedKey): Promise<Answer<Key>> {
+    this.tried.add(id);
     return fetchJson<Key>(this.tryUrl(), { headers: { authorization: `Bearer ${key}` } });
   }
 

@@ -14,11 +14,13 @@ export class Problem extends Error {
 
 /** The API didn't respond at all. */
 export class Unreachable extends Problem {
+  readonly isOffline = !navigator.onLine;
+
   constructor() {
     super(
       0,
       "unreachable",
-      navigator.onLine ? "The API didn't respond. Try again in a moment." : "You are offline. Try again when you are connected.",
+      navigator.onLine ? "The API didn't respond. Try again in a moment." : "You're offline. Try again when you're connected.",
     );
   }
 }
@@ -30,6 +32,10 @@ export interface Call {
   body?: unknown;
   headers?: Record<string, string>;
 }
+
+/** A success without JSON isn't from the API. */
+const INTERCEPTED =
+  "Something between you and the API answered in its place, such as the sign-in page of a Wi-Fi network. Check your connection, then try again.";
 
 /** Sends one request. Any response that doesn't conform to the API is returned as a problem, never thrown. */
 export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {} }: Call = {}): Promise<Answer<T>> {
@@ -54,8 +60,8 @@ export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {
   if (answer.ok && (json !== undefined || answer.status === 204)) {
     return { ok: true, status: answer.status, body: json as T, etag: answer.headers.get("etag") };
   }
-  const { error = "unknown", detail = `The API responded with status ${answer.status}. Try again in a moment.` } = (json ??
-    {}) as Partial<Problem>;
+  const { error = "unknown", detail = answer.ok ? INTERCEPTED : `The API responded with status ${answer.status}. Try again in a moment.` } =
+    (json ?? {}) as Partial<Problem>;
   const seconds = Number(answer.headers.get("retry-after") ?? Number.NaN);
   return { ok: false, problem: new Problem(answer.status, error, detail, Number.isFinite(seconds) ? seconds : undefined) };
 }

@@ -10,13 +10,8 @@ const IDLE = 90;
 
 export const isLive = (key: Key): boolean => key.status === "active" || key.status === "disabled";
 
-export type Ending = "never" | "later" | "soon" | "over";
-
-export function ending(key: Key, now: number): Ending {
-  if (key.expires_at === null) return "never";
-  const days = -daysSince(key.expires_at, now);
-  return days <= 0 ? "over" : Math.floor(days) <= SOON ? "soon" : "later";
-}
+export const isExpiringSoon = (key: Key, now: number): boolean =>
+  isLive(key) && key.expires_at !== null && -daysSince(key.expires_at, now) < SOON + 1;
 
 /** Active but unused for 90 days: probably forgotten. */
 export const isForgotten = (key: Key, now: number): boolean =>
@@ -25,52 +20,82 @@ export const isForgotten = (key: Key, now: number): boolean =>
 /** Used within the last day: revoking it is likely to break something. */
 export const isInUse = (key: Key, now: number): boolean => isLive(key) && key.last_used_at !== null && daysSince(key.last_used_at, now) < 1;
 
-export function access(key: Key): string {
-  if (key.scopes.length === 0) return "All access";
+/**
+ * Days for which a rotated key has had no use, if that is at least one: a shorter time proves little. The API always records the
+ * first use after a rotation.
+ */
+export function daysUnusedSinceRotation(key: Key, now: number): number | undefined {
+  if (key.rotated_at === null) return undefined;
+  if (key.last_used_at !== null && key.last_used_at >= key.rotated_at) return undefined;
+  const days = daysSince(key.rotated_at, now);
+  return days >= 1 ? days : undefined;
+}
+
+export function access(key: Pick<Key, "scopes">): string {
+  if (key.scopes.length === 0) return "Full access";
   if (key.scopes.length === 1 && key.scopes[0] === "read") return "Read only";
   return key.scopes.join(", ");
 }
 
-export const networks = (key: Key): string => (key.cidrs.length === 0 ? "Anywhere" : key.cidrs.join(", "));
+export const networks = (key: Pick<Key, "cidrs">): string => (key.cidrs.length === 0 ? "Any address" : key.cidrs.map(short).join(", "));
+
+/** A network of one address is shown as the address. */
+export const short = (network: string): string => network.replace(network.includes(":") ? /\/128$/ : /\/32$/, "");
 
 export const shortId = (id: string): string => `vk_${id}_…`;
 
 /** When a revocation takes effect: the API's caches can reuse a decision until then. */
 export const effect = (seconds: number): string =>
-  seconds === 0
-    ? "It stops working immediately, on the next request."
-    : `It stops working within ${seconds} seconds: the API can reuse a decision for that long.`;
+  seconds === 0 ? "It stops working immediately." : `It stops working within ${seconds} seconds.`;
 
-export type Sort = "-created_at" | "name" | "-last_used_at" | "expires_at";
-export type Filter = "live" | "all" | "active" | "disabled" | "expired" | "revoked" | "attention";
+export const SORTS = ["-created_at", "name", "-last_used_at", "expires_at"] as const;
+export type Sort = (typeof SORTS)[number];
 
-export function select(keys: Key[], query: string, filter: Filter, sort: Sort, now: number): Key[] {
-  const text = query.trim().toLowerCase();
-  const id = /^vk_([0-9A-Za-z]{12})/.exec(query.trim())?.[1] ?? text.replace(/^vk_/, "");
-  const matches = (key: Key) =>
-    text === "" ||
-    key.name.toLowerCase().includes(text) ||
-    key.description.toLowerCase().includes(text) ||
-    key.id.toLowerCase().startsWith(id.toLowerCase());
-  const passes = (key: Key) => {
-    if (filter === "all") return true;
-    if (filter === "live") return isLive(key);
-    if (filter === "attention") return isForgotten(key, now) || (isLive(key) && ending(key, now) === "soon") || key.status === "expired";
-    return key.status === filter;
-  };
-  return keys.filter((key) => matches(key) && passes(key)).sort(order(sort));
+/** The filters that find keys in need of attention. */
+export const ATTENTION = ["soon", "unused", "never", "open"] as const;
+export const FILTERS = ["live", "all", "active", "disabled", "expired", "revoked", ...ATTENTION] as const;
+export type Filter = (typeof FILTERS)[number];
+
+export function passes(key: Key, filter: Filter, now: number): boolean {
+  switch (filter) {
+    case "all":
+      return true;
+    case "live":
+      return isLive(key);
+    case "soon":
+      return isExpiringSoon(key, now);
+    case "unused":
+      return isForgotten(key, now);
+    case "never":
+      return isLive(key) && key.expires_at === null;
+    case "open":
+      return isLive(key) && key.cidrs.length === 0;
+    default:
+      return key.status === filter;
+  }
 }
 
-function order(sort: Sort): (a: Key, b: Key) => number {
-  const byTime = (at: string | null, missing: number) => (at === null ? missing : new Date(at).getTime());
-  switch (sort) {
-    case "name":
-      return (a, b) => a.name.localeCompare(b.name, "en");
-    case "-last_used_at":
-      return (a, b) => byTime(b.last_used_at, 0) - byTime(a.last_used_at, 0);
-    case "expires_at":
-      return (a, b) => byTime(a.expires_at, Infinity) - byTime(b.expires_at, Infinity) || 0;
-    case "-created_at":
-      return (a, b) => byTime(b.created_at, 0) - byTime(a.created_at, 0);
-  }
+export function search(keys: Key[], query: string): Key[] {
+  const text = query.trim().toLowerCase();
+  if (text === "") return keys;
+  const id = (/^vk_([0-9A-Za-z]{12})/.exec(query.trim())?.[1] ?? text.replace(/^vk_/, "")).toLowerCase();
+  return keys.filter(
+    (key) => key.name.toLowerCase().includes(text) || key.description.toLowerCase().includes(text) || key.id.toLowerCase().startsWith(id),
+  );
+}
+
+export const sorted = (keys: Key[], sort: Sort): Key[] => [...keys].sort(ORDERS[sort]);
+
+const { compare } = new Intl.Collator("en");
+const lastUse = (key: Key) => key.last_used_at ?? "";
+/** The API's times are all of the same form, so their text sorts as they do. */
+const ORDERS: Record<Sort, (a: Key, b: Key) => number> = {
+  name: (a, b) => compare(a.name, b.name),
+  "-last_used_at": (a, b) => order(lastUse(b), lastUse(a)),
+  expires_at: (a, b) => order(a.expires_at ?? "~", b.expires_at ?? "~"),
+  "-created_at": (a, b) => order(b.created_at, a.created_at),
+};
+
+function order(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

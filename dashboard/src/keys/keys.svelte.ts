@@ -1,23 +1,33 @@
 import type { Key } from "../api/types";
 
-export type KeysState = { kind: "loading" } | { kind: "ready"; keys: Key[] } | { kind: "failed"; error: unknown };
+export type KeysState = { kind: "loading" } | { kind: "ready"; keys: Key[] } | { kind: "failed" };
 
 /** The loaded keys, kept while the person moves between the list and a key. */
 export class Keys {
   state = $state.raw<KeysState>({ kind: "loading" });
+  /** Why the last load failed. Keys that were loaded before are still shown. */
+  problem = $state.raw<unknown>();
   /** Reloading, with the old keys still shown. */
-  busy = $state(false);
+  isBusy = $state(false);
 
   constructor(private readonly fetch: () => Promise<Key[]>) {}
 
+  /** Loads again if the last load failed. */
+  retry(): void {
+    if (this.problem !== undefined) void this.load();
+  }
+
   async load(): Promise<void> {
-    this.busy = true;
+    if (this.isBusy) return;
+    this.isBusy = true;
     try {
       this.state = { kind: "ready", keys: await this.fetch() };
+      this.problem = undefined;
     } catch (error) {
-      this.state = { kind: "failed", error };
+      this.problem = error;
+      if (this.state.kind === "loading") this.state = { kind: "failed" };
     } finally {
-      this.busy = false;
+      this.isBusy = false;
     }
   }
 

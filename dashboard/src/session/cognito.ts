@@ -92,7 +92,7 @@ export class CognitoSession implements Session {
       case "CONFIRM_SIGN_UP":
         throw new Refusal("Your account isn't confirmed yet. Use the link or code that you were sent, or ask the person who invited you.");
       default:
-        throw new Refusal("Your account requires a sign-in method that this page doesn't support. Ask the administrator.");
+        throw new Refusal("Your account uses a sign-in method this page doesn't support. Ask your administrator.");
     }
   }
 
@@ -136,7 +136,7 @@ function forgetPersistedStep(): void {
 function choice(type: string): Choice {
   const labels: Record<string, string> = {
     TOTP: "A code from an authenticator app",
-    EMAIL: "A code by e-mail",
+    EMAIL: "A code by email",
     SMS: "A code by text message",
   };
   return { answer: type, label: labels[type] ?? type };
@@ -146,11 +146,11 @@ const THROTTLED = "Too many attempts. Wait a few minutes, then try again.";
 
 /** Messages for Cognito's errors, by their name. */
 const WORDS: Record<string, string> = {
-  UserNotFoundException: "The e-mail address or the password is wrong.",
+  UserNotFoundException: "Wrong email or password.",
   CodeMismatchException: "That code is wrong. Check it, or request a new one.",
   EnableSoftwareTokenMFAException: "That code is wrong. Check your phone's clock, and try the next code.",
   ExpiredCodeException: "That code has expired. Request a new one.",
-  InvalidPasswordException: "That password is too weak: use at least 12 characters, with upper-case and lower-case letters and a digit.",
+  InvalidPasswordException: "That password is too weak: use at least 12 characters, with upper- and lower-case letters and a number.",
   PasswordHistoryPolicyViolationException: "You have used that password before. Choose another one.",
   PasswordResetRequiredException: "Your password must be reset: use “Forgot your password?”.",
   UserNotConfirmedException: "Your account isn't confirmed yet. Ask the person who invited you.",
@@ -165,7 +165,7 @@ async function refusing<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (error) {
-    if (isNetwork(error)) throw new Refusal("Cognito, which signs you in, can't be reached. Check your connection, then try again.");
+    if (isNetwork(error)) throw new Refusal("Cognito can't be reached, so you can't sign in. Check your connection, then try again.");
     const { name = "", message = "" } = error as Partial<Error>;
     throw new Refusal(
       name === "NotAuthorizedException" ? notAuthorized(message) : (WORDS[name] ?? `You could not be signed in (${name}). Try again.`),
@@ -176,11 +176,11 @@ async function refusing<T>(call: () => Promise<T>): Promise<T> {
 /** Cognito uses this error for many causes, which only the text distinguishes. */
 function notAuthorized(message: string): string {
   if (/attempts exceeded/i.test(message)) return THROTTLED;
-  if (/disabled/i.test(message)) return "This account is disabled. Ask the API's administrator.";
+  if (/disabled/i.test(message)) return "This account is disabled. Ask your administrator.";
   if (/temporary password has expired/i.test(message))
     return "Your temporary password has expired. Ask the person who invited you for a new one.";
   if (/session/i.test(message)) return "The sign-in timed out. Start again with your password.";
-  return "The e-mail address or the password is wrong.";
+  return "Wrong email or password.";
 }
 
 function isNetwork(error: unknown): boolean {

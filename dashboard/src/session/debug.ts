@@ -10,7 +10,7 @@ export class DebugSession implements Session {
 
   async signIn(email: string, password: string): Promise<Step> {
     const answer = await this.#post("v1/auth/login", { email, password });
-    if (!answer.ok) throw new Refusal(answer.problem.detail);
+    if (!answer.ok) throw new Refusal(answer.problem.status === 401 ? "Wrong email or password." : answer.problem.detail);
     this.#refresh = answer.body.refresh_token;
     this.#tokens.hold(answer.body.access_token);
     return { kind: "signed-in" };
