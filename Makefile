@@ -13,7 +13,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
+.PHONY: help dev check-rules test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -36,6 +36,9 @@ compile: dashboard
 # The authorizer's build for AWS.
 authorizer: cargo-lambda
 	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised-authorizer
+
+check-rules: ## check access/ as the authorizer does; every build does this first
+	@$(MAKE) --no-print-directory --makefile functions/Makefile check-rules
 
 format: tools dashboard/node_modules/ready ## check the formatting
 	cargo fmt --check
@@ -164,7 +167,7 @@ token: ## print an access token of the running local pool: make -s token EMAIL=u
 reset: ## delete the local stack's data
 	@$(STACK) reset
 
-openapi: ## write docs/openapi.json and the table in docs/errors.md from the code
+openapi: ## write docs/openapi.json, access/schema.json and the table in docs/errors.md from the code
 	VEGA_RENEW=1 cargo test -q -p openapi --test document
 
 lock: tools ## update the pinned Python packages from local/*.in

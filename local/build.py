@@ -23,7 +23,7 @@ SAM_BUILD = ROOT / ".aws-sam" / "build"
 # Contains the digest of the template that was packaged. `make deploy` leaves a build without this file.
 LAID_OUT = SAM_BUILD / "local"
 # The inputs of a build, without the file that it writes itself.
-WATCHED = ("functions", "shared", "dashboard/src")
+WATCHED = ("access", "functions", "shared", "dashboard/src")
 WRITTEN = ROOT / "dashboard" / "src" / "api" / "openapi.ts"
 
 
@@ -46,6 +46,18 @@ def compile_functions(quiet: bool = False) -> None:
         quiet,
         cwd=ROOT,
         env=environment(CARGO_TERM_PROGRESS_WHEN="always", CARGO_TERM_PROGRESS_WIDTH="100"),
+    )
+
+
+def check_rules(quiet: bool = False) -> None:
+    """Checks access/ with the authorizer's own parser."""
+    run(
+        "check the access rules",
+        functions_make("check-rules"),
+        LOGS / "check-rules.log",
+        quiet=quiet,
+        cwd=ROOT,
+        env=environment(),
     )
 
 
@@ -93,9 +105,19 @@ def sam_build() -> None:
 
 
 def built() -> dict[str, str]:
-    """The functions in .aws-sam/build by logical id, each with a digest of its program."""
-    programs = SAM_BUILD.glob("*/bootstrap")
-    return {program.parent.name: hashlib.sha256(program.read_bytes()).hexdigest() for program in sorted(programs)}
+    """The functions in .aws-sam/build by logical id, each with a digest of its files."""
+    return {program.parent.name: digest(program.parent) for program in sorted(SAM_BUILD.glob("*/bootstrap"))}
+
+
+def digest(folder: Path) -> str:
+    content = hashlib.sha256()
+    for path in files(folder):
+        content.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return content.hexdigest()
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def sources() -> dict[str, tuple[int, int]]:

@@ -173,24 +173,24 @@ def served(stack: Stack) -> Path:
 
 
 def update_functions(stack: Stack) -> list[str]:
-    """Replaces the emulator's programs that differ. Returns their logical ids."""
+    """Replaces the emulator's functions that differ. Returns their logical ids."""
     record = served(stack)
     before = json.loads(record.read_text()) if record.exists() else {}
     now = build.built()
     changed = [function for function in now if now[function] != before.get(function)]
     if changed:
-        update_programs(stack, {function: build.SAM_BUILD / function / "bootstrap" for function in changed})
+        update_packages(stack, {function: zipped(build.SAM_BUILD / function) for function in changed})
         record.write_text(json.dumps(before | now))
     return changed
 
 
-def update_programs(stack: Stack, programs: dict[str, Path]) -> None:
-    """Replaces the programs of the given functions, by logical id."""
+def update_packages(stack: Stack, packages: dict[str, bytes]) -> None:
+    """Replaces the packages of the given functions, by logical id."""
     names, client = function_names(stack), stack.client("lambda")
-    for function, program in programs.items():
+    for function, package in packages.items():
         # A function whose condition is false is built but not deployed.
         if function in names:
-            client.update_function_code(FunctionName=names[function], ZipFile=zipped(program))
+            client.update_function_code(FunctionName=names[function], ZipFile=package)
             client.get_waiter("function_updated_v2").wait(FunctionName=names[function], WaiterConfig={"Delay": 1})
 
 
@@ -205,10 +205,12 @@ def function_names(stack: Stack) -> dict[str, str]:
     }
 
 
-def zipped(program: Path) -> bytes:
+def zipped(folder: Path, program: Path | None = None) -> bytes:
+    """A function's package, with another `program` if one is given."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.write(program, "bootstrap")
+        for path in build.files(folder):
+            archive.write(program if program and path.name == "bootstrap" else path, path.relative_to(folder))
     return content.getvalue()
 
 
@@ -248,6 +250,7 @@ def make_users(stack: Stack, passwords: dict[str, str]) -> None:
 @contextlib.contextmanager
 def serving(stack: Stack) -> Iterator[None]:
     build.compile_functions()
+    build.check_rules()
     build.lay_out()
     with emulator(stack), forwarding(stack.port, stack.aws_port, DOMAIN):
         deploy(stack)
@@ -288,6 +291,8 @@ def reload(stack: Stack, before: dict, now: dict) -> None:
         if any(path.startswith("dashboard/") for path in changed):
             build.build_page()
         build.compile_functions(quiet=True)
+        if any(path.startswith("access/") for path in changed):
+            build.check_rules(quiet=True)
         build.lay_out()
         functions = update_functions(stack)
     # Whatever failed, the next change can mend it.
@@ -344,7 +349,7 @@ def test(stack: Stack, authorizer: Path | None, command: list[str]) -> int:
         try:
             with serving(stack):
                 if authorizer:
-                    update_programs(stack, {"AuthorizerFunction": authorizer})
+                    update_packages(stack, {"AuthorizerFunction": zipped(build.SAM_BUILD / "AuthorizerFunction", authorizer)})
                     print(f"  the authorizer is {authorizer}", flush=True)
                 return subprocess.call(command, cwd=ROOT, env={**os.environ, **test_environment(stack)})
         finally:

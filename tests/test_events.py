@@ -4,7 +4,6 @@ emulator that comes with the SAM CLI. The table is the local stack's."""
 import json
 import os
 import platform
-import re
 import signal
 import socket
 import subprocess
@@ -40,11 +39,6 @@ pytestmark = [
 ]
 
 
-def access_rules() -> str:
-    """The default of the template's parameter, which these events assume."""
-    return re.search(r"  AccessRules:.*?Default: \|\n(.*?)\n  \w", (ROOT / "template.yaml").read_text(), re.DOTALL).group(1)
-
-
 def environment(function: str) -> dict[str, str]:
     sample = json.loads((ROOT / "events" / "env.json").read_text())
     return {
@@ -52,7 +46,7 @@ def environment(function: str) -> dict[str, str]:
         "HOME": os.environ["HOME"],
         **sample.get(FUNCTIONS[function], {}),
         "VEGA_KEYS_TABLE": os.environ["VEGA_KEYS_TABLE"],
-        "VEGA_ACCESS_RULES": access_rules(),
+        "LAMBDA_TASK_ROOT": str(ROOT / ".aws-sam" / "build" / FUNCTIONS[function]),
         **{name: os.environ[name] for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
         "AWS_REGION": os.environ["AWS_DEFAULT_REGION"],
     }
@@ -118,14 +112,14 @@ def test_an_invalid_configuration_is_reported_in_full_at_start():
     nonsense = {
         "VEGA_AUTH_PROVIDER": "custom",
         "VEGA_AUTH_SECRET": "a-short-secret",
-        "VEGA_ACCESS_RULES": "{}",
+        "LAMBDA_TASK_ROOT": str(ROOT / "tests"),
         "VEGA_KEY_LIMIT": "many",
         "VEGA_GITHUB_KEYS_URL": "http://api.github.com",
     }
     for function, wanted in (
-        ("authorizer", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET", "VEGA_KEYS_TABLE", "VEGA_ACCESS_RULES", "AWS_REGION"]),
+        ("authorizer", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET", "VEGA_KEYS_TABLE", "LAMBDA_TASK_ROOT", "AWS_REGION"]),
         ("login-debug", ["AWS_ENDPOINT_URL", "VEGA_AUTH_SECRET"]),
-        ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "VEGA_ACCESS_RULES", "AWS_REGION"]),
+        ("api-keys", ["VEGA_KEYS_TABLE", "VEGA_KEY_LIMIT", "LAMBDA_TASK_ROOT", "AWS_REGION"]),
         ("leaked-keys", ["VEGA_KEYS_TABLE", "VEGA_GITHUB_KEYS_URL", "AWS_REGION"]),
         ("owners", ["VEGA_KEYS_TABLE", "VEGA_COGNITO_USER_POOL_ID", "AWS_REGION"]),
         ("notifications", ["VEGA_KEYS_TABLE", "VEGA_NOTICE_SOURCE", "AWS_REGION"]),

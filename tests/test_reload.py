@@ -62,7 +62,7 @@ def watched() -> Iterator[Watched]:
     for path in COPY.iterdir():
         if path.name != "target":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for name in ("functions", "shared"):
+    for name in ("access", "functions", "shared"):
         shutil.copytree(build.ROOT / name, COPY / name, ignore=shutil.ignore_patterns("target"))
     (COPY / "local").mkdir()
     files = [path.relative_to(build.ROOT) for path in (build.ROOT / "local").glob("*.py")]
@@ -92,7 +92,7 @@ def watched() -> Iterator[Watched]:
             process.send_signal(signal.SIGINT)
             process.stdout.read()
     served = stack.Stack(PROVIDER, port, Path(state))
-    stack.update_programs(served, {"MeFunction": build.SAM_BUILD / "MeFunction" / "bootstrap"})
+    stack.update_packages(served, {"MeFunction": stack.zipped(build.SAM_BUILD / "MeFunction")})
 
 
 def test_a_change_is_served_and_one_that_fails_to_compile_is_not(api, user, watched):

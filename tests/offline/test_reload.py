@@ -15,7 +15,7 @@ FAILURES = [
     EndpointConnectionError(endpoint_url="http://127.0.0.1:8001"),
     OSError(28, "No space left on device"),
 ]
-STEPS = [(build, "compile_functions"), (build, "lay_out"), (stack, "update_functions")]
+STEPS = [(build, "compile_functions"), (build, "check_rules"), (build, "lay_out"), (stack, "update_functions")]
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
@@ -27,7 +27,7 @@ def test_any_failure_of_a_reload_is_printed_and_survived(module, step, failure, 
     for each, name in STEPS:
         monkeypatch.setattr(each, name, lambda *_arguments, **_options: [])
     monkeypatch.setattr(module, step, fail)
-    stack.reload(None, {}, {"functions/me/src/lib.rs": (1, 1)})
+    stack.reload(None, {}, {"functions/me/src/lib.rs": (1, 1), "access/vega.json": (1, 1)})
     printed = capsys.readouterr().out.splitlines()
     assert str(failure).splitlines()[0] in printed[0]
     assert printed[-1] == "Still serving the previous version. Waiting for the next change."

@@ -20,7 +20,6 @@ DECLARED, CONDITIONS = TEMPLATE["Parameters"], TEMPLATE["Conditions"]
 OTHERS = {
     "ExistingUserPoolId": "eu-central-1_abc",
     "ExistingAppClientId": "abc",
-    "AccessRules": '{"rules":[{"route":"GET /v1/auth/me","groups":"any"}]}',
     "ExistingKeysTable": "vega-KeysTable-1",
     "ExistingKeysTableStream": "2026-11-30T10:00:00.000",
     "GithubKeysUrl": "https://api.github.com/meta/public_keys/secret_scanning",

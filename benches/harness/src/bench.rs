@@ -12,14 +12,10 @@ use crate::{Failure, table};
 /// Requests of one kind to one function per turn.
 const BATCH: u64 = 60;
 
-/// The access rules of template.yaml.
-pub const RULES: &str = r#"{ "rules": [
-    { "route": "GET /v1/auth/me",        "groups": "any" },
-    { "route": "GET /v1/projects",       "groups": ["root", "operator", "user"] },
-    { "route": "GET /v1/admin/projects", "groups": ["root", "operator"] },
-    { "route": "* /v1/api-keys",         "groups": "any", "api_keys": false },
-    { "route": "* /v1/api-keys/*",       "groups": "any", "api_keys": false }
-] }"#;
+/// The folder with the access rules, as for a deployed function.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// The access rules of the stack's own API.
+pub const RULES: &str = include_str!("../../../access/vega.json");
 
 /// The functions' environment variables. `bundle` is a file of trusted authorities.
 pub fn environment(endpoint: &str, bundle: Option<&str>) -> Vec<(String, String)> {
@@ -35,7 +31,7 @@ pub fn environment(endpoint: &str, bundle: Option<&str>) -> Vec<(String, String)
         ("VEGA_COGNITO_USER_POOL_ID", POOL),
         ("VEGA_COGNITO_APP_CLIENT_ID", CLIENT),
         ("VEGA_KEYS_TABLE", TABLE),
-        ("VEGA_ACCESS_RULES", RULES),
+        ("LAMBDA_TASK_ROOT", ROOT),
     ];
     variables.extend(bundle.map(|path| ("SSL_CERT_FILE", path)));
     variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

@@ -67,7 +67,7 @@ pub struct Config {
     pub table: String,
     /// `VEGA_KEY_LIMIT`: how many live keys a person may have.
     pub limit: u32,
-    /// `VEGA_ACCESS_RULES`: for the scopes.
+    /// The access rules, for the scopes.
     pub rules: AccessRules,
 }
 
@@ -78,7 +78,7 @@ impl Config {
         let limit = environment.optional("VEGA_KEY_LIMIT", DEFAULT_LIMIT, |text| {
             text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or("expected a number from 1 to 1000")
         });
-        let rules = environment.required("VEGA_ACCESS_RULES", str::parse);
+        let rules = vega_access_files::read(environment);
         let store = vega_store::Settings::read(environment);
         Some(Self { store: store?, table: table?, limit: limit?, rules: rules? })
     }

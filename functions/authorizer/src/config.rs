@@ -1,8 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use vega_auth::AccessRules;
 use vega_auth::config::{Environment, Provider, text};
-use vega_auth::{AccessRules, RulesError};
 use vega_https_client::HttpsClient;
 use vega_key_table::Settings;
 
@@ -35,10 +35,8 @@ impl Config {
     pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let provider = Provider::read(environment);
         let keys_table = environment.required("VEGA_KEYS_TABLE", text);
-        let rules = environment.required("VEGA_ACCESS_RULES", |json| {
-            let rules: AccessRules = json.parse().map_err(|error: RulesError| error.to_string())?;
-            check_size(&rules).map(|()| rules)
-        });
+        let rules =
+            environment.required("LAMBDA_TASK_ROOT", |root| read_rules(Path::new(root)).map_err(|all| all.join("; ")));
         let http_api_response = environment.optional("VEGA_HTTP_API_RESPONSE", HttpApiResponse::Policy, str::parse);
         let key_cache_seconds = environment.optional("VEGA_KEY_CACHE_SECONDS", 0, |text| {
             text.parse().ok().filter(|seconds| *seconds <= 3600).ok_or("expected a number of seconds, at most 3600")
@@ -64,6 +62,15 @@ impl Config {
             client: client?,
         })
     }
+}
+
+/// Reads the rules in the folder `access` below `root`, and checks the size of their policies.
+///
+/// # Errors
+/// Every problem.
+pub fn read_rules(root: &Path) -> Result<AccessRules, Vec<String>> {
+    let rules = vega_access_files::read_below(root)?;
+    check_size(&rules).map_err(|problem| vec![format!("access/vega.json: {problem}")]).map(|()| rules)
 }
 
 /// The two responses that an HTTP API can be configured to expect. Its events don't say which.
@@ -96,10 +103,9 @@ mod tests {
 
     #[test]
     fn every_invalid_variable_is_named_at_once() {
-        let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["admins"]}]}"#;
         let lookup = |name: &str| {
             let value = match name {
-                "VEGA_ACCESS_RULES" => rules,
+                "LAMBDA_TASK_ROOT" => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/invalid"),
                 "VEGA_HTTP_API_RESPONSE" => "xml",
                 "VEGA_KEY_CACHE_SECONDS" => "3601",
                 "VEGA_AUTHORIZER_CACHE_SECONDS" => "-1",
@@ -114,8 +120,8 @@ mod tests {
             [
                 "VEGA_AUTH_PROVIDER is not set",
                 "VEGA_KEYS_TABLE is not set",
-                "VEGA_ACCESS_RULES: rule 1 (\"GET /v1/projects\"): groups: unknown group \"admins\": the groups are root, \
-                 operator, user",
+                "LAMBDA_TASK_ROOT: access/vega.json:3: rule \"GET /v1/projects\": groups: unknown group \"operater\": the \
+                 groups are root, operator, user; did you mean \"operator\"?",
                 "VEGA_HTTP_API_RESPONSE: expected policy or simple",
                 "VEGA_KEY_CACHE_SECONDS: expected a number of seconds, at most 3600",
                 "VEGA_AUTHORIZER_CACHE_SECONDS: expected a number of seconds",

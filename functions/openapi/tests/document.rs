@@ -42,6 +42,12 @@ fn the_table_of_errors_is_current() {
     assert_current("errors.md", page, &format!("{about}\n{table}"));
 }
 
+#[test]
+fn the_schema_of_the_access_rules_is_current() {
+    let schema = format!("{:#}\n", vega_auth::rules_schema().as_value());
+    assert_current("../access/schema.json", include_str!("../../../access/schema.json"), &schema);
+}
+
 /// Compares a page with what the code generates, or writes it.
 #[expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "make openapi sets VEGA_RENEW to write the page")]
 fn assert_current(page: &str, text: &str, generated: &str) {

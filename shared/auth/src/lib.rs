@@ -84,8 +84,8 @@ mod text;
 mod timestamp;
 
 pub use access::{
-    Access, AccessRules, DeniedAs, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Route, RulesError,
-    ScopeName, UnknownGroup,
+    Access, AccessRules, DeniedAs, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Problem, Route,
+    RulesError, ScopeName, UnknownGroup,
 };
 pub use authenticate::{Authenticated, Authenticator, KeyRecords, TokenVerifier};
 pub use bounded_cache::BoundedCache;
@@ -102,5 +102,7 @@ pub use key::{
     ValidNewKey,
 };
 pub use object::Object;
+#[cfg(feature = "schema")]
+pub use schema::rules_schema;
 pub use text::{HIDDEN, is_hidden};
 pub use timestamp::Timestamp;

@@ -1,10 +1,51 @@
-//! JSON Schemas of the types in the API, for docs/openapi.json.
+//! JSON Schemas of the types in the API, for docs/openapi.json, and of the access rules, for access/schema.json.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::{Group, Groups, KeyId, Network, ScopeName, Timestamp};
+use crate::access::Document;
+use crate::{Group, Groups, KeyId, Network, Route, ScopeName, Timestamp};
+
+/// The JSON Schema of a rules file.
+pub fn rules_schema() -> Schema {
+    SchemaGenerator::default().into_root_schema_for::<Document<'_>>()
+}
+
+/// The groups that a rule requires.
+pub(crate) fn required_groups(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [
+        { "const": "any" },
+        { "type": "array", "items": { "enum": Group::ALL.map(Group::name) }, "minItems": 1 },
+    ] })
+}
+
+/// The scopes that the rules define.
+pub(crate) fn scopes(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "allOf": [generator.subschema_for::<ScopeName>(), { "not": { "const": ScopeName::READ } }] },
+        "additionalProperties": { "type": "array", "items": generator.subschema_for::<Route>(), "minItems": 1 },
+    })
+}
+
+impl JsonSchema for Route {
+    fn schema_name() -> Cow<'static, str> {
+        "Route".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let methods = Self::METHODS.join("|");
+        // A segment doesn't begin with a dot, and only the last one can be `*`.
+        let pattern = format!(
+            r"^(\$connect|(\*|{methods}) /|(\*|{methods}) (/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*)*(/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*|/\*))$"
+        );
+        json_schema!({
+            "type": "string", "pattern": pattern, "examples": ["GET /v1/projects", "* /v1/api-keys/*"],
+            "description": "A method or *, a space, and a path. /* at the end covers everything below the path, not itself.",
+        })
+    }
+}
 
 impl JsonSchema for KeyId {
     fn schema_name() -> Cow<'static, str> {

@@ -121,10 +121,7 @@ impl Api {
 fn config(changes: &[(&str, &str)]) -> Result<(Settings, Config), ConfigError> {
     let sound = [
         ("VEGA_KEYS_TABLE", "keys"),
-        (
-            "VEGA_ACCESS_RULES",
-            r#"{"rules":[{"route":"* /v1/*","groups":"any"}],"scopes":{"deploy":["POST /v1/deployments/*","GET /v1/x"]}}"#,
-        ),
+        ("LAMBDA_TASK_ROOT", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules")),
         ("AWS_REGION", "us-west-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),

@@ -27,6 +27,11 @@ impl Group {
         }
     }
 
+    /// The names of all groups.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().map(Self::name)
+    }
+
     fn bit(self) -> u8 {
         match self {
             Self::Root => 1,

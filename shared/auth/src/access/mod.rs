@@ -4,8 +4,12 @@ mod group;
 mod route;
 mod rules;
 mod scope;
+mod source;
 
 pub use group::{Group, Groups, UnknownGroup};
 pub use route::{MethodPattern, PathPattern, Route};
-pub use rules::{Access, AccessRules, DeniedAs, RulesError};
+#[cfg(feature = "schema")]
+pub(crate) use rules::Document;
+pub use rules::{Access, AccessRules, DeniedAs};
 pub use scope::{InvalidScopeName, ScopeName};
+pub use source::{Problem, RulesError};

@@ -3,15 +3,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use super::Route;
-use crate::{Authentication, CurrentUser, Groups, ScopeName};
+use super::source::{RulesError, Source, did_you_mean};
+use super::{Route, UnknownGroup};
+use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName};
 
 /// The groups and scopes that each route requires. A route without a rule is denied.
 ///
-/// Written as JSON, in `VEGA_ACCESS_RULES`:
+/// Written as JSON, in `access/vega.json`:
 /// ```json
 /// { "rules": [
 ///   { "route": "GET /v1/auth/me",  "groups": "any" },
@@ -82,108 +85,161 @@ impl DeniedAs {
     }
 }
 
-/// Every problem with the rules, one line each, naming the rule.
-#[derive(Debug, PartialEq, Eq)]
-pub struct RulesError(pub Vec<String>);
-
-impl fmt::Display for RulesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
-    }
-}
-
-impl std::error::Error for RulesError {}
+/// Most rules per file: API Gateway has at most 300 resources per API by default.
+const MAX_RULES: usize = 5000;
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(title = "Access rules of an API"))]
 #[serde(deny_unknown_fields)]
-struct Document {
-    rules: Vec<WrittenRule>,
-    #[serde(default, deserialize_with = "without_duplicates")]
-    scopes: BTreeMap<String, Vec<String>>,
+#[allow(dead_code, reason = "an editor reads `schema`")]
+pub(crate) struct Document<'a> {
+    /// The JSON Schema of this file, for editors.
+    #[serde(rename = "$schema", default)]
+    schema: Option<String>,
+    /// The rules. A route without a rule is denied to everybody.
+    #[serde(borrow)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<WrittenRule>", length(min = 1, max = MAX_RULES)))]
+    rules: Vec<&'a RawValue>,
+    /// Named sets of routes that an API key can be limited to. `read` always exists: GET and HEAD.
+    #[serde(default, borrow)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::scopes"))]
+    scopes: Members<'a>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Rule"))]
 #[serde(deny_unknown_fields)]
 struct WrittenRule {
+    /// The requests that the rule applies to.
+    #[cfg_attr(feature = "schema", schemars(with = "Route"))]
     route: String,
+    /// The caller must be in one of these groups; `"any"` admits every authenticated caller.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::required_groups"))]
     groups: WrittenGroups,
+    /// `false` limits the route to people.
     #[serde(default = "yes")]
     api_keys: bool,
+    /// `false` admits a key whatever its scopes.
     #[serde(default = "yes")]
     scopes: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum WrittenGroups {
-    Word(String),
+    Any,
     Names(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for WrittenGroups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Groups;
+        impl<'de> Visitor<'de> for Groups {
+            type Value = WrittenGroups;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"any\" or a list of groups")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<WrittenGroups, E> {
+                if word == "any" {
+                    Ok(WrittenGroups::Any)
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Str(word), &self))
+                }
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, names: S) -> Result<WrittenGroups, S::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(names)).map(WrittenGroups::Names)
+            }
+        }
+        deserializer.deserialize_any(Groups)
+    }
 }
 
 fn yes() -> bool {
     true
 }
 
-/// A map in which no name occurs twice: serde would silently use the last one.
-fn without_duplicates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
-    struct Scopes;
+/// The members of an object in their order, also those that occur twice.
+#[derive(Default)]
+struct Members<'a>(Vec<(String, &'a RawValue)>);
 
-    impl<'de> Visitor<'de> for Scopes {
-        type Value = BTreeMap<String, Vec<String>>;
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("scopes by name, each with a list of routes")
-        }
-
-        fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Self::Value, M::Error> {
-            let mut scopes = BTreeMap::new();
-            while let Some((name, routes)) = members.next_entry::<String, _>()? {
-                if scopes.contains_key(&name) {
-                    return Err(de::Error::custom(format!("scope {name:?} is defined twice")));
-                }
-                scopes.insert(name, routes);
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
             }
-            Ok(scopes)
-        }
-    }
 
-    deserializer.deserialize_map(Scopes)
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members<'de>, M::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
 }
 
 impl FromStr for AccessRules {
     type Err = RulesError;
 
     fn from_str(json: &str) -> Result<Self, RulesError> {
-        let document: Document = serde_json::from_str(json).map_err(|error| RulesError(vec![error.to_string()]))?;
-        let mut problems = Vec::new();
+        let (mut source, Object(document)) = Source::document::<Object<Document<'_>>>(json)?;
+        if document.rules.len() > MAX_RULES {
+            source.problem_with_all(&format!("more than {MAX_RULES} rules"));
+        }
+        source.check()?;
         let mut rules = Vec::new();
-        for (index, written) in document.rules.into_iter().enumerate() {
-            let number = index + 1;
-            let name = written.route.clone();
-            match written.try_into() {
-                Ok(rule) => rules.push(rule),
-                Err(problem) => problems.push(format!("rule {number} ({name:?}): {problem}")),
+        for part in document.rules {
+            let Some(Object(written)) = source.read::<Object<WrittenRule>>(|| rule_name(part), part) else { continue };
+            let name = format!("rule {:?}", written.route);
+            match Rule::try_from(written) {
+                Ok(rule) => rules.push((rule, part)),
+                Err(problem) => source.problem(part, format!("{name}: {problem}")),
             }
         }
         let mut scopes = BTreeMap::new();
-        for (name, routes) in document.scopes {
-            match read_scope(&name, &routes) {
-                Ok((name, routes)) => {
-                    scopes.insert(name, routes);
+        for (name, part) in &document.scopes.0 {
+            let Some(routes) = source.read::<Vec<String>>(|| format!("scope {name:?}"), part) else { continue };
+            match read_scope(name, &routes) {
+                Ok((name, _)) if scopes.contains_key(&name) => {
+                    source.problem(part, format!("scope {:?} is defined twice", name.as_str()));
                 }
-                Err(more) => problems.extend(more.iter().map(|problem| format!("scope {name:?}: {problem}"))),
+                Ok((name, routes)) => {
+                    scopes.insert(name, (routes, *part));
+                }
+                Err(problems) => {
+                    for problem in problems {
+                        source.problem(part, format!("scope {name:?}: {problem}"));
+                    }
+                }
             }
         }
-        if problems.is_empty() {
-            problems = conflicting_rules(&rules);
-            problems.extend(unusable_scopes(&rules, &scopes));
+        source.check()?;
+        if rules.is_empty() {
+            source.problem_with_all("no rules: nobody could call any route");
         }
-        if rules.is_empty() && problems.is_empty() {
-            problems.push("no rules: nobody could call any route".into());
-        }
+        report_conflicts(&mut source, &rules);
+        report_unusable_scopes(&mut source, &rules, &scopes);
+        source.check()?;
+        let mut scopes: BTreeMap<_, _> = scopes.into_iter().map(|(name, (routes, _))| (name, routes)).collect();
         scopes.insert(ScopeName::read(), Route::all_reads());
-        if problems.is_empty() { Ok(Self { rules, scopes }) } else { Err(RulesError(problems)) }
+        Ok(Self { rules: rules.into_iter().map(|(rule, _)| rule).collect(), scopes })
     }
+}
+
+/// The name in a problem with a rule that can't be read.
+fn rule_name(part: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        route: String,
+    }
+    serde_json::from_str(part.get()).map_or("rule".to_owned(), |Named { route }| format!("rule {route:?}"))
 }
 
 impl TryFrom<WrittenRule> for Rule {
@@ -191,15 +247,14 @@ impl TryFrom<WrittenRule> for Rule {
 
     fn try_from(written: WrittenRule) -> Result<Self, String> {
         let groups = match written.groups {
-            WrittenGroups::Word(word) if word == "any" => RequiredGroups::Anyone,
-            WrittenGroups::Word(_) => return Err("groups: expected \"any\" or a list of groups".into()),
+            WrittenGroups::Any => RequiredGroups::Anyone,
             WrittenGroups::Names(names) if names.is_empty() => return Err("groups: the list is empty".into()),
             WrittenGroups::Names(names) => RequiredGroups::OneOf(
                 names
                     .iter()
                     .map(|name| name.parse())
-                    .collect::<Result<_, _>>()
-                    .map_err(|error| format!("groups: {error}"))?,
+                    .collect::<Result<_, UnknownGroup>>()
+                    .map_err(|error| format!("groups: {error}{}", did_you_mean(&error.0, Group::names())))?,
             ),
         };
         Ok(Self { route: written.route.parse()?, groups, api_keys: written.api_keys, scopes: written.scopes })
@@ -232,24 +287,29 @@ fn read_scope(name: &str, routes: &[String]) -> Result<(ScopeName, Vec<Route>), 
 }
 
 /// The scopes' routes without effect, because no rule lets a key call them: a mistake in one of the two.
-fn unusable_scopes(rules: &[Rule], scopes: &BTreeMap<ScopeName, Vec<Route>>) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (name, routes) in scopes {
+fn report_unusable_scopes(
+    source: &mut Source<'_>,
+    rules: &[(Rule, &RawValue)],
+    scopes: &BTreeMap<ScopeName, (Vec<Route>, &RawValue)>,
+) {
+    for (name, (routes, part)) in scopes {
         for route in routes {
             let applies = |rule: &Rule| rule.api_keys && rule.scopes && rule.route.intersection(route).is_some();
-            if !rules.iter().any(applies) {
-                problems.push(format!("scope {:?}: no rule lets a key call {:?}", name.as_str(), route.to_string()));
+            if !rules.iter().any(|(rule, _)| applies(rule)) {
+                let (known, route): (Vec<_>, _) =
+                    (rules.iter().map(|(rule, _)| rule.route.to_string()).collect(), route.to_string());
+                let suggestion = did_you_mean(&route, known.iter().map(String::as_str));
+                source
+                    .problem(part, format!("scope {:?}: no rule lets a key call {route:?}{suggestion}", name.as_str()));
             }
         }
     }
-    problems
 }
 
 /// The rules that a broader rule defeats, because it admits callers whom the narrower one keeps out.
-fn conflicting_rules(rules: &[Rule]) -> Vec<String> {
-    let mut problems = Vec::new();
-    for narrow in rules {
-        for wide in rules {
+fn report_conflicts(source: &mut Source<'_>, rules: &[(Rule, &RawValue)]) {
+    for (narrow, _) in rules {
+        for (wide, part) in rules {
             if wide.route != narrow.route
                 && wide.route.intersection(&narrow.route).is_some()
                 && !wide.admits_no_more_than(narrow)
@@ -258,20 +318,22 @@ fn conflicting_rules(rules: &[Rule]) -> Vec<String> {
                 if narrow.route.covers(&wide.route) {
                     continue;
                 }
-                problems.push(format!(
-                    "rule {:?} also opens {:?} to callers whom that rule keeps out: narrow the first or broaden the second",
-                    wide.route.to_string(),
-                    narrow.route.to_string()
-                ));
+                let (wide, narrow) = (wide.route.to_string(), narrow.route.to_string());
+                source.problem(
+                    part,
+                    format!(
+                        "rule {wide:?} also opens {narrow:?} to callers whom that rule keeps out: narrow the first or broaden the \
+                         second"
+                    ),
+                );
             }
         }
     }
-    for (index, rule) in rules.iter().enumerate() {
-        if rules.iter().skip(index + 1).any(|other| other.route == rule.route) {
-            problems.push(format!("rule {:?} is defined twice", rule.route.to_string()));
+    for (index, (rule, part)) in rules.iter().enumerate() {
+        if rules[..index].iter().any(|(other, _)| other.route == rule.route) {
+            source.problem(part, format!("rule {:?} is defined twice", rule.route.to_string()));
         }
     }
-    problems
 }
 
 impl Rule {
@@ -470,10 +532,19 @@ mod tests {
     #[test]
     fn an_invalid_rule_is_named_with_its_problem() {
         for (rule, reason) in [
-            (r#"{"route":"GET /a","groups":["admins"]}"#, r#"rule 1 ("GET /a"): groups: unknown group "admins""#),
-            (r#"{"route":"GET /a","groups":"everybody"}"#, "expected \"any\""),
+            (r#"{"route":"GET /a","groups":["admins"]}"#, r#"line 1: rule "GET /a": groups: unknown group "admins""#),
+            (r#"{"route":"GET /a","groups":["users"]}"#, r#"; did you mean "user"?"#),
+            (
+                r#"{"route":"GET /a","groups":"everybody"}"#,
+                "invalid value: string \"everybody\", expected \"any\" or a list",
+            ),
             (r#"{"route":"GET /a","groups":[]}"#, "the list is empty"),
-            (r#"{"route":"GET /a","groups":"any","group":"x"}"#, "unknown field `group`"),
+            (
+                r#"{"route":"GET /a","groups":"any","group":"x"}"#,
+                "unknown field `group`, expected one of `route`, `groups`, `api_keys`, `scopes`; did you mean \"groups\"?",
+            ),
+            (r#"["GET /a","any"]"#, "expected an object"),
+            (r#"{"groups":"any"}"#, "line 1: rule: missing field `route`"),
             (r#"{"route":"GET /a","groups":"any"},{"route":"GET /a","groups":"any"}"#, "is defined twice"),
             ("", "no rules"),
             ("nonsense", "expected"),
@@ -486,7 +557,7 @@ mod tests {
     #[test]
     fn every_invalid_rule_is_reported() {
         let problems = rules(r#"{"route":"GET a","groups":"any"},{"route":"GET /b","groups":["x"]}"#).unwrap_err();
-        assert!(problems.contains("rule 1") && problems.contains("rule 2"), "{problems}");
+        assert!(problems.contains(r#"rule "GET a""#) && problems.contains(r#"rule "GET /b""#), "{problems}");
     }
 
     #[test]
@@ -566,7 +637,7 @@ mod tests {
             assert!(problem.contains(reason), "{scope}: {problem}");
         }
         let two = rules_and_scopes(r#"{"route":"GET /a","groups":"x"}"#, r#""read":["a","GET /*/b"]"#).unwrap_err();
-        for part in ["rule 1", "is reserved", r#""a":"#, r#""GET /*/b":"#] {
+        for part in [r#"rule "GET /a""#, "is reserved", r#""a":"#, r#""GET /*/b":"#] {
             assert!(two.contains(part), "{part}: {two}");
         }
     }
