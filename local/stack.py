@@ -36,6 +36,7 @@ from emulator import (
     Stack,
     emulator,
     keep_private,
+    load_template,
     locked,
     make_up_for_the_emulator,
     running,
@@ -252,9 +253,14 @@ def serving(stack: Stack) -> Iterator[None]:
     build.compile_functions()
     build.check_rules()
     build.lay_out()
-    with emulator(stack), forwarding(stack.port, stack.aws_port, DOMAIN):
+    with emulator(stack), forwarding(stack.port, stack.aws_port, DOMAIN, compression()):
         deploy(stack)
         yield
+
+
+def compression() -> int:
+    """The size from which the template lets API Gateway compress."""
+    return load_template()["Resources"]["Api"]["Properties"]["MinimumCompressionSize"]
 
 
 def dev(stack: Stack) -> int:
@@ -414,18 +420,18 @@ NEWEST = 200
 
 def logs(stack: Stack, only: str, follow: bool) -> int:
     """Prints the functions' newest log lines that contain `only`, oldest first; with `follow`, also those to come."""
-    printed: set[str] = set()
-    since = 0
+    seen: list[dict] = []
     while True:
-        events = [event for event in log_events(stack, since) if event["eventId"] not in printed]
-        lines = [line for event in events if (line := readable(event)) and only in line]
-        for line in lines if printed else lines[-NEWEST:]:
+        # A line may arrive a second after a later one.
+        since = seen[-1]["timestamp"] - 1000 if seen else 0
+        events = log_events(stack, since)
+        new = [event for event in events if event not in seen]
+        lines = [line for event in new if (line := readable(event)) and only in line]
+        for line in lines if seen else lines[-NEWEST:]:
             print(line, flush=True)
         if not follow:
             return 0
-        printed |= {event["eventId"] for event in events}
-        # The emulator may add lines of the same second later.
-        since = max((event["timestamp"] for event in events), default=since) - 1000
+        seen = events or seen
         time.sleep(0.5)
 
 
@@ -434,7 +440,7 @@ def log_events(stack: Stack, since: int) -> list[dict]:
     groups = client.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
     pages = client.get_paginator("filter_log_events")
     events = [
-        {**event, "function": group["logGroupName"].rsplit("/", 1)[-1]}
+        {"timestamp": event["timestamp"], "message": event["message"], "function": group["logGroupName"].rsplit("/", 1)[-1]}
         for group in groups
         for page in pages.paginate(logGroupName=group["logGroupName"], startTime=max(since, 0))
         for event in page["events"]
