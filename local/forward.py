@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import http.client
 import http.server
 import sys
@@ -24,8 +25,9 @@ MAX_BODY = 10 * 1024 * 1024
 
 
 @contextlib.contextmanager
-def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
-    """Forwards 127.0.0.1:`port` to 127.0.0.1:`to_port`, as requests for `domain`."""
+def forwarding(port: int, to_port: int, domain: str, compress_from: int = sys.maxsize) -> Iterator[None]:
+    """Forwards 127.0.0.1:`port` to 127.0.0.1:`to_port`, as requests for `domain`. Like API Gateway, and unlike the emulator, it
+    compresses responses of `compress_from` bytes or more for clients that accept gzip."""
 
     class Forward(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -81,6 +83,10 @@ def forwarding(port: int, to_port: int, domain: str) -> Iterator[None]:
                 upstream.close()
                 return self.send_error(502, "The emulator did not respond")
             self.send_response_only(answer.status, answer.reason)
+            accepted = {coding.split(";")[0].strip() for coding in self.headers.get("accept-encoding", "").split(",")}
+            if len(content) >= compress_from and "gzip" in accepted and answer.getheader("content-encoding") is None:
+                content = gzip.compress(content)
+                self.send_header("Content-Encoding", "gzip")
             for name, value in answer.getheaders():
                 if name.lower() not in HOP_BY_HOP | {"content-length"}:
                     self.send_header(name, value)
