@@ -78,7 +78,7 @@ unit: ## test the Rust code; needs no Node.js
 	MAKEFLAGS= cargo test --workspace --locked
 	MAKEFLAGS= cargo test --manifest-path fuzz/Cargo.toml --target-dir target --locked
 
-offline: tools ## run the Python tests that need no stack
+offline: tools dashboard/node_modules/ready ## run the Python tests that need no stack
 	$(VENV)/tools/bin/pytest tests/offline
 
 end-to-end: end-to-end-custom end-to-end-cognito ## test both providers, each on a fresh local stack

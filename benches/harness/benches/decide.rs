@@ -10,7 +10,7 @@ use harness::cases::Case;
 use harness::credentials::{self, CLIENT, Issuer, POOL};
 use serde_json::value::RawValue;
 use vega_auth::{
-    Authenticator, Fault, FetchKeySet, Groups, KeyId, KeyRecord, KeyRecords, LastUse, SigningKeys, Timestamp,
+    Authenticator, Fault, FetchKeySet, Groups, KeyId, KeyRecord, KeyRecords, LastUse, Timestamp, TokenSource,
     TokenVerifier, UserPool,
 };
 
@@ -39,7 +39,8 @@ fn decide(bencher: Bencher<'_, '_>, case: Case) {
 
 fn authorizer() -> Authorizer<Published, Keys> {
     let pool = UserPool::new("us-west-1", POOL, CLIENT).expect("a pool");
-    let tokens = TokenVerifier::Cognito(pool, SigningKeys::new(Published(ISSUER.key_set())));
+    let tokens =
+        TokenVerifier::cognito(TokenSource::read(&pool, None).expect("sources"), |_| Published(ISSUER.key_set()));
     Authorizer {
         authenticator: Authenticator { tokens, keys: Keys },
         policies: Policies::new(RULES.parse().expect("rules")),

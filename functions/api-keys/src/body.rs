@@ -259,6 +259,7 @@ mod tests {
             username: "ada".into(),
             groups: Groups::known(["operator", "user"]),
             authentication: Authentication::Jwt,
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         }

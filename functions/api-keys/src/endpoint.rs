@@ -207,7 +207,7 @@ trait KeyRoute: Sized {
 
 impl KeyRoute for Route {
     fn person_only(self) -> Self {
-        self.error(&KeyProblem::PersonOnly)
+        self.error(&KeyProblem::PersonOnly).error(&KeyProblem::OwnPoolOnly)
     }
 
     fn api_key_only(self) -> Self {

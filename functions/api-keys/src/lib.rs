@@ -167,10 +167,11 @@ fn check_owner(key: &KeyRecord, owner: &CurrentUser) -> Result<(), KeyProblem> {
     if key.owner == owner.id { Ok(()) } else { Err(KeyProblem::NotYours) }
 }
 
-/// An API key can't manage API keys.
+/// Only a person whom the owner sync can look up manages API keys: not a key, a machine or a person of another pool.
 fn person(user: &CurrentUser) -> Result<&CurrentUser, KeyProblem> {
     match user.authentication {
         Authentication::ApiKey { .. } => Err(KeyProblem::PersonOnly),
+        Authentication::Machine | Authentication::OtherPool => Err(KeyProblem::OwnPoolOnly),
         Authentication::Jwt => Ok(user),
     }
 }
@@ -178,7 +179,7 @@ fn person(user: &CurrentUser) -> Result<&CurrentUser, KeyProblem> {
 fn calling_key(user: &CurrentUser) -> Result<KeyId, KeyProblem> {
     match user.authentication {
         Authentication::ApiKey { key_id, .. } => Ok(key_id),
-        Authentication::Jwt => Err(KeyProblem::ApiKeyOnly),
+        Authentication::Jwt | Authentication::OtherPool | Authentication::Machine => Err(KeyProblem::ApiKeyOnly),
     }
 }
 

@@ -14,7 +14,9 @@ use crate::query::MAX_REASON;
 pub enum KeyProblem {
     #[error("An API key can't manage API keys. Sign in.")]
     PersonOnly,
-    #[error("This route is for API keys; you are signed in as a person.")]
+    #[error("Only people of this deployment's own user pool have API keys.")]
+    OwnPoolOnly,
+    #[error("This route is for API keys; you have an access token.")]
     ApiKeyOnly,
     #[error("This route requires group root or operator.")]
     AdministratorOnly,
@@ -52,6 +54,7 @@ pub enum KeyProblem {
 impl ProblemType for KeyProblem {
     fn code(&self) -> Code {
         match self {
+            Self::OwnPoolOnly => Code::PersonRequired,
             Self::PersonOnly | Self::ApiKeyOnly | Self::AdministratorOnly | Self::RootOnly(_) => Code::Forbidden,
             Self::TokenOutdated => Code::TokenOutdated,
             Self::NotYours | Self::NoSuchKey => Code::NotFound,

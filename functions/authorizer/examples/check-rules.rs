@@ -1,20 +1,18 @@
-//! `make check-rules`: checks the folder `access` below the given folder, as the authorizer does when it starts. Prints every
-//! problem with its file and line.
+//! `make check-rules`: checks the folder `access` below the given folder, rules and sources of tokens, as the authorizer does when it
+//! starts. Prints every problem with its file.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use authorizer::read_rules;
+use authorizer::{check_sources, read_rules};
 
 fn main() -> ExitCode {
     let root = std::env::args_os().nth(1).unwrap_or_else(|| ".".into());
-    match read_rules(Path::new(&root)) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            ExitCode::FAILURE
-        }
+    let root = Path::new(&root);
+    let checked = [read_rules(root).map(|_| ()), check_sources(root)];
+    let problems: Vec<String> = checked.into_iter().filter_map(Result::err).flatten().collect();
+    for problem in &problems {
+        eprintln!("{problem}");
     }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

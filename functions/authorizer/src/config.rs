@@ -1,8 +1,9 @@
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use vega_auth::AccessRules;
 use vega_auth::config::{Environment, Provider, text};
+use vega_auth::{AccessRules, TokenSource};
 use vega_https_client::HttpsClient;
 use vega_key_table::Settings;
 
@@ -10,8 +11,10 @@ use crate::policy_size::check_size;
 
 /// Configuration, read from environment variables.
 pub struct Config {
-    /// The issuer of the tokens.
+    /// The provider of tokens.
     pub provider: Provider,
+    /// The issuers and clients whose tokens are accepted; none for provider `custom`.
+    pub sources: Vec<TokenSource>,
     /// The table of keys.
     pub keys_table: String,
     /// The groups and scopes that each route requires.
@@ -34,6 +37,7 @@ impl Config {
     /// Reads every variable. The problems are collected in `environment`.
     pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let provider = Provider::read(environment);
+        let sources = sources(environment, provider.as_ref());
         let keys_table = environment.required("VEGA_KEYS_TABLE", text);
         let rules =
             environment.required("LAMBDA_TASK_ROOT", |root| read_rules(Path::new(root)).map_err(|all| all.join("; ")));
@@ -52,6 +56,7 @@ impl Config {
         };
         Some(Self {
             provider: provider?,
+            sources: sources?,
             keys_table: keys_table?,
             rules: rules?,
             http_api_response: http_api_response?,
@@ -71,6 +76,44 @@ impl Config {
 pub fn read_rules(root: &Path) -> Result<AccessRules, Vec<String>> {
     let rules = vega_access_files::read_below(root)?;
     check_size(&rules).map_err(|problem| vec![format!("access/vega.json: {problem}")]).map(|()| rules)
+}
+
+/// The folder of the files that list sources of tokens, each named after a deployment's own pool.
+const SOURCES: &str = "access/sources";
+
+/// Checks every file of sources below `root`, apart from the own client, which only a deployment knows.
+///
+/// # Errors
+/// Every problem.
+pub fn check_sources(root: &Path) -> Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    for entry in std::fs::read_dir(root.join(SOURCES)).into_iter().flatten() {
+        let checked = entry.map_err(|error| format!("{SOURCES}: {error}")).and_then(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pool_id = name.strip_suffix(".json").unwrap_or_default();
+            std::fs::read_to_string(entry.path())
+                .map_err(|error| error.to_string())
+                .and_then(|document| TokenSource::parse(pool_id, &document))
+                .map_err(|problem| format!("{SOURCES}/{name}: {problem}"))
+        });
+        problems.extend(checked.err());
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Reads the sources of tokens from the deployed file that is named after the own pool, if there is one.
+fn sources(environment: &mut Environment<'_>, provider: Option<&Provider>) -> Option<Vec<TokenSource>> {
+    let Some(Provider::Cognito(own)) = provider else { return Some(Vec::new()) };
+    let name = format!("{SOURCES}/{}.json", own.issuer().pool_id());
+    let folder = environment.get("LAMBDA_TASK_ROOT").unwrap_or_default();
+    let document = match std::fs::read_to_string(Path::new(&folder).join(&name)) {
+        Ok(document) => Some(document),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return environment.problem(format!("{name}: {error}")),
+    };
+    TokenSource::read(own, document.as_deref())
+        .map_err(|problem| environment.problem::<()>(format!("{name}: {problem}")))
+        .ok()
 }
 
 /// The two responses that an HTTP API can be configured to expect. Its events don't say which.
@@ -129,5 +172,41 @@ mod tests {
                 "SSL_CERT_FILE: no certificate in it",
             ]
         );
+    }
+    #[test]
+    fn the_file_named_after_the_pool_lists_the_sources() {
+        let read = |pool_id: &'static str| {
+            let lookup = move |name: &str| {
+                let value = match name {
+                    "VEGA_AUTH_PROVIDER" => "cognito",
+                    "VEGA_COGNITO_REGION" => "us-west-1",
+                    "VEGA_COGNITO_USER_POOL_ID" => pool_id,
+                    "VEGA_COGNITO_APP_CLIENT_ID" => "web",
+                    "LAMBDA_TASK_ROOT" => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sources"),
+                    _ => return None,
+                };
+                Some(value.to_owned())
+            };
+            load("authorizer", lookup, |environment| {
+                let provider = Provider::read(environment);
+                sources(environment, provider.as_ref())
+            })
+        };
+        let issuer = |pool_id| read(pool_id).map(|sources| sources[0].issuer().to_string()).map_err(|error| error.0);
+        let file = "https://issuer-cognito-idp.us-west-1.amazonaws.com/us-west-1_Valid";
+        assert_eq!(issuer("us-west-1_Valid").unwrap(), file);
+        let default = "https://cognito-idp.us-west-1.amazonaws.com/us-west-1_Unlisted";
+        assert_eq!(issuer("us-west-1_Unlisted").unwrap(), default);
+        let [problem] = issuer("us-west-1_Invalid").unwrap_err().try_into().unwrap();
+        let expected = "access/sources/us-west-1_Invalid.json: source 1: issuer: expected";
+        assert!(problem.starts_with(expected), "{problem}");
+        // The same problem before a deployment, and that of a file with another name than its pool's.
+        let mut problems = check_sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sources"))).unwrap_err();
+        problems.sort_unstable();
+        assert_eq!(problems.len(), 2);
+        assert!(problems[0].starts_with(expected), "{problems:?}");
+        let renamed = "access/sources/us-west-1_Renamed.json: no source has the pool that the file is named after";
+        assert_eq!(problems[1], renamed);
+        assert_eq!(check_sources(Path::new(env!("CARGO_MANIFEST_DIR"))), Ok(()), "no folder");
     }
 }

@@ -19,7 +19,7 @@ use vega_auth::{
     Access, AuthError, Authenticated, Authenticator, Credential, Fault, FetchKeySet, KeyRecords, Timestamp,
 };
 
-pub use crate::config::{Config, HttpApiResponse, read_rules};
+pub use crate::config::{Config, HttpApiResponse, check_sources, read_rules};
 use crate::event::{Event, Form};
 pub use crate::log_line::LogLine;
 use crate::method_arn::MethodArn;

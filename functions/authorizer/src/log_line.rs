@@ -68,10 +68,10 @@ impl LogLine {
         match decided {
             Outcome::Allow(caller) | Outcome::Deny(caller, _) => {
                 line.user_id = Some(caller.user.id.clone());
-                (line.via, line.key_id) = match caller.user.authentication {
-                    Authentication::Jwt => (Some("jwt"), None),
-                    Authentication::ApiKey { key_id, .. } => (Some("api_key"), Some(key_id)),
-                };
+                line.via = Some(caller.user.authentication.name());
+                if let Authentication::ApiKey { key_id, .. } = caller.user.authentication {
+                    line.key_id = Some(key_id);
+                }
                 line.last_use_not_recorded = caller.last_use_not_recorded.as_ref().map(vega_auth::Fault::chain);
             }
             Outcome::Fault(fault) => line.cause = Some(fault.chain()),

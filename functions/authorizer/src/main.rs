@@ -7,7 +7,7 @@ use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::json;
 use serde_json::value::RawValue;
 use vega_auth::config::{Provider, load};
-use vega_auth::{Authenticator, CachedKeys, SigningKeys, TokenVerifier};
+use vega_auth::{Authenticator, CachedKeys, TokenVerifier};
 use vega_jwks::HttpKeySet;
 use vega_key_table::KeyReader;
 
@@ -17,19 +17,16 @@ async fn main() -> Result<(), Error> {
     let config = load("authorizer", |name| std::env::var(name).ok(), Config::read)?;
     let tokens = match config.provider {
         Provider::Custom(secret) => TokenVerifier::Custom(secret),
-        Provider::Cognito(pool) => {
-            let source = HttpKeySet::new(config.client.clone(), pool.key_set_url(config.cognito_endpoint.as_deref()));
-            TokenVerifier::Cognito(pool, SigningKeys::new(source))
-        }
+        Provider::Cognito(_) => TokenVerifier::cognito(config.sources, |issuer| {
+            HttpKeySet::new(config.client.clone(), issuer.key_set_url(config.cognito_endpoint.as_deref()))
+        }),
     };
     let reader = KeyReader::new(config.client, config.database, config.keys_table, SystemTime::now)?;
     let keys = CachedKeys::new(reader, config.key_cache_seconds);
     // Lambda gives init more CPU than it bills for, so connect now and save the first caller the wait. A failure is harmless:
     // the first request tries again.
     tokio::join!(keys.store().warm_up(), async {
-        if let TokenVerifier::Cognito(_, keys) = &tokens
-            && let Err(fault) = keys.warm_up(SystemTime::now().into()).await
-        {
+        for fault in tokens.warm_up(SystemTime::now().into()).await {
             println!("{}", json!({ "outcome": "warning", "code": fault.code(), "cause": fault.chain() }));
         }
     });

@@ -79,6 +79,7 @@ pub(crate) mod tests {
             username: "ada".into(),
             groups: Groups::NONE,
             authentication: Authentication::Jwt,
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         };

@@ -23,7 +23,8 @@ pub struct Policies {
 struct PolicyKey {
     stage: String,
     groups: Groups,
-    /// A key's scopes; `None` for a person, because some rules keep out keys.
+    /// A key's scopes; `None` for a person, because some rules keep out programs. A machine has the rights of a key without
+    /// scopes.
     scopes: Option<Vec<ScopeName>>,
     networks: Vec<Network>,
 }
@@ -107,7 +108,8 @@ impl Policies {
 impl PolicyKey {
     fn of(user: &CurrentUser, stage: &str) -> Self {
         let (scopes, networks) = match &user.authentication {
-            Authentication::Jwt => (None, Vec::new()),
+            Authentication::Jwt | Authentication::OtherPool => (None, Vec::new()),
+            Authentication::Machine => (Some(Vec::new()), Vec::new()),
             Authentication::ApiKey { scopes, networks, .. } => (Some(scopes.clone()), networks.clone()),
         };
         Self { stage: stage.to_owned(), groups: user.groups, scopes, networks }
@@ -245,6 +247,7 @@ mod tests {
             username: "ada".into(),
             groups,
             authentication: Authentication::Jwt,
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         }
@@ -333,6 +336,11 @@ mod tests {
         other.id = "user-2".into();
         other.expires_at = Some(Timestamp(1_800_000_000));
         assert!(Arc::ptr_eq(&document(&person(user), &arn), &document(&other, &format!("{STAGE}/POST/v1/x"))));
+        let with_token = |authentication| CurrentUser { authentication, ..person(user) };
+        let other_pool = with_token(Authentication::OtherPool);
+        assert!(Arc::ptr_eq(&document(&person(user), &arn), &document(&other_pool, &arn)));
+        let machine = with_token(Authentication::Machine);
+        assert!(Arc::ptr_eq(&document(&key(user, &[], &[]), &arn), &document(&machine, &arn)));
         let different = [
             document(&person(user), &arn),
             document(&person(user), &arn.replace("/live/", "/test/")),

@@ -46,6 +46,7 @@ fn largest_callers(rules: &AccessRules) -> [(&'static str, CurrentUser, usize); 
         username: String::new(),
         groups: Group::ALL.into_iter().collect(),
         authentication,
+        oauth_scopes: Vec::new(),
         issued_at: None,
         expires_at: None,
     };
@@ -104,6 +105,7 @@ mod tests {
                 scopes: scopes.chain(["read".parse().unwrap()]).collect(),
                 networks: networks.map(|network| network.parse().unwrap()).collect(),
             },
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         };

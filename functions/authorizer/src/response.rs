@@ -88,6 +88,7 @@ mod tests {
                 scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
                 networks: vec!["203.0.113.0/24".parse().unwrap()],
             },
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         }

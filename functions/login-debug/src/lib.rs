@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as example;
 use subtle::ConstantTimeEq as _;
 use vega_auth::config::{Environment, Provider, text};
-use vega_auth::{BearerToken, Claims, Expected, Groups, HmacSecret, OtherMembers, Timestamp, TokenUse, UnverifiedJwt};
+use vega_auth::{BearerToken, Claims, Groups, HmacSecret, Timestamp, TokenUse, UnverifiedJwt};
 use vega_http::{Answer, Code, Problem, ProblemType, RequestProblem, json, read_json, route};
 use vega_openapi::Route;
 
@@ -176,7 +176,7 @@ impl DebugLogin {
         let verified = BearerToken::new(&request.refresh_token)
             .and_then(UnverifiedJwt::parse)
             .and_then(|token| token.verify_hs256(&self.verify))
-            .and_then(|claims| claims.validate(&Expected::custom(TokenUse::Refresh), now));
+            .and_then(|claims| claims.into_custom_user(TokenUse::Refresh, now));
         if verified.is_err() {
             return Err(LoginProblem::InvalidRefreshToken.into());
         }
@@ -192,19 +192,9 @@ impl DebugLogin {
     }
 
     fn issue(&self, token_use: TokenUse, lifetime_seconds: i64, now: Timestamp) -> Result<String, Problem> {
-        let expected = Expected::custom(token_use);
-        let claims = Claims {
-            iss: expected.issuer.into(),
-            sub: format!("debug:{}", self.user.email),
-            username: self.user.email.clone(),
-            client_id: expected.client_id.into(),
-            token_use,
-            exp: now.plus(lifetime_seconds).0,
-            nbf: None,
-            iat: now.0,
-            groups: self.user.groups.iter().map(|group| group.name().to_owned()).collect(),
-            others: OtherMembers::default(),
-        };
+        let (subject, expiry) = (format!("debug:{}", self.user.email), now.plus(lifetime_seconds));
+        let mut claims = Claims::custom(token_use, &subject, &self.user.email, now, expiry);
+        claims.groups = self.user.groups.iter().map(|group| group.name().to_owned()).collect();
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.sign)
             .map_err(|error| Problem::fault("unsigned_token", &error))
     }
@@ -263,14 +253,11 @@ mod tests {
     #[test]
     fn the_documented_credentials_give_an_access_and_a_refresh_token() {
         let (access, refresh) = tokens();
-        assert_eq!(verified(&access).validate(&Expected::custom(TokenUse::Access), NOW.plus(3599)), Ok(()));
-        assert!(verified(&access).validate(&Expected::custom(TokenUse::Access), NOW.plus(3600)).is_err());
-        assert_eq!(verified(&refresh).validate(&Expected::custom(TokenUse::Refresh), NOW), Ok(()));
-        assert!(
-            verified(&refresh).validate(&Expected::custom(TokenUse::Access), NOW).is_err(),
-            "no refresh token in the place of an access token"
-        );
-        assert_eq!(verified(&access).into_current_user().groups, Groups::known(["user"]));
+        let user = |token, token_use, now| verified(token).into_custom_user(token_use, now);
+        assert_eq!(user(&access, TokenUse::Access, NOW.plus(3599)).unwrap().groups, Groups::known(["user"]));
+        assert!(user(&access, TokenUse::Access, NOW.plus(3600)).is_err());
+        assert!(user(&refresh, TokenUse::Refresh, NOW).is_ok());
+        assert!(user(&refresh, TokenUse::Access, NOW).is_err(), "no refresh token in the place of an access token");
     }
 
     #[test]
@@ -316,10 +303,7 @@ mod tests {
         let body = serde_json::json!({ "refresh_token": refresh }).to_string();
         let later = NOW.plus(REFRESH_SECONDS - 1);
         let answer = post_at("/v1/auth/refresh", &body, later).unwrap();
-        assert_eq!(
-            verified(answer["access_token"].as_str().unwrap()).validate(&Expected::custom(TokenUse::Access), later),
-            Ok(())
-        );
+        assert!(verified(answer["access_token"].as_str().unwrap()).into_custom_user(TokenUse::Access, later).is_ok());
         assert_eq!(post_at("/v1/auth/refresh", &body, NOW.plus(REFRESH_SECONDS)).unwrap_err().0, Code::InvalidToken);
         for token in [access.as_str(), "", "a.b.c", "vk_x"] {
             let body = serde_json::json!({ "refresh_token": token }).to_string();

@@ -1,11 +1,13 @@
 use std::future::Future;
 use std::net::IpAddr;
 
+use futures_util::future::join_all;
+
 use crate::credential::BearerToken;
 use crate::jwt::TokenDigest;
 use crate::{
-    AuthError, Credential, CurrentUser, Expected, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord, LastUse, Rejection,
-    SigningKeys, Timestamp, TokenUse, UnverifiedJwt, UserPool,
+    AuthError, Credential, CurrentUser, Fault, FetchKeySet, HmacSecret, Issuer, KeyId, KeyRecord, LastUse, Rejection,
+    SigningKeys, Timestamp, TokenSource, TokenUse, UnverifiedJwt,
 };
 
 /// The key records, as far as a request needs them.
@@ -29,29 +31,48 @@ pub trait KeyRecords {
 pub enum TokenVerifier<F> {
     /// Provider `custom`: HS256.
     Custom(HmacSecret),
-    /// Provider `cognito`: RS256 with the pool's key set.
-    Cognito(UserPool, SigningKeys<F>),
+    /// Provider `cognito`: RS256 with the key set of the token's issuer. No two sources have the same issuer.
+    Cognito(Vec<(SigningKeys<F>, TokenSource)>),
 }
 
 impl<F: FetchKeySet> TokenVerifier<F> {
+    /// Fetches each source's key set by what `fetch` returns for its issuer.
+    pub fn cognito(sources: Vec<TokenSource>, fetch: impl Fn(&Issuer) -> F) -> Self {
+        let with_keys = |source: TokenSource| (SigningKeys::new(fetch(source.issuer())), source);
+        Self::Cognito(sources.into_iter().map(with_keys).collect())
+    }
+
+    /// Fetches every key set at once, ahead of the first request. See [`SigningKeys::warm_up`] for the failures it returns.
+    pub async fn warm_up(&self, now: Timestamp) -> Vec<Fault> {
+        match self {
+            Self::Custom(_) => Vec::new(),
+            Self::Cognito(sources) => join_all(sources.iter().map(|(keys, _)| keys.warm_up(now)))
+                .await
+                .into_iter()
+                .filter_map(Result::err)
+                .collect(),
+        }
+    }
+
     async fn verify(&self, token: BearerToken<'_>, now: Timestamp) -> Result<CurrentUser, AuthError> {
         match self {
-            Self::Custom(secret) => {
-                let claims = UnverifiedJwt::parse(token)?.verify_hs256(secret)?;
-                claims.validate(&Expected::custom(TokenUse::Access), now)?;
-                Ok(claims.into_current_user())
-            }
-            Self::Cognito(pool, keys) => {
+            Self::Custom(secret) => UnverifiedJwt::parse(token)?
+                .verify_hs256(secret)?
+                .into_custom_user(TokenUse::Access, now)
+                .map_err(AuthError::from),
+            Self::Cognito(sources) => {
                 let digest = TokenDigest::of(token);
-                if let Some(user) = keys.cached(&digest, now) {
+                if let Some(user) = sources.iter().find_map(|(keys, _)| keys.cached(&digest, now)) {
                     return Ok(user);
                 }
                 let token = UnverifiedJwt::parse(token)?;
-                let key = keys.key(token.rs256_kid()?, now).await?.ok_or(Rejection::UnknownSigningKey)?;
+                let kid = token.rs256_kid()?;
+                let is_issuer = |(_, source): &&(_, TokenSource)| source.issuer().as_str() == token.issuer();
+                let (keys, source) = sources.iter().find(is_issuer).ok_or(Rejection::Issuer)?;
+                let key = keys.key(kid, now).await?.ok_or(Rejection::UnknownSigningKey)?;
                 let claims = token.verify_rs256(&key)?;
-                claims.validate(&pool.expected(), now)?;
                 let valid = claims.validity();
-                let user = claims.into_current_user();
+                let user = source.current_user(claims, now)?;
                 keys.cache(&key, digest, &user, valid);
                 Ok(user)
             }

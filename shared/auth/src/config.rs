@@ -43,13 +43,19 @@ pub fn load<T>(
 
 /// The URL of an AWS service in `region`. `service` is the first label of its host name.
 pub fn aws_endpoint(service: &str, region: &str) -> String {
-    // The DNS suffixes of the public partitions, from the partition table of AWS's SDKs.
-    let suffix = match region.split('-').next() {
-        Some("cn") => "amazonaws.com.cn",
-        Some("eusc") => "amazonaws.eu",
-        _ => "amazonaws.com",
-    };
-    format!("https://{service}.{region}.{suffix}")
+    format!("https://{service}.{region}.{}", partition_suffixes(region)[0])
+}
+
+/// The DNS suffixes of the region's partition, first the one of its endpoints. The sources, which
+/// `tests/offline/test_partitions.py` compares with the pinned botocore, are its `partitions.json` and the endpoint rules of
+/// `cognito-idp`. No document states the issuers' hosts in aws-eusc; aws-jwt-verify 5.2.1 expects them in `amazonaws.com`.
+pub(crate) fn partition_suffixes(region: &str) -> &'static [&'static str] {
+    match region.split('-').next() {
+        Some("cn") => &["amazonaws.com.cn"],
+        Some("eusc") => &["amazonaws.eu", "amazonaws.com"],
+        // aws and aws-us-gov.
+        _ => &["amazonaws.com"],
+    }
 }
 
 type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -122,7 +128,7 @@ pub fn text(value: &str) -> Result<String, std::convert::Infallible> {
 pub enum Provider {
     /// The built-in login with one debug user, for developers' machines: HS256 with `VEGA_AUTH_SECRET`.
     Custom(HmacSecret),
-    /// A Cognito user pool: RS256 with the pool's key set.
+    /// Cognito: RS256 with the issuer's key set. This is the deployment's own user pool.
     Cognito(UserPool),
 }
 
@@ -263,14 +269,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_in_another_region_is_refused() {
-        let problems = problems(&[
-            ("VEGA_AUTH_PROVIDER", "cognito"),
-            ("VEGA_COGNITO_REGION", "us-west-1"),
-            ("VEGA_COGNITO_USER_POOL_ID", "eu-west-1_abc"),
-            ("VEGA_COGNITO_APP_CLIENT_ID", "client"),
-        ]);
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].contains("VEGA_COGNITO_USER_POOL_ID"), "{problems:?}");
+    fn a_pool_of_another_partition_is_refused() {
+        for (region, refused) in [("us-west-1", false), ("us-east-2", false), ("cn-north-1", true), ("west", true)] {
+            let problems = problems(&[
+                ("VEGA_AUTH_PROVIDER", "cognito"),
+                ("VEGA_COGNITO_REGION", region),
+                ("VEGA_COGNITO_USER_POOL_ID", "us-west-1_abc"),
+                ("VEGA_COGNITO_APP_CLIENT_ID", "client"),
+            ]);
+            assert_eq!(problems.len(), usize::from(refused), "{region}");
+            assert!(problems.iter().all(|problem| problem.contains("VEGA_COGNITO_USER_POOL_ID")), "{problems:?}");
+        }
     }
 }

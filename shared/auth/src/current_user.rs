@@ -8,15 +8,20 @@ use crate::{Groups, KeyId, Network, ScopeName, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CurrentUser {
-    /// The stable id: the `sub` of the JWT, or of the person who owns the key.
+    /// The stable id: the `sub` of the person, also for a key that they own; `{pool id}:{sub}` for a person of another user
+    /// pool; `client:{client id}` for a machine.
     pub id: String,
-    /// The display name. It can change, so nothing may be decided by it.
+    /// The display name; a machine's client id. It can change, so nothing may be decided by it.
     pub username: String,
     /// The groups that apply to this request. A key has its own, never more than its owner's.
     pub groups: Groups,
     /// The kind of credential.
     #[serde(flatten)]
     pub authentication: Authentication,
+    /// The OAuth scopes of resource servers in an access token, `{resource server}/{name}`, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
+    pub oauth_scopes: Vec<String>,
     /// When the access token was issued: for functions that must not trust a token from before a change to its owner. Never
     /// shown to anybody.
     #[serde(skip)]
@@ -32,8 +37,12 @@ pub struct CurrentUser {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "authenticated_by", rename_all = "snake_case")]
 pub enum Authentication {
-    /// An access token from the provider: a person who signed in.
+    /// An access token of the provider's own user pool: a person who signed in.
     Jwt,
+    /// An access token of another user pool: a person who can't own API keys.
+    OtherPool,
+    /// An access token by the grant `client_credentials`: a program that acts for itself.
+    Machine,
     /// An API key: a program that acts for its owner.
     ApiKey {
         /// The key's public id.
@@ -47,6 +56,26 @@ pub enum Authentication {
     },
 }
 
+impl Authentication {
+    /// The name in the request context and the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::OtherPool => "other_pool",
+            Self::Machine => "machine",
+            Self::ApiKey { .. } => "api_key",
+        }
+    }
+
+    /// Whether the caller is a person, rather than a program.
+    pub fn is_person(&self) -> bool {
+        match self {
+            Self::Jwt | Self::OtherPool => true,
+            Self::Machine | Self::ApiKey { .. } => false,
+        }
+    }
+}
+
 /// The request context contains no `CurrentUser`: the request did not come through the authorizer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request context contains no current user: member {0:?} is missing or malformed")]
@@ -58,6 +87,7 @@ const GROUPS: &str = "groups";
 const AUTHENTICATED_BY: &str = "authenticated_by";
 const KEY_ID: &str = "key_id";
 const SCOPES: &str = "scopes";
+const OAUTH_SCOPES: &str = "oauth_scopes";
 const ISSUED_AT: &str = "issued_at";
 const EXPIRES_AT: &str = "expires_at";
 
@@ -70,18 +100,17 @@ impl CurrentUser {
         if !self.groups.is_empty() {
             context.insert(GROUPS, self.groups.to_string());
         }
-        match &self.authentication {
-            Authentication::Jwt => {
-                context.insert(AUTHENTICATED_BY, "jwt".into());
+        context.insert(AUTHENTICATED_BY, self.authentication.name().into());
+        if let Authentication::ApiKey { key_id, scopes, networks: _ } = &self.authentication {
+            context.insert(KEY_ID, key_id.to_string());
+            if !scopes.is_empty() {
+                let names: Vec<&str> = scopes.iter().map(ScopeName::as_str).collect();
+                context.insert(SCOPES, names.join(","));
             }
-            Authentication::ApiKey { key_id, scopes, networks: _ } => {
-                context.insert(AUTHENTICATED_BY, "api_key".into());
-                context.insert(KEY_ID, key_id.to_string());
-                if !scopes.is_empty() {
-                    let names: Vec<&str> = scopes.iter().map(ScopeName::as_str).collect();
-                    context.insert(SCOPES, names.join(","));
-                }
-            }
+        }
+        // Separated as in RFC 6749: such a scope can contain a comma.
+        if !self.oauth_scopes.is_empty() {
+            context.insert(OAUTH_SCOPES, self.oauth_scopes.join(" "));
         }
         for (name, instant) in [(ISSUED_AT, self.issued_at), (EXPIRES_AT, self.expires_at)] {
             if let Some(instant) = instant {
@@ -104,6 +133,8 @@ impl CurrentUser {
             groups: member(GROUPS).unwrap_or_default().parse().map_err(|_| ContextError(GROUPS))?,
             authentication: match required(AUTHENTICATED_BY)? {
                 "jwt" => Authentication::Jwt,
+                "other_pool" => Authentication::OtherPool,
+                "machine" => Authentication::Machine,
                 "api_key" => Authentication::ApiKey {
                     key_id: required(KEY_ID)?.parse().map_err(|_| ContextError(KEY_ID))?,
                     scopes: member(SCOPES)
@@ -115,6 +146,8 @@ impl CurrentUser {
                 },
                 _ => return Err(ContextError(AUTHENTICATED_BY)),
             },
+            oauth_scopes: member(OAUTH_SCOPES)
+                .map_or_else(Vec::new, |names| names.split(' ').map(str::to_owned).collect()),
             issued_at: instant(ISSUED_AT)?,
             expires_at: instant(EXPIRES_AT)?,
         })
@@ -135,6 +168,7 @@ mod tests {
                 scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
                 networks: vec![],
             },
+            oauth_scopes: vec![],
             issued_at: None,
             expires_at: Some(Timestamp(1_800_000_000)),
         }
@@ -149,7 +183,11 @@ mod tests {
         let mut wide_key = key_user();
         wide_key.authentication =
             Authentication::ApiKey { key_id: "7Gh2kQ9XbT4m".parse().unwrap(), scopes: vec![], networks: vec![] };
-        for user in [key_user(), jwt_user, wide_key] {
+        let mut machine = jwt_user.clone();
+        machine.authentication = Authentication::Machine;
+        machine.oauth_scopes = vec!["https://api.example.com/read,write".into(), "orders/read".into()];
+        let guest = CurrentUser { authentication: Authentication::OtherPool, ..jwt_user.clone() };
+        for user in [key_user(), jwt_user, machine, guest, wide_key] {
             let context = user.to_context();
             assert_eq!(CurrentUser::from_context(|name| context.get(name).map(String::as_str)), Ok(user));
         }

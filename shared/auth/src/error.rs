@@ -47,12 +47,21 @@ pub enum Rejection {
     /// The signature does not verify.
     #[error("JWT signature wrong")]
     Signature,
-    /// Another issuer: a different pool, or an imitation of ours.
+    /// No source has this issuer: a different pool, or an imitation of ours.
     #[error("JWT from another issuer")]
     Issuer,
-    /// Issued for another client.
+    /// A person's token for a client that the issuer's source doesn't list.
     #[error("JWT for another client")]
     Client,
+    /// A machine's token (`client_credentials`) for a client that isn't listed as a machine.
+    #[error("JWT of a machine that is not configured")]
+    Machine,
+    /// A person's token for a client that is listed as a machine.
+    #[error("JWT of a person for a machine's client")]
+    Person,
+    /// A person's token whose `sub` is its client: neither a person nor a machine.
+    #[error("JWT of a person whose subject is the client")]
+    SubjectIsClient,
     /// An ID or a refresh token in place of an access token.
     #[error("JWT not an access token")]
     TokenUse,
@@ -111,6 +120,9 @@ impl Rejection {
             Self::Signature => "signature",
             Self::Issuer => "issuer",
             Self::Client => "client",
+            Self::Machine => "machine",
+            Self::Person => "person",
+            Self::SubjectIsClient => "subject_is_client",
             Self::TokenUse => "token_use",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",

@@ -93,8 +93,8 @@ pub use credential::{BearerToken, Credential};
 pub use current_user::{Authentication, ContextError, CurrentUser};
 pub use error::{AuthError, Fault, Rejection};
 pub use jwt::{
-    Claims, Expected, FetchKeySet, HmacSecret, KeySet, KeySetCache, MAX_KEY_SET_BYTES, NotAKeySet, OtherMembers,
-    PublishedKeys, RsaKey, SecretTooShort, SigningKeys, TokenUse, UnverifiedJwt, UserPool,
+    Claims, FetchKeySet, HmacSecret, Issuer, KeySet, KeySetCache, MAX_KEY_SET_BYTES, NotAKeySet, NotAnIssuer,
+    OtherMembers, PublishedKeys, RsaKey, SecretTooShort, SigningKeys, TokenSource, TokenUse, UnverifiedJwt, UserPool,
 };
 pub use key::{
     Actor, ApiKey, AuditEvent, CachedKeys, DIGEST_VERSION, EventKind, InvalidNetwork, KeyChange, KeyDigest, KeyId,

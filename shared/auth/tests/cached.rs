@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
     ApiKey, AuthError, Authenticator, CachedKeys, Credential, Fault, FetchKeySet, HmacSecret, KeyId, KeyRecord,
-    KeyRecords, KeySecret, KeyStatus, LastUse, SigningKeys, Timestamp, TokenVerifier, UserPool,
+    KeyRecords, KeySecret, KeyStatus, LastUse, Timestamp, TokenSource, TokenVerifier, UserPool,
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -74,7 +74,7 @@ impl Pool {
     fn new() -> Self {
         let issuer = Issuer(Arc::new(Mutex::new(Some(JWKS.into()))));
         let pool = UserPool::new("us-west-1", "us-west-1_Test", "client1").unwrap();
-        let tokens = TokenVerifier::Cognito(pool, SigningKeys::new(issuer.clone()));
+        let tokens = TokenVerifier::cognito(TokenSource::read(&pool, None).unwrap(), |_| issuer.clone());
         Self { issuer, authenticator: Authenticator { tokens, keys: Table::default() } }
     }
 

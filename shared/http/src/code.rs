@@ -28,6 +28,8 @@ pub enum Code {
     Forbidden,
     /// The API key's groups allow the route, but none of its scopes include it. `GET /v1/scopes` lists what each scope covers.
     InsufficientScope,
+    /// The caller is a machine, or a person of another user pool: only the deployment's own people have API keys.
+    PersonRequired,
     /// The caller's account, groups or keys changed after the access token was issued. Sign in again.
     TokenOutdated,
     /// There is no such route, file or key; or the key belongs to somebody else.
@@ -71,7 +73,9 @@ impl Code {
             | Self::InvalidIdempotencyKey
             | Self::InvalidSignature => StatusCode::BAD_REQUEST,
             Self::InvalidToken | Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::InsufficientScope | Self::TokenOutdated => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::InsufficientScope | Self::PersonRequired | Self::TokenOutdated => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::KeyLimitReached
             | Self::KeyExpired
@@ -107,6 +111,7 @@ impl Code {
             | Self::InvalidCredentials
             | Self::Forbidden
             | Self::InsufficientScope
+            | Self::PersonRequired
             | Self::TokenOutdated
             | Self::NotFound
             | Self::KeyLimitReached

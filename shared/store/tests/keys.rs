@@ -59,6 +59,7 @@ async fn rotate(
         username: old.owner_username.clone(),
         groups: old.groups,
         authentication: Authentication::Jwt,
+        oauth_scopes: Vec::new(),
         issued_at: None,
         expires_at: None,
     };

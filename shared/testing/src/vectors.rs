@@ -20,6 +20,9 @@ pub const API_KEY: &str = "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwG
 pub const KEY_SET: &str = include_str!("../../../tests/vectors/keys/jwks.json");
 /// The region, pool and client whose tokens are good.
 pub const POOL: [&str; 3] = ["us-west-1", "us-west-1_Test", "client1"];
+const COGNITO: &str = include_str!("../../../tests/vectors/cognito.json");
+/// Sources of every partition, with both forms of issuers, a replica, people and machines.
+pub const SOURCES: &str = include_str!("../../../tests/vectors/sources.json");
 const ISSUER: &str = "https://cognito-idp.us-west-1.amazonaws.com/us-west-1_Test";
 
 /// Who issued the good credential that the vectors of a file differ from.
@@ -68,13 +71,71 @@ pub struct Vector {
     /// What is different about the key's record.
     #[serde(default)]
     pub record: Map<String, Value>,
+    /// Who issued the valid token, if not the usual pool to the usual client.
+    #[serde(skip)]
+    source: Option<Source>,
+}
+
+/// The issuer, client and kind of a valid token of a user pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Its `iss`.
+    pub issuer: &'static str,
+    /// Its `client_id`.
+    pub client: &'static str,
+    /// Whether the client gets its tokens by the grant `client_credentials`.
+    pub is_machine: bool,
+}
+
+impl Source {
+    /// Every client in [`SOURCES`].
+    pub fn all() -> Vec<Self> {
+        let document: Value = serde_json::from_str(SOURCES).unwrap();
+        let text = |value: &Value| -> &'static str { Box::leak(value.as_str().unwrap().to_owned().into_boxed_str()) };
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let mut all = Vec::new();
+        for source in list(&document["sources"]) {
+            let issuer = text(&source["issuer"]);
+            let people = list(&source["people"]).into_iter().map(|client| (client, false));
+            let machines = list(&source["machines"]).into_iter().map(|machine| (machine["client"].clone(), true));
+            all.extend(people.chain(machines).map(|(client, is_machine)| Self {
+                issuer,
+                client: text(&client),
+                is_machine,
+            }));
+        }
+        all
+    }
+
+    /// The id of the issuer's pool.
+    pub fn pool_id(self) -> &'static str {
+        self.issuer.rsplit_once('/').unwrap().1
+    }
+
+    /// Every Cognito vector, as a difference from a valid token of this source. The vectors about a person's claims say
+    /// nothing about a machine.
+    pub fn vectors(self) -> Vec<Vector> {
+        let text = COGNITO.replace(ISSUER, self.issuer).replace(POOL[2], self.client);
+        let mut vectors: Vec<Vector> = serde_json::from_str(&text).unwrap();
+        if self.is_machine {
+            vectors.retain(|vector| {
+                let about_claims = vector.in_claims.is_some() || vector.claims_part.is_some();
+                !about_claims
+                    && vector.claims.keys().all(|name| ["exp", "iat", "nbf", "token_use"].contains(&name.as_str()))
+            });
+        }
+        for vector in &mut vectors {
+            vector.source = Some(self);
+        }
+        vectors
+    }
 }
 
 impl Kind {
     /// Every vector of this kind. The first one is good.
     pub fn vectors(self) -> Vec<Vector> {
         serde_json::from_str(match self {
-            Self::Cognito => include_str!("../../../tests/vectors/cognito.json"),
+            Self::Cognito => COGNITO,
             Self::Custom => include_str!("../../../tests/vectors/custom.json"),
             Self::ApiKey => include_str!("../../../tests/vectors/api-keys.json"),
         })
@@ -166,8 +227,22 @@ impl Vector {
     pub fn parts(&self, kind: Kind) -> [String; 2] {
         [
             self.text(kind.good_header(), &self.header, self.in_header.as_ref()),
-            self.text(good_claims(kind), &self.claims, self.in_claims.as_ref()),
+            self.text(self.good_claims(kind), &self.claims, self.in_claims.as_ref()),
         ]
+    }
+
+    fn good_claims(&self, kind: Kind) -> Value {
+        let mut claims = good_claims(kind);
+        if let Some(source) = self.source {
+            claims["iss"] = source.issuer.into();
+            claims["client_id"] = source.client.into();
+            if source.is_machine {
+                claims["sub"] = source.client.into();
+                claims.as_object_mut().unwrap().remove("username");
+                claims.as_object_mut().unwrap().remove("cognito:groups");
+            }
+        }
+        claims
     }
 
     /// The token alone.
@@ -188,6 +263,11 @@ impl Vector {
             .replace("{signature_cut}", encoded.get(1..).unwrap_or_default())
             .replace("{signature_in_base64}", &format!("{}+/", STANDARD.encode(&signature).trim_end_matches('=')))
             .replace("{signature_with_leftover_bits}", &with_leftover_bits(&encoded))
+    }
+
+    /// Whether only the token or the key set is different, not the header around it.
+    pub fn is_about_the_token(&self) -> bool {
+        self.authorization.is_none()
     }
 
     /// The issuer's key set at that moment.

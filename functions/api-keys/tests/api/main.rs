@@ -43,7 +43,8 @@ impl Api {
         Self { keys: ApiKeys { store: database.store(), limit: 5, rules, entropy }, http, database, issued_at: None }
     }
 
-    /// `user` is a person of group `user`, `root as ada` one of group `root`, and `key of ada` a key of hers.
+    /// `user` is a person of group `user`, `root as ada` one of group `root`, `key of ada` a key of hers, `machine client:ci` a
+    /// machine and `other_pool us-west-1_Other:ada` a person of another pool.
     async fn call(&self, user: &str, method: &str, target: &str, body: Option<Value>) -> Seen {
         self.send(user, method, target, body.map(|body| body.to_string()), &[]).await
     }
@@ -88,7 +89,8 @@ impl Api {
                 json!({ "id": user, "username": user, "groups": groups, "authenticated_by": "api_key", "key_id": key_id })
             }
             None => json!({
-                "id": user, "username": user, "groups": groups, "authenticated_by": "jwt",
+                "id": user.rsplit(' ').next(), "username": user, "groups": groups,
+                "authenticated_by": user.split_once(' ').map_or("jwt", |(kind, _)| kind),
                 // a token that was issued just now, as far as nobody says otherwise
                 "issued_at": self.issued_at.unwrap_or(now).to_string(),
             }),

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 mod arbitrary;
+mod sources;
 mod vectors;
 
 use std::time::Duration;
@@ -11,7 +12,7 @@ use authorizer::{Authorizer, HttpApiResponse, Policies};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
-    ApiKey, Authenticator, Groups, HmacSecret, KeyRecord, SigningKeys, Timestamp, TokenVerifier, UserPool,
+    ApiKey, Authenticator, Groups, HmacSecret, KeyRecord, Timestamp, TokenSource, TokenVerifier, UserPool,
 };
 use vega_https_client::HttpsClient;
 use vega_jwks::HttpKeySet;
@@ -42,10 +43,7 @@ impl Gateway {
     async fn new(kind: Kind) -> Self {
         let issuer = TestServer::start(Reply::ok(KEY_SET)).await;
         let tokens = if kind == Kind::Cognito {
-            let [region, pool_id, client_id] = POOL;
-            let pool = UserPool::new(region, pool_id, client_id).unwrap();
-            let url = format!("{}/us-west-1_Test/.well-known/jwks.json", issuer.url());
-            TokenVerifier::Cognito(pool, SigningKeys::new(HttpKeySet::new(HttpsClient::new(None).unwrap(), url)))
+            cognito_tokens(&issuer, None)
         } else {
             TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap())
         };
@@ -98,6 +96,16 @@ impl Gateway {
         self.database.create(&record).await;
         key
     }
+}
+
+/// Verifies tokens of these sources, with key sets that haven't been fetched yet.
+fn cognito_tokens(issuer: &TestServer, sources: Option<&str>) -> TokenVerifier<HttpKeySet> {
+    let [region, pool_id, client_id] = POOL;
+    let pool = UserPool::new(region, pool_id, client_id).unwrap();
+    let client = HttpsClient::new(None).unwrap();
+    TokenVerifier::cognito(TokenSource::read(&pool, sources).unwrap(), |source| {
+        HttpKeySet::new(client.clone(), source.key_set_url(Some(issuer.url())))
+    })
 }
 
 fn event(authorization: &str) -> Value {

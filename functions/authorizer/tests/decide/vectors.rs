@@ -11,7 +11,7 @@ use vega_testing::vectors::{EventVector, Kind, SECRET, Vector};
 use crate::{Gateway, KEY_SET, NOW, UNAUTHORIZED, event, other_forms};
 
 /// An outcome as vectors write it: `allow:ada`, `deny:ada`, `reject:expired`, `fault`.
-fn outcome((outcome, code): (String, String)) -> String {
+pub fn outcome((outcome, code): (String, String)) -> String {
     match outcome.as_str() {
         UNAUTHORIZED => format!("reject:{code}"),
         "temporarily unavailable" => "fault".to_owned(),

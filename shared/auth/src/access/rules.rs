@@ -338,7 +338,7 @@ fn report_conflicts(source: &mut Source<'_>, rules: &[(Rule, &RawValue)]) {
 
 impl Rule {
     fn admits(&self, user: &CurrentUser) -> bool {
-        let admits_kind = self.api_keys || user.authentication == Authentication::Jwt;
+        let admits_kind = self.api_keys || user.authentication.is_person();
         admits_kind
             && match self.groups {
                 RequiredGroups::Anyone => true,
@@ -437,6 +437,7 @@ mod tests {
             username: "ada".into(),
             groups: Groups::known(groups.iter().copied()),
             authentication,
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         }
@@ -519,10 +520,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_can_admit_people_but_no_keys() {
+    fn a_rule_can_admit_people_but_no_programs() {
         let rules = rules(r#"{"route":"* /v1/api-keys/*","groups":"any","api_keys":false}"#).unwrap();
         assert!(rules.allow(&user(&[], Authentication::Jwt), "DELETE", "/v1/api-keys/x"));
+        assert!(rules.allow(&user(&[], Authentication::OtherPool), "DELETE", "/v1/api-keys/x"));
         assert!(!rules.allow(&user(&["root"], key()), "DELETE", "/v1/api-keys/x"));
+        assert!(!rules.allow(&user(&["root"], Authentication::Machine), "DELETE", "/v1/api-keys/x"));
         assert!(
             !rules.allow(&user(&[], Authentication::Jwt), "DELETE", "/v1/api-keys"),
             "/* covers the paths below, not the path itself"

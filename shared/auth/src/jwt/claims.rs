@@ -31,8 +31,9 @@ pub struct Claims {
     pub iss: String,
     /// The subject: the person's stable id.
     pub sub: String,
-    /// The display name.
-    pub username: String,
+    /// The display name. A machine's token has none.
+    #[serde(default, deserialize_with = "never_null", skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
     /// The client that the token was issued to. Cognito's access tokens have no `aud`.
     pub client_id: String,
     /// Access, refresh or ID.
@@ -44,6 +45,9 @@ pub struct Claims {
     pub nbf: Option<i64>,
     /// The time of issue.
     pub iat: i64,
+    /// The OAuth scopes, separated by spaces.
+    #[serde(default, deserialize_with = "never_null", skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// The person's groups; absent for a person without any.
     #[serde(default, rename = "cognito:groups", skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -52,38 +56,52 @@ pub struct Claims {
     pub others: OtherMembers,
 }
 
-/// The issuer, client and purpose that a token must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected<'a> {
-    /// The exact `iss`.
-    pub issuer: &'a str,
-    /// The exact `client_id`.
-    pub client_id: &'a str,
-    /// The exact `token_use`.
-    pub token_use: TokenUse,
-}
-
-impl Expected<'static> {
-    /// A token of provider `custom`. Its issuer is no URL, so no user pool can have it.
-    pub fn custom(token_use: TokenUse) -> Self {
-        Self { issuer: "vega:custom", client_id: "vega-debug", token_use }
-    }
-}
+/// The issuer of provider `custom`. It is no URL, so no user pool can have it.
+pub(super) const CUSTOM_ISSUER: &str = "vega:custom";
+/// The client of provider `custom`.
+const CUSTOM_CLIENT: &str = "vega-debug";
 
 impl Claims {
-    /// Checks the claims of a token whose signature was verified.
+    /// Claims of provider `custom`, without groups.
+    pub fn custom(token_use: TokenUse, subject: &str, username: &str, iat: Timestamp, exp: Timestamp) -> Self {
+        Self {
+            iss: CUSTOM_ISSUER.into(),
+            sub: subject.into(),
+            username: Some(username.into()),
+            client_id: CUSTOM_CLIENT.into(),
+            token_use,
+            exp: exp.0,
+            nbf: None,
+            iat: iat.0,
+            scope: None,
+            groups: Vec::new(),
+            others: OtherMembers::default(),
+        }
+    }
+
+    /// The user of provider `custom`, if the claims of a token whose signature was verified are valid at `now` for this use.
     ///
     /// # Errors
-    /// When the token is not the expected one, not valid at `now`, or names no usable subject.
-    pub fn validate(&self, expected: &Expected<'_>, now: Timestamp) -> Result<(), Rejection> {
-        if self.iss != expected.issuer {
+    /// When they aren't.
+    pub fn into_custom_user(self, token_use: TokenUse, now: Timestamp) -> Result<CurrentUser, Rejection> {
+        if self.iss != CUSTOM_ISSUER {
             return Err(Rejection::Issuer);
         }
-        if self.token_use != expected.token_use {
-            return Err(Rejection::TokenUse);
-        }
-        if self.client_id != expected.client_id {
+        self.check(token_use, now)?;
+        if self.client_id != CUSTOM_CLIENT {
             return Err(Rejection::Client);
+        }
+        self.into_person()
+    }
+
+    /// Checks an access token, apart from its issuer, client and kind.
+    pub(super) fn validate(&self, now: Timestamp) -> Result<(), Rejection> {
+        self.check(TokenUse::Access, now)
+    }
+
+    fn check(&self, token_use: TokenUse, now: Timestamp) -> Result<(), Rejection> {
+        if self.token_use != token_use {
+            return Err(Rejection::TokenUse);
         }
         let latest_start = now.0.saturating_add(LEEWAY_SECONDS);
         if self.iat > latest_start || self.nbf.is_some_and(|nbf| nbf > latest_start) {
@@ -92,11 +110,7 @@ impl Claims {
         if self.exp <= now.0 || self.exp > Timestamp::MAX.0 {
             return Err(Rejection::Expired);
         }
-        let usable = |name: &str| !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control);
-        if !usable(&self.sub) || !usable(&self.username) {
-            return Err(Rejection::Subject);
-        }
-        Ok(())
+        if is_usable(&self.sub) { Ok(()) } else { Err(Rejection::Subject) }
     }
 
     /// The seconds at which [`Self::validate`] finds the token neither early nor expired.
@@ -105,22 +119,48 @@ impl Claims {
     }
 
     /// The person whom the token identifies.
-    pub fn into_current_user(self) -> CurrentUser {
+    pub(super) fn into_person(self) -> Result<CurrentUser, Rejection> {
+        let username = self.username.clone().filter(|name| is_usable(name)).ok_or(Rejection::Subject)?;
+        let groups = Groups::known(self.groups.iter().map(String::as_str));
+        Ok(CurrentUser { username, ..self.into_user(groups, Authentication::Jwt) })
+    }
+
+    /// The client that the token was issued to, and for. It has no groups in Cognito, whatever the token says.
+    pub(super) fn into_machine(self, groups: Groups) -> CurrentUser {
+        let id = format!("client:{}", self.client_id);
+        CurrentUser { id, ..self.into_user(groups, Authentication::Machine) }
+    }
+
+    fn into_user(self, groups: Groups, authentication: Authentication) -> CurrentUser {
         CurrentUser {
-            groups: Groups::known(self.groups.iter().map(String::as_str)),
             id: self.sub,
-            username: self.username,
-            authentication: Authentication::Jwt,
-            // Clamped to what RFC 3339 can write: `validate` sets no lower bound for `iat`.
+            username: self.client_id,
+            groups,
+            authentication,
+            oauth_scopes: self.scope.as_deref().map_or_else(Vec::new, custom_scopes),
+            // Clamped to what RFC 3339 can write: `check` sets no lower bound for `iat`.
             issued_at: Some(Timestamp(self.iat).plus(0)),
             expires_at: Some(Timestamp(self.exp)),
         }
     }
 }
 
-/// A claim that can be absent, but is a number if present.
-fn never_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(deserializer).map(Some)
+fn is_usable(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control)
+}
+
+/// The scopes of resource servers, `{resource server}/{name}`, sorted. Cognito's own, such as `openid`, are about its own API.
+fn custom_scopes(scope: &str) -> Vec<String> {
+    let is_custom = |name: &&str| name.contains('/') && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut scopes: Vec<String> = scope.split(' ').filter(is_custom).map(str::to_owned).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes
+}
+
+/// A claim that can be absent, but isn't null if present.
+fn never_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]
@@ -130,27 +170,17 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000);
 
     fn claims() -> Claims {
-        Claims {
-            iss: "vega:custom".into(),
-            sub: "user-1".into(),
-            username: "ada".into(),
-            client_id: "vega-debug".into(),
-            token_use: TokenUse::Access,
-            exp: NOW.0 + 60,
-            nbf: None,
-            iat: NOW.0,
-            groups: vec!["user".into(), "admins".into()],
-            others: OtherMembers::default(),
-        }
+        let groups = vec!["user".into(), "admins".into()];
+        Claims { groups, ..Claims::custom(TokenUse::Access, "user-1", "ada", NOW, NOW.plus(60)) }
     }
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Claims), expected: Result<(), Rejection>) {
         let mut claims = claims();
         change(&mut claims);
-        assert_eq!(claims.validate(&Expected::custom(TokenUse::Access), NOW), expected);
         let is_in_time = !matches!(expected, Err(Rejection::NotYetValid | Rejection::Expired));
         assert_eq!(claims.validity().contains(&NOW.0), is_in_time || claims.exp > Timestamp::MAX.0);
+        assert_eq!(claims.into_custom_user(TokenUse::Access, NOW).map(|_| ()), expected);
     }
 
     #[test]
@@ -183,16 +213,30 @@ mod tests {
     fn a_subject_has_a_printable_id_and_name() {
         for name in [String::new(), "a\n".into(), "x".repeat(MAX_NAME_BYTES + 1)] {
             check(|claims| claims.sub.clone_from(&name), Err(Rejection::Subject));
-            check(|claims| claims.username = name, Err(Rejection::Subject));
+            check(|claims| claims.username = Some(name), Err(Rejection::Subject));
         }
+        check(|claims| claims.username = None, Err(Rejection::Subject));
         check(|claims| claims.sub = "x".repeat(MAX_NAME_BYTES), Ok(()));
     }
 
     #[test]
     fn the_user_has_the_known_groups_and_both_times() {
-        let user = claims().into_current_user();
+        let user = claims().into_custom_user(TokenUse::Access, NOW).unwrap();
         assert_eq!((user.id.as_str(), user.username.as_str()), ("user-1", "ada"));
         assert_eq!(user.groups, Groups::known(["user"]));
         assert_eq!((user.issued_at, user.expires_at), (Some(NOW), Some(NOW.plus(60))));
+    }
+
+    #[test]
+    fn only_scopes_of_resource_servers_reach_the_user() {
+        for (scope, expected) in [
+            ("aws.cognito.signin.user.admin openid", &[][..]),
+            ("b/write a/read b/write email", &["a/read", "b/write"]),
+            ("https://api.example.com/v1/read", &["https://api.example.com/v1/read"]),
+            ("  a/read\u{a0}x  b/\u{430} ", &[]),
+        ] {
+            let claims = Claims { scope: Some(scope.into()), ..claims() };
+            assert_eq!(claims.into_custom_user(TokenUse::Access, NOW).unwrap().oauth_scopes, expected, "{scope}");
+        }
     }
 }

@@ -8,12 +8,12 @@ use super::{Claims, HmacSecret, OtherMembers, RsaKey};
 use crate::Rejection;
 use crate::credential::BearerToken;
 
-/// A JWT in compact form with an unverified signature. Only the parts that select the key can be read.
+/// A JWT in compact form with an unverified signature. Only what selects the key can be read: its id and the issuer.
 pub struct UnverifiedJwt<'a> {
     algorithm: Algorithm,
     kid: Option<String>,
     signing_input: &'a str,
-    claims: &'a str,
+    claims: Claims,
     signature: Vec<u8>,
 }
 
@@ -39,10 +39,10 @@ struct Header {
 const FORBIDDEN: [&str; 9] = ["crit", "b64", "zip", "enc", "cty", "jwk", "jku", "x5u", "x5c"];
 
 impl<'a> UnverifiedJwt<'a> {
-    /// Splits a token and reads its header. The claims stay unread until the signature is verified.
+    /// Splits a token and parses its parts.
     ///
     /// # Errors
-    /// When it is not three parts of canonical base64url with an acceptable header.
+    /// When it is not three parts of canonical base64url with an acceptable header and a token's claims.
     pub fn parse(token: BearerToken<'a>) -> Result<Self, Rejection> {
         let (signing_input, signature) = token.expose().rsplit_once('.').ok_or(Rejection::MalformedJwt)?;
         let (header, claims) = signing_input.split_once('.').ok_or(Rejection::MalformedJwt)?;
@@ -64,7 +64,7 @@ impl<'a> UnverifiedJwt<'a> {
             },
             kid: header.kid,
             signing_input,
-            claims,
+            claims: object(claims)?,
             signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| Rejection::MalformedJwt)?,
         })
     }
@@ -83,28 +83,33 @@ impl<'a> UnverifiedJwt<'a> {
             .ok_or(Rejection::UnknownSigningKey)
     }
 
+    /// The issuer that the token claims to be from.
+    pub fn issuer(&self) -> &str {
+        &self.claims.iss
+    }
+
     /// The claims, if `key` signed them.
     ///
     /// # Errors
-    /// When it didn't, or they are not a token's claims.
+    /// When it didn't.
     pub fn verify_rs256(self, key: &RsaKey) -> Result<Claims, Rejection> {
         if self.algorithm != Algorithm::RS256 {
             return Err(Rejection::Algorithm);
         }
         key.verify(self.signing_input.as_bytes(), &self.signature)?;
-        object(self.claims)
+        Ok(self.claims)
     }
 
     /// The claims, if `secret` signed them.
     ///
     /// # Errors
-    /// When it didn't, or they are not a token's claims.
+    /// When it didn't.
     pub fn verify_hs256(self, secret: &HmacSecret) -> Result<Claims, Rejection> {
         if self.algorithm != Algorithm::HS256 {
             return Err(Rejection::Algorithm);
         }
         secret.verify(self.signing_input.as_bytes(), &self.signature)?;
-        object(self.claims)
+        Ok(self.claims)
     }
 }
 

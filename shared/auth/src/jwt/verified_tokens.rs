@@ -56,6 +56,7 @@ mod tests {
             username: id.into(),
             groups: Groups::NONE,
             authentication: Authentication::Jwt,
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         }

@@ -246,6 +246,7 @@ impl KeyRecord {
                 scopes: self.scopes.clone(),
                 networks: self.cidrs.clone(),
             },
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: self.expires_at,
         })

@@ -286,6 +286,7 @@ mod tests {
             username: "ada lovelace".into(),
             groups: Groups::known(groups.iter().copied()),
             authentication: Authentication::Jwt,
+            oauth_scopes: Vec::new(),
             issued_at: None,
             expires_at: None,
         }

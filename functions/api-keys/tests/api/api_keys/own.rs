@@ -13,6 +13,32 @@ async fn a_key_never_manages_keys() {
 }
 
 #[tokio::test]
+async fn machines_and_people_of_other_pools_have_no_keys() {
+    let api = Api::start().await;
+    let target = path(&api.create("ada", "ci").await);
+    for user in ["machine client:ci", "other_pool us-west-1_Other:ada", "root as other_pool us-west-1_Other:ada"] {
+        for (method, target) in [
+            ("POST", "/v1/api-keys"),
+            ("GET", "/v1/api-keys"),
+            ("GET", &target),
+            ("PATCH", &target),
+            ("DELETE", &target),
+            ("GET", "/v1/admin/api-keys"),
+            ("DELETE", "/v1/admin/api-keys?owner=ada"),
+        ] {
+            let seen = api.call(user, method, target, Some(json!({ "name": "x" }))).await;
+            assert_eq!(
+                (seen.status, &seen.body["error"]),
+                (403, &json!("person_required")),
+                "{user}: {method} {target}"
+            );
+        }
+        assert_eq!(api.call(user, "GET", "/v1/api-keys/self", None).await.body["error"], "forbidden");
+    }
+    assert_eq!(api.call("ada", "GET", &target, None).await.body["status"], "active");
+}
+
+#[tokio::test]
 async fn a_key_can_only_read_and_revoke_itself() {
     let api = Api::start().await;
     let (key, other) = (api.create("ada", "ci").await, api.create("ada", "other").await);
