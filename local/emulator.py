@@ -133,7 +133,7 @@ def emulator(stack: Stack) -> Iterator[subprocess.Popen]:
     }
     with (stack.state / "ministack.log").open("w") as log:
         process = subprocess.Popen(
-            [PYTHON, ROOT / "local" / "guard.py", str(stack.port), DOMAIN],
+            [PYTHON, ROOT / "local" / "guard.py", str(stack.port), DOMAIN, stack.state / "calls.jsonl"],
             env=environment,
             cwd=data,
             stdin=subprocess.DEVNULL,

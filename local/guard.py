@@ -16,10 +16,12 @@ import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
 
 from peers import is_own_user
+from recorder import Recorder
 
 Messages = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -54,6 +56,8 @@ class Guard:
     is_signed: Callable[[str, str, str, dict[str, str], bytes], bool]
     # The stage path for a path of the custom domain, or None before the deployment.
     stage_path: Callable[[str, str], str | None]
+    # Records a signed request, given by method, path, headers and body.
+    record: Callable[[str, str, dict[str, str], bytes], None]
     is_own_user: Callable[[tuple[str, int], int], bool] = is_own_user
 
     async def __call__(self, scope: dict, receive: Messages, send: Send) -> None:
@@ -83,6 +87,7 @@ class Guard:
             raw = (scope.get("raw_path") or quote(path).encode()).decode("latin-1")
             if body is None or not self.is_signed(scope["method"], raw, scope["query_string"].decode("latin-1"), headers, body):
                 return await refuse(send, "the signature wasn't made with this stack's key: see local/README.md")
+            self.record(scope["method"], path, headers, body)
             receive = again(body, receive)
         elif not is_open(scope, headers):
             return await refuse(send, "sign the request with this stack's key: see local/README.md")
@@ -176,11 +181,12 @@ def is_signed_with(secret: str) -> Callable[[str, str, str, dict[str, str], byte
     return is_signed
 
 
-def hide_runtime_apis() -> None:
-    """Puts the functions' Runtime APIs behind a secret path.
+def prepare_functions() -> None:
+    """Puts the functions' Runtime APIs behind a secret path, and gives each function an access key of its own.
 
     Each function gets its events from its own port, which would serve anybody and accept their responses. The path is as long
-    as a key, and the Rust runtime accepts an address with a path.
+    as a key, and the Rust runtime accepts an address with a path. The access key's id is the function's name; its secret is the
+    stack's.
     """
     from ministack.core.lambda_runtime import ProvidedWorker
     from ministack.services import lambda_svc
@@ -188,9 +194,13 @@ def hide_runtime_apis() -> None:
     path = f"/{secrets.token_urlsafe(32)}"
     environment, build = lambda_svc._provided_worker_env, ProvidedWorker._build_handler_class
 
-    def environment_with_path(*arguments: Any) -> dict[str, str]:
+    def own_environment(*arguments: Any) -> dict[str, str]:
         variables = environment(*arguments)
-        return {**variables, "AWS_LAMBDA_RUNTIME_API": f"http://{variables['AWS_LAMBDA_RUNTIME_API']}{path}"}
+        return {
+            **variables,
+            "AWS_LAMBDA_RUNTIME_API": f"http://{variables['AWS_LAMBDA_RUNTIME_API']}{path}",
+            "AWS_ACCESS_KEY_ID": variables["AWS_LAMBDA_FUNCTION_NAME"],
+        }
 
     def build_with_path(worker: ProvidedWorker, *arguments: Any) -> type:
         class Handler(build(worker, *arguments)):
@@ -207,7 +217,7 @@ def hide_runtime_apis() -> None:
 
         return Handler
 
-    lambda_svc._provided_worker_env, ProvidedWorker._build_handler_class = environment_with_path, build_with_path
+    lambda_svc._provided_worker_env, ProvidedWorker._build_handler_class = own_environment, build_with_path
 
 
 def main() -> None:
@@ -215,14 +225,14 @@ def main() -> None:
 
     from ministack import app as ministack
 
-    _, page_port, domain = sys.argv
+    _, page_port, domain, calls = sys.argv
     del sys.argv[1:]  # MiniStack would read them too.
 
     def stage_path(host: str, path: str) -> str | None:
         found = ministack._resolve_custom_domain_request(host, path)
         return None if found is None else f"/restapis/{found[0]}/{found[1]}/_user_request_"
 
-    hide_runtime_apis()
+    prepare_functions()
     ministack.app = Guard(
         ministack.app,
         port=int(os.environ["GATEWAY_PORT"]),
@@ -230,6 +240,7 @@ def main() -> None:
         domain=domain,
         is_signed=is_signed_with(os.environ["AWS_SECRET_ACCESS_KEY"]),
         stage_path=stage_path,
+        record=Recorder(Path(calls), own_key=os.environ["AWS_ACCESS_KEY_ID"]).record,
     )
     ministack.main()
 

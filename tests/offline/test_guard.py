@@ -48,6 +48,7 @@ def ask(method: str, path: str, headers: dict[str, str], *, kind: str = "http", 
         "domain": "api.vega.localhost",
         "is_signed": lambda method, path, query, headers, body: headers["authorization"].endswith("=good") and body == b"body",
         "stage_path": lambda host, path: STAGE,
+        "record": lambda *_: None,
         "is_own_user": lambda client, port: True,
     } | changes
     path, _, query = path.partition("?")
