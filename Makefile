@@ -87,13 +87,13 @@ end-to-end-custom: tools compile chromium ## test provider custom only
 	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
 
 # Uses the authorizer's build for AWS.
-end-to-end-cognito: tools compile chromium authorizer ## test provider cognito only
+end-to-end-cognito: tools compile chromium authorizer $(VENV)/moto/ready ## test provider cognito only
 	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8021 test --authorizer $(AUTHORIZER) tests/run
 
 RUNS ?= 20
 PROVIDERS ?= custom cognito
 SUITES ?= browser api
-soak: tools compile chromium ## run the end-to-end suites RUNS times under load, and count failures
+soak: tools compile chromium $(VENV)/moto/ready ## run the end-to-end suites RUNS times under load, and count failures
 	@$(VENV)/tools/bin/python tests/soak.py --runs $(RUNS) --providers $(PROVIDERS) --suites $(SUITES)
 
 budgets: tools instructions ## check the authorizer's budgets: size, dependencies and instructions
@@ -172,7 +172,7 @@ openapi: ## write docs/openapi.json, access/schema.json and the table in docs/er
 
 lock: tools ## update the pinned Python packages from local/*.in
 	python3 -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q pip-tools
-	for list in tools cargo-lambda ministack; do $(VENV)/lock/bin/pip-compile -q --upgrade --generate-hashes --strip-extras --allow-unsafe \
+	for list in tools cargo-lambda ministack moto; do $(VENV)/lock/bin/pip-compile -q --upgrade --generate-hashes --strip-extras --allow-unsafe \
 	  --no-header --no-emit-index-url --no-emit-find-links local/$$list.in -o local/$$list.txt; done
 
 .PHONY: tools

@@ -66,6 +66,10 @@ def template(stack: Stack) -> Path:
     merged = yaml_parse((build.SAM_BUILD / "template.yaml").read_text())
     for patch in patches:
         merged = merge_patch(merged, yaml_parse(patch.read_text()))
+    for resource in merged["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            # The emulator sets it itself, but `sam local invoke` passes on only what a template declares.
+            resource["Properties"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = stack.aws
     # Beside the built template, because its paths are relative.
     path = build.SAM_BUILD / f"{stack.provider}.yaml"
     path.write_text(yaml_dump(merged))

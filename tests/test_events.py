@@ -1,6 +1,7 @@
 """Every sample event in events/ gets its expected response from the deployed binary, through the Lambda Runtime API of the
 emulator that comes with the SAM CLI. The table is the local stack's."""
 
+import contextlib
 import json
 import os
 import platform
@@ -8,12 +9,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import samcli
+from samcli.yamlhelper import yaml_parse
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
@@ -52,9 +55,9 @@ def environment(function: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def invoke() -> Iterator:
-    """Sends an event to a function. Each function is started once and killed with its children."""
+@contextlib.contextmanager
+def runtime(environment: Callable[[str], dict[str, str]]) -> Iterator[Callable[[str, dict], Any]]:
+    """Sends an event to a function. Each function is started once, with its environment, and killed with its children."""
     running: dict[str, tuple[subprocess.Popen, int]] = {}
 
     def started(function: str) -> int:
@@ -78,7 +81,7 @@ def invoke() -> Iterator:
             running[function] = process, port
         return running[function][1]
 
-    def call(function: str, event: dict) -> object:
+    def call(function: str, event: dict) -> Any:
         url = f"http://127.0.0.1:{started(function)}/2015-03-31/functions/function/invocations"
         process, _ = running[function]
         while process.poll() is None:
@@ -88,10 +91,18 @@ def invoke() -> Iterator:
                 time.sleep(0.1)  # The emulator isn't listening yet.
         raise AssertionError(f"the Runtime Interface Emulator ended ({process.returncode})")
 
-    yield call
-    for process, _ in running.values():
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    try:
+        yield call
+    finally:
+        for process, _ in running.values():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def invoke() -> Iterator[Callable[[str, dict], Any]]:
+    with runtime(environment) as call:
+        yield call
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -106,6 +117,15 @@ def test_every_function_has_sample_events():
         == set(FUNCTIONS)
         == {path.parent.name for path in (ROOT / "functions").glob("*/Cargo.toml")}
     )
+
+
+def test_sam_passes_on_every_variable_of_the_samples():
+    """`sam local invoke --env-vars` drops those that the template doesn't declare."""
+    resources = yaml_parse((ROOT / ".aws-sam" / "build" / "custom.yaml").read_text())["Resources"]
+    for function, variables in json.loads((ROOT / "events" / "env.json").read_text()).items():
+        # Provider custom has neither the owner sync nor mail.
+        if function in resources:
+            assert variables.keys() <= resources[function]["Properties"]["Environment"]["Variables"].keys(), function
 
 
 def test_an_invalid_configuration_is_reported_in_full_at_start():
