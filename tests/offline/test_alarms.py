@@ -20,6 +20,7 @@ HORIZON = 8 * HOUR
 # What a failure adds to a metric: the metric, by its namespace's last part, its name and its function.
 Metric = tuple[str, str, str]
 SERVER_ERRORS: Metric = ("ApiGateway", "5XXError", "")
+SCAN: set[Metric] = {("${AWS::StackName}", "ExpiryScanAge", "")}
 
 
 def metrics_of(alarm: dict) -> set[Metric]:
@@ -63,7 +64,9 @@ def metrics(function: str, failure: str) -> set[Metric]:
                 return throttles | {("SQS", "ApproximateNumberOfMessagesVisible", "")}
             return throttles | ({("Lambda", "Invocations", function)} if function in SCHEDULED else shared)
         case "never invoked":
-            return {("Lambda", "Invocations", function)}
+            return {("Lambda", "Invocations", function)} | (SCAN if function == "Notifications" else set())
+        case "the scan for expiry isn't completed":
+            return SCAN
         case "falls behind":
             return {("Lambda", "IteratorAge", function)}
     raise AssertionError(failure)
@@ -98,6 +101,11 @@ def datapoints(failure: str, name: str, every: int) -> Callable[[Iterable[int]],
                 return len(failed) / len(runs) if runs else None
             case "Invocations":
                 return len(runs) - len(failed) or None
+            case "ExpiryScanAge" if failure == "never invoked":
+                return 0 if len(runs) > len(failed) else None
+            case "ExpiryScanAge":
+                # The function runs every hour, but hasn't finished since minute 0.
+                return max(max(runs), 0) * 60.0
             case "IteratorAge":
                 return max(max(minutes), 0) * 60_000
             case "ApproximateNumberOfMessagesVisible":
@@ -131,6 +139,7 @@ FAILURES = [
     *((function, failure) for function in FUNCTIONS for failure in ("error, timeout or crash", "throttled")),
     *((function, "never invoked") for function in SCHEDULED),
     ("Notifications", "falls behind"),
+    ("Notifications", "the scan for expiry isn't completed"),
 ]
 
 
@@ -181,6 +190,16 @@ def test_every_alarm_is_explained_and_tells_whoever_is_configured():
         ), name
         assert alarm["AlarmDescription"].endswith("See docs/operations.md."), name
     assert TEMPLATE["Conditions"]["HasAlarmTopic"] == {"Not": [{"Equals": [{"Ref": "AlarmTopicArn"}, ""]}]}
+
+
+def test_the_age_of_the_scan_is_the_member_of_the_log():
+    age, alarm = RESOURCES["ExpiryScanAge"]["Properties"], ALARMS["ExpiryScanAlarm"]
+    assert age["LogGroupName"] == {"Ref": "NotificationsLogs"}
+    assert age["FilterPattern"] == "{ $.scan_age_seconds = * }"
+    [transformation] = age["MetricTransformations"]
+    assert transformation["MetricValue"] == "$.scan_age_seconds"
+    assert (alarm["Namespace"], alarm["MetricName"]) == (transformation["MetricNamespace"], transformation["MetricName"])
+    assert 'line["scan_age_seconds"] = age.into()' in (ROOT / "functions/notifications/src/lib.rs").read_text()
 
 
 def test_the_faults_that_an_alarm_counts_are_the_words_of_the_log():

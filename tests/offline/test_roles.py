@@ -60,8 +60,8 @@ ON_THE_TABLE = {
     "Authorizer": {"K#": {"Query"}},
     "ApiKeys": {prefix: {*READ_KEYS, *WRITES} for prefix in ("K#", "U#", "I#")},
     "LeakedKeys": {prefix: {"PutItem", "Query", "UpdateItem"} for prefix in ("K#", "U#")},
-    "Owners": {prefix: {*READ_KEYS, "PutItem", "UpdateItem"} for prefix in ("K#", "U#", "P#")},
-    "Notifications": {"N#": {"GetItem", "PutItem"}, "K#": {"Query"}},
+    "Owners": {prefix: {*READ_KEYS, *WRITES} for prefix in ("K#", "U#", "P#")},
+    "Notifications": {"N#": {"BatchGetItem", "PutItem"}, "K#": {"Query"}},
 }
 EVERY_ACTION = {*READ_KEYS, *WRITES, "DeleteItem", "BatchWriteItem", "Scan", "PartiQLUpdate", "DeleteTable", "UpdateTable"}
 
@@ -88,6 +88,30 @@ def test_the_authorizer_can_write_only_the_last_use():
     assert not update(LeadingKeys="K#1"), "without a list, any attribute could be written"
     for attribute in ("status", "groups", "scopes", "cidrs", "digest", "expires_at", "revoked_at", "version", "holder"):
         assert not update(LeadingKeys="K#1", Attributes=[*USE, attribute]), attribute
+
+
+def test_notifications_update_only_lists_of_keys_and_their_own_scan():
+    def update(**context: str | list[str]) -> bool:
+        return allows("Notifications", "dynamodb:UpdateItem", TABLE, **context)
+
+    lists = ["pk", "sk", "live", "ended", "purge_at"]
+    assert update(LeadingKeys="U#1", Attributes=lists)
+    assert not update(LeadingKeys="U#1", Attributes=lists, ReturnValues="ALL_OLD")
+    assert not update(LeadingKeys="K#1", Attributes=lists)
+    assert not update(LeadingKeys="U#1"), "without a list, any attribute could be written"
+    for attribute in ("barred_until", "event", "actor", "before", "after", "groups"):
+        assert not update(LeadingKeys="U#1", Attributes=[*lists, attribute]), attribute
+    assert update(LeadingKeys="P#expiry", Attributes=["pk", "sk", "place"])
+    assert not update(LeadingKeys="P#key-owners", Attributes=["pk", "sk", "place"])
+
+
+def test_no_role_can_delete_an_item():
+    for function in FUNCTIONS:
+        for prefix in ("K#", "U#", "I#", "N#", "P#"):
+            for action in ("DeleteItem", "BatchWriteItem", "PartiQLDelete"):
+                assert not allows(function, f"dynamodb:{action}", TABLE, LeadingKeys=f"{prefix}1"), (
+                    "only DynamoDB itself deletes"
+                )
 
 
 def test_only_owners_and_notifications_scan_the_index():

@@ -1,13 +1,17 @@
 //! Notifications: wiring alone, see the library.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use notifications::{Config, EventBus, Notifier, Task};
+use notifications::{Config, EventBus, Invocation, Notifier, Task};
 use serde_json::Value;
 use vega_auth::config::load;
 use vega_aws::Service;
 use vega_store::Store;
+
+/// The time that is left to finish what is being sent, and to save the place of a scan: each call has its own deadline of a few
+/// seconds.
+const MARGIN: Duration = Duration::from_mins(1);
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
@@ -19,9 +23,16 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();
         let task = Task::read(&event.payload)?;
-        let report = notifier.run(task, SystemTime::now().into()).await;
+        let deadline = event.context.deadline();
+        let invocation = Invocation {
+            request_id: event.context.request_id,
+            now: SystemTime::now().into(),
+            deadline: deadline.into(),
+            has_time: || SystemTime::now() + MARGIN < deadline,
+        };
+        let report = notifier.run(task, &invocation).await;
         let mut line = report.line();
-        line["request_id"] = event.context.request_id.into();
+        line["request_id"] = invocation.request_id.into();
         line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
         println!("{line}");
         // An error makes Lambda try again. What was sent already is known by then.

@@ -1,13 +1,20 @@
+use std::collections::BTreeMap;
+
 use serde_json::Value;
-use vega_auth::{EventKind, Network};
+use vega_auth::{EventKind, KeyId, Network};
 use vega_key_table::Change;
 use vega_notification::{KeyEvent, Kind};
 
 /// What an event asks for.
 #[derive(Debug)]
 pub enum Task {
-    /// Send the notifications of these events, which the table's stream reported.
-    Deliver(Vec<KeyEvent>),
+    /// Follow up the changes that the table's stream reported.
+    Follow {
+        /// The events that somebody is notified of.
+        events: Vec<KeyEvent>,
+        /// The keys whose records were deleted, by their owners.
+        purged: BTreeMap<String, Vec<KeyId>>,
+    },
     /// Find the keys that expire soon, or have expired.
     ScanForExpiry,
 }
@@ -19,9 +26,15 @@ impl Task {
     /// When it is neither, or a record breaks the layout of the table.
     pub fn read(event: &Value) -> Result<Self, String> {
         if let Some(records) = event["Records"].as_array() {
-            let changes = records.iter().map(Change::read).collect::<Result<Vec<_>, _>>();
-            let changes = changes.map_err(|malformed| format!("stream record: {malformed}"))?;
-            return Ok(Self::Deliver(changes.into_iter().flatten().filter_map(key_event).collect()));
+            let (mut events, mut purged) = (Vec::new(), BTreeMap::<String, Vec<KeyId>>::new());
+            for record in records {
+                match Change::read(record).map_err(|malformed| format!("stream record: {malformed}"))? {
+                    Some(Change::Purged { key, owner }) => purged.entry(owner).or_default().push(key),
+                    Some(change) => events.extend(key_event(change)),
+                    None => {}
+                }
+            }
+            return Ok(Self::Follow { events, purged });
         }
         match event["detail-type"].as_str() {
             Some("Scheduled Event") => Ok(Self::ScanForExpiry),
@@ -61,6 +74,7 @@ fn key_event(change: Change) -> Option<KeyEvent> {
             };
             Some(KeyEvent { network: network_now, ..KeyEvent::new(key, kind, now.at) })
         }
+        Change::Purged { .. } => None,
     }
 }
 
@@ -123,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_event_and_a_malformed_record_are_errors() {
+    fn every_kind_of_event_is_read_and_any_other_an_error() {
         for event in [json!({}), json!(null), json!({ "Records": [{}] }), json!({ "detail-type": "another" })] {
             assert!(Task::read(&event).is_err(), "{event}");
         }
@@ -134,8 +148,16 @@ mod tests {
             "eventName": "INSERT",
             "dynamodb": { "Keys": { "pk": { "S": "K#000000000000" }, "sk": { "S": "U" } }, "NewImage": last_use },
         });
-        let Ok(Task::Deliver(events)) = Task::read(&json!({ "Records": [record] })) else { panic!("a delivery") };
+        let deleted = json!({
+            "eventName": "REMOVE",
+            "dynamodb": {
+                "Keys": { "pk": { "S": "K#111111111111" }, "sk": { "S": "A" } }, "OldImage": { "owner": { "S": "ada" } },
+            },
+        });
+        let task = Task::read(&json!({ "Records": [record, deleted] }));
+        let Ok(Task::Follow { events, purged }) = task else { panic!("records of the stream") };
         assert_eq!(events.len(), 1);
+        assert_eq!(purged, BTreeMap::from([("ada".to_owned(), vec!["111111111111".parse().unwrap()])]));
     }
 
     #[test]

@@ -1,28 +1,23 @@
 //! When a notification is due, and how long its having been sent is remembered.
 
-use vega_auth::Timestamp;
-use vega_notification::Kind;
+use vega_auth::{KeyRecord, Timestamp};
+use vega_key_table::purge_at;
+use vega_notification::{KeyEvent, Kind};
 use vega_store::Expiring;
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// How long after its expiry a key is still reported as expired.
 const EXPIRED_DAYS: i64 = 7;
-/// How long a network counts as known once a notification named it.
-const NETWORK_DAYS: i64 = 90;
-/// Longer than a stream keeps its records, and than a person takes to fix whatever blocks it.
-const STREAM_DAYS: i64 = 7;
+/// How long before its expiry a key is first reported to expire.
+const SOON_DAYS: i64 = 14;
+/// How long a notification is remembered, so that it isn't sent again. A network counts as known for as long.
+const REMEMBERED_DAYS: i64 = 90;
 
-/// Until when to remember that a notification was sent: as long as something could trigger it again.
-pub fn remembered_until(kind: Kind, expires_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    match kind {
-        Kind::Created | Kind::FirstUsed | Kind::Leaked | Kind::Revoked | Kind::Narrowed => {
-            now.plus(STREAM_DAYS * DAY_SECONDS)
-        }
-        Kind::NewNetwork => now.plus(NETWORK_DAYS * DAY_SECONDS),
-        Kind::ExpiresIn14Days | Kind::ExpiresIn3Days | Kind::Expired => {
-            expires_at.unwrap_or(now).plus((EXPIRED_DAYS + 1) * DAY_SECONDS)
-        }
-    }
+/// Until when to remember a notification that is sent at `now`: as long as something could trigger it again, and no longer than
+/// the key's record is kept.
+pub fn remembered_until(key: &KeyRecord, now: Timestamp) -> Timestamp {
+    let until = now.plus(REMEMBERED_DAYS * DAY_SECONDS);
+    purge_at(key).map_or(until, |purged| until.min(purged))
 }
 
 /// Whether a key that expired at `expired_at` is still reported as expired.
@@ -30,26 +25,32 @@ pub fn is_news(expired_at: Timestamp, now: Timestamp) -> bool {
     now < expired_at.plus(EXPIRED_DAYS * DAY_SECONDS)
 }
 
+/// The first and the last expiry of keys that a notification can be due for at `now`.
+pub fn window(now: Timestamp) -> (Timestamp, Timestamp) {
+    (now.plus(-EXPIRED_DAYS * DAY_SECONDS), now.plus(SOON_DAYS * DAY_SECONDS))
+}
+
 /// The notification that is due at `now` for a key that expires. A key with a shorter lifetime than 3 or 14 days isn't
 /// reported as about to expire: its owner chose that.
-pub fn due(key: &Expiring, now: Timestamp) -> Option<Kind> {
+pub fn due(key: &Expiring, now: Timestamp) -> Option<KeyEvent> {
     let (left, lifetime) = (key.expires_at.0 - now.0, key.expires_at.0 - key.created_at.0);
     let within = |days| left <= days * DAY_SECONDS && lifetime > days * DAY_SECONDS;
-    if left <= 0 {
-        is_news(key.expires_at, now).then_some(Kind::Expired)
-    } else if key.is_rotated {
-        None
-    } else if within(3) {
-        Some(Kind::ExpiresIn3Days)
-    } else if within(14) {
-        Some(Kind::ExpiresIn14Days)
-    } else {
-        None
-    }
+    let kind = match left {
+        ..=0 if is_news(key.expires_at, now) => Kind::Expired,
+        ..=0 => return None,
+        _ if key.is_rotated => return None,
+        _ if within(3) => Kind::ExpiresIn3Days,
+        _ if within(SOON_DAYS) => Kind::ExpiresIn14Days,
+        _ => return None,
+    };
+    let at = if kind == Kind::Expired { key.expires_at } else { now };
+    Some(KeyEvent::new(key.id, kind, at))
 }
 
 #[cfg(test)]
 mod tests {
+    use vega_auth::{ApiKey, KeySecret};
+
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -77,20 +78,29 @@ mod tests {
             let id = "000000000000".parse().unwrap();
             let expires_at = NOW.plus(left);
             let key = Expiring { id, created_at: expires_at.plus(-life), expires_at, is_rotated: false };
-            assert_eq!(due(&key, NOW), expected, "{left} of {life}");
+            let kind = |key: &Expiring| due(key, NOW).map(|event| event.kind);
+            assert_eq!(kind(&key), expected, "{left} of {life}");
+            let (first, last) = window(NOW);
+            assert!(expected.is_none() || (first..=last).contains(&expires_at), "{left} is outside of the window");
             let rotated = Expiring { is_rotated: true, ..key };
-            assert_eq!(due(&rotated, NOW), expected.filter(|kind| *kind == Kind::Expired), "rotated: its owner knows");
+            assert_eq!(kind(&rotated), expected.filter(|kind| *kind == Kind::Expired), "rotated: its owner knows");
         }
     }
 
     #[test]
-    fn a_notification_is_remembered_while_it_can_be_triggered() {
-        for kind in [Kind::ExpiresIn14Days, Kind::ExpiresIn3Days, Kind::Expired] {
-            let end = NOW.plus(14 * DAY_SECONDS);
-            let until = remembered_until(kind, Some(end), NOW);
-            let id = "000000000000".parse().unwrap();
-            let key = Expiring { id, created_at: Timestamp(0), expires_at: end, is_rotated: false };
-            assert_eq!(due(&key, until), None, "{kind:?}");
+    fn a_notification_is_remembered_no_longer_than_its_key() {
+        const DAY: i64 = DAY_SECONDS;
+        let key = ApiKey::new("000000000000".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+        for (expires_at, revoked_at, expected) in [
+            (None, None, 90 * DAY),
+            (Some(14 * DAY), None, 90 * DAY),
+            (Some(-DAY), None, 89 * DAY),
+            (None, Some(-2 * DAY), 88 * DAY),
+            (Some(-90 * DAY), None, 0),
+        ] {
+            let [expires_at, revoked_at] = [expires_at, revoked_at].map(|at| at.map(|at: i64| NOW.plus(at)));
+            let key = KeyRecord { expires_at, revoked_at, ..KeyRecord::new(&key, "user-1", Timestamp(0)) };
+            assert_eq!(remembered_until(&key, NOW), NOW.plus(expected), "{expires_at:?} {revoked_at:?}");
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Notifications are sent once: a real `DynamoDB` API, and a list in place of the bus.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use notifications::{Notifier, Report, SendNotification, Task};
+use notifications::{Invocation, Notifier, Report, SendNotification, Task};
 use serde_json::Value;
 use vega_auth::{KeyId, KeyRecord, Timestamp};
 use vega_aws::CallError;
 use vega_notification::{KeyEvent, Kind, Notification};
-use vega_testing::{TestDatabase, actor, key, record};
+use vega_testing::{InjectedFault, TestDatabase, actor, key, numbered_key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const DAY: i64 = 24 * 60 * 60;
@@ -19,6 +22,7 @@ const DAY: i64 = 24 * 60 * 60;
 struct Bus {
     sent: Mutex<Vec<Value>>,
     is_down: Mutex<bool>,
+    resumed: AtomicUsize,
 }
 
 impl SendNotification for Bus {
@@ -27,6 +31,11 @@ impl SendNotification for Bus {
             return Err(CallError::Unavailable("down".into()));
         }
         self.sent.lock().unwrap().push(serde_json::to_value(notification).unwrap());
+        Ok(())
+    }
+
+    async fn resume_scan(&self) -> Result<(), CallError> {
+        self.resumed.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -53,13 +62,46 @@ impl Test {
     async fn notify(&self, kind: Kind, network: Option<&str>) -> Report {
         let network = network.map(str::to_owned);
         let event = KeyEvent { network, ..KeyEvent::new(key().id(), kind, NOW.plus(-1)) };
-        self.notifier.run(Task::Deliver(vec![event]), NOW).await
+        self.follow(vec![event], NOW).await
+    }
+
+    async fn follow(&self, events: Vec<KeyEvent>, now: Timestamp) -> Report {
+        self.notifier.run(Task::Follow { events, purged: BTreeMap::new() }, &invocation("run-1", now, || true)).await
+    }
+
+    async fn scan(&self, now: Timestamp) -> Report {
+        self.notifier.run(Task::ScanForExpiry, &invocation("run-1", now, || true)).await
+    }
+
+    /// Creates this many keys that expire within a day.
+    async fn create_expiring(&self, count: usize) {
+        for number in 0..count {
+            let key = numbered_key(number);
+            self.create(|record| {
+                (record.id, record.created_at, record.expires_at) =
+                    (key.id(), NOW.plus(-89 * DAY), Some(NOW.plus(DAY)));
+            })
+            .await;
+        }
     }
 
     /// The ids of the notifications sent since the last call.
     fn sent(&self) -> Vec<String> {
         self.notifier.bus.sent.lock().unwrap().drain(..).map(|sent| sent["id"].as_str().unwrap().into()).collect()
     }
+}
+
+fn invocation<T: Fn() -> bool>(request_id: &str, now: Timestamp, has_time: T) -> Invocation<T> {
+    Invocation { request_id: request_id.into(), now, deadline: now.plus(300), has_time }
+}
+
+fn sent(count: usize) -> Report {
+    Report { sent: count, ..Report::default() }
+}
+
+/// A complete scan.
+fn scanned(count: usize) -> Report {
+    Report { scan_age_seconds: Some(0), ..sent(count) }
 }
 
 #[tokio::test]
@@ -70,7 +112,7 @@ async fn a_notification_is_sent_once() {
     store.update::<Infallible>(id, &actor, NOW, |key| Ok(key.revoke_leaked("a paste", NOW))).await.unwrap();
     for kind in [Kind::Created, Kind::FirstUsed, Kind::Leaked] {
         let network = (kind == Kind::FirstUsed).then_some("192.0.2.0/24");
-        assert_eq!(test.notify(kind, network).await, Report { sent: 1, faults: vec![] });
+        assert_eq!(test.notify(kind, network).await, sent(1));
         assert_eq!(test.notify(kind, network).await, Report::default(), "{kind:?} again");
     }
     let sent = test.notifier.bus.sent.lock().unwrap();
@@ -92,7 +134,7 @@ async fn every_version_that_took_something_is_reported_once() {
     test.create(|_| {}).await;
     let narrowed = |version| KeyEvent { version: Some(version), ..KeyEvent::new(key().id(), Kind::Narrowed, NOW) };
     let events = [2, 2, 3].map(narrowed).to_vec();
-    assert_eq!(test.notifier.run(Task::Deliver(events), NOW).await, Report { sent: 2, faults: vec![] });
+    assert_eq!(test.follow(events, NOW).await, sent(2));
     assert_eq!(test.notifier.bus.sent.lock().unwrap()[1]["version"], 3);
     assert_eq!(test.sent(), ["7Gh2kQ9XbT4m/narrowed/2", "7Gh2kQ9XbT4m/narrowed/3"]);
 }
@@ -119,8 +161,8 @@ async fn a_failed_notification_is_sent_again_and_stops_no_other() {
     *test.notifier.bus.is_down.lock().unwrap() = false;
     let event = |kind| KeyEvent::new(key().id(), kind, NOW);
     let unknown = KeyEvent { key: "000000000000".parse().unwrap(), ..event(Kind::Created) };
-    let report = test.notifier.run(Task::Deliver(vec![unknown, event(Kind::Created)]), NOW).await;
-    assert_eq!(report, Report { sent: 1, faults: vec![] }, "a key that is gone needs no notification");
+    let report = test.follow(vec![unknown, event(Kind::Created)], NOW).await;
+    assert_eq!(report, sent(1), "a key that is gone needs no notification");
 }
 
 #[tokio::test]
@@ -129,7 +171,7 @@ async fn an_expiring_key_is_reported_at_14_and_3_days_and_at_the_end() {
     test.create(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
     let mut reported = Vec::new();
     for hour in (0..=98 * 24).step_by(8) {
-        let report = test.notifier.run(Task::ScanForExpiry, NOW.plus(hour * 3600)).await;
+        let report = test.scan(NOW.plus(hour * 3600)).await;
         assert_eq!(report.faults, Vec::<String>::new());
         reported.extend(test.sent().into_iter().map(|id| (hour / 24, id)));
     }
@@ -143,15 +185,11 @@ async fn a_key_that_left_the_index_is_reported_as_expired() {
     let end = NOW.plus(DAY);
     let id = test.create(|record| record.expires_at = Some(end)).await;
     test.notifier.store.end_expired("user-1", &[(id, end)]).await.unwrap();
-    assert_eq!(
-        test.notifier.run(Task::ScanForExpiry, end).await,
-        Report::default(),
-        "the scan doesn't find it any more"
-    );
-    let swept = || Task::Deliver(vec![KeyEvent::new(id, Kind::Expired, end)]);
-    assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY)).await, Report::default(), "too long ago");
-    assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY - 1)).await.sent, 1);
-    assert_eq!(test.notifier.run(swept(), end.plus(7 * DAY - 1)).await, Report::default());
+    assert_eq!(test.scan(end).await, scanned(0), "the scan doesn't find it any more");
+    let swept = || vec![KeyEvent::new(id, Kind::Expired, end)];
+    assert_eq!(test.follow(swept(), end.plus(7 * DAY)).await, Report::default(), "too long ago");
+    assert_eq!(test.follow(swept(), end.plus(7 * DAY - 1)).await.sent, 1);
+    assert_eq!(test.follow(swept(), end.plus(7 * DAY - 1)).await, Report::default());
     assert_eq!(test.sent(), ["7Gh2kQ9XbT4m/expired"]);
 }
 
@@ -163,8 +201,113 @@ async fn a_key_without_expiry_or_revoked_is_not_reported_to_expire() {
     test.create(|record| (record.id, record.expires_at) = (id, Some(NOW.plus(90 * DAY)))).await;
     test.database.revoke(id).await;
     for day in [80, 88, 91] {
-        assert_eq!(test.notifier.run(Task::ScanForExpiry, NOW.plus(day * DAY)).await, Report::default());
+        assert_eq!(test.scan(NOW.plus(day * DAY)).await, scanned(0));
     }
+}
+
+#[tokio::test]
+async fn a_scan_that_runs_out_of_time_is_resumed_at_once() {
+    let test = Test::start().await;
+    test.create_expiring(65).await;
+    let mut runs = Vec::new();
+    for run in 0..10 {
+        // Time for two batches of ten notifications.
+        let batches = Cell::new(2);
+        let has_time = || batches.replace(batches.get() - 1) > 1;
+        let now = NOW.plus(run * 300);
+        let report = test.notifier.run(Task::ScanForExpiry, &invocation(&format!("run-{run}"), now, has_time)).await;
+        assert_eq!(report.faults, Vec::<String>::new());
+        runs.push((report.sent, report.scan_age_seconds));
+        let resumed = test.notifier.bus.resumed.swap(0, Ordering::SeqCst);
+        if resumed == 0 {
+            break;
+        }
+    }
+    let age = |run: i64| Some(run * 300);
+    assert_eq!(runs, [(20, age(0)), (20, age(1)), (20, age(2)), (5, Some(0))]);
+    let mut sent = test.sent();
+    sent.sort();
+    sent.dedup();
+    assert_eq!(sent.len(), 65, "each key is reported once");
+    assert_eq!(test.scan(NOW.plus(3600)).await, scanned(0), "the next scan begins again, and finds nothing new");
+}
+
+#[tokio::test]
+async fn two_scans_at_once_send_each_notification_once() {
+    let test = Test::start().await;
+    test.create_expiring(30).await;
+    let [first, second] = ["run-1", "run-2"].map(|run| invocation(run, NOW, || true));
+    let (first, second) =
+        tokio::join!(test.notifier.run(Task::ScanForExpiry, &first), test.notifier.run(Task::ScanForExpiry, &second));
+    let mut reports = [first, second];
+    reports.sort_by_key(|report| report.sent);
+    assert_eq!(reports, [Report::default(), scanned(30)]);
+}
+
+#[tokio::test]
+async fn the_lease_of_a_killed_scan_ends_at_its_deadline() {
+    let test = Test::start().await;
+    test.create_expiring(1).await;
+    let begin = async |run: &str, now: Timestamp| {
+        test.notifier.store.begin_pass("expiry", run, now, now.plus(300)).await.unwrap().is_some()
+    };
+    assert!(begin("killed", NOW).await);
+    assert!(begin("killed", NOW.plus(1)).await, "Lambda's retry has the same id");
+    assert!(!begin("run-1", NOW.plus(301)).await);
+    assert_eq!(test.scan(NOW.plus(302)).await, scanned(1));
+    // A clock that was wrong: no lease is longer than an invocation.
+    assert!(begin("ahead", NOW.plus(100 * DAY)).await);
+    assert_eq!(test.scan(NOW.plus(400)).await, scanned(0));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_repeats_no_notification_and_loses_none() {
+    let test = Test::start().await;
+    test.create(|record| record.expires_at = Some(NOW.plus(90 * DAY))).await;
+    let mut reported = Vec::new();
+    for day in [0, 76, 10, 77, 200, 78, 87, 80, 88, 90, 75, 91, 300, 92] {
+        let report = test.scan(NOW.plus(day * DAY)).await;
+        assert_eq!(report.faults, Vec::<String>::new());
+        reported.extend(test.sent().into_iter().map(|id| (day, id)));
+    }
+    let expected = [(76, "expires_in_14_days"), (87, "expires_in_3_days"), (90, "expired")];
+    assert_eq!(reported, expected.map(|(day, kind)| (day, format!("7Gh2kQ9XbT4m/{kind}"))));
+}
+
+#[tokio::test]
+async fn a_scan_that_meets_a_fault_continues_where_it_stopped() {
+    let test = Test::start().await;
+    test.create_expiring(25).await;
+    let notifier = Notifier { store: test.database.faulty_store(), bus: Bus::default() };
+    let scan = async || notifier.run(Task::ScanForExpiry, &invocation("run-1", NOW, || true)).await;
+    let completed = async || {
+        // The lease is over, and the scan not complete.
+        let pass = test.notifier.store.begin_pass("expiry", "run-1", NOW.plus(1), NOW.plus(2)).await.unwrap().unwrap();
+        test.notifier.store.end_pass(&pass, false, NOW).await.unwrap();
+        pass.completed_at
+    };
+    for good in [0, 1, 2, 20, 30] {
+        test.database.inject_after(good, InjectedFault::Fail, 100);
+        let report = scan().await;
+        assert!(!report.faults.is_empty(), "after {good} requests");
+        test.database.clear_faults();
+        assert_eq!(completed().await, NOW.plus(1), "the scan isn't complete");
+    }
+    assert_eq!(scan().await.faults, Vec::<String>::new());
+    let mut sent: Vec<Value> = notifier.bus.sent.lock().unwrap().iter().map(|sent| sent["id"].clone()).collect();
+    assert_eq!(notifier.bus.resumed.load(Ordering::SeqCst), 0, "Lambda's retry continues it");
+    sent.sort_by_key(ToString::to_string);
+    sent.dedup();
+    assert_eq!(sent.len(), 25);
+}
+
+#[tokio::test]
+async fn a_malformed_key_is_a_fault_and_hides_no_other() {
+    let test = Test::start().await;
+    test.create_expiring(3).await;
+    test.database.garble(numbered_key(1).id(), "created_at").await;
+    let report = test.scan(NOW).await;
+    assert_eq!((report.sent, report.faults.len(), report.scan_age_seconds), (2, 1, Some(0)));
 }
 
 #[tokio::test]
@@ -172,6 +315,6 @@ async fn without_the_table_nothing_is_sent_and_a_fault_is_reported() {
     let test = Test::start().await;
     test.database.stop();
     assert_eq!(test.notify(Kind::Created, None).await.faults.len(), 1);
-    assert_eq!(test.notifier.run(Task::ScanForExpiry, NOW).await.faults.len(), 1);
+    assert_eq!(test.scan(NOW).await.faults.len(), 1);
     assert!(test.sent().is_empty());
 }

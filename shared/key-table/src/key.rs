@@ -20,10 +20,10 @@ pub fn owner_pk(owner: &str) -> String {
     format!("U#{owner}")
 }
 
-/// When `DynamoDB` may delete what is left of a key: 90 days after it was revoked or expired. `None` for a key that doesn't
-/// expire. `DynamoDB` deletes late, and decides nothing.
+/// When `DynamoDB` may delete what is left of a key: 90 days after it was revoked or expired, whichever came first. `None` for
+/// a key that doesn't end. `DynamoDB` deletes late, and decides nothing.
 pub fn purge_at(record: &KeyRecord) -> Option<Timestamp> {
-    record.revoked_at.or(record.expires_at).map(purge_time)
+    [record.revoked_at, record.expires_at].into_iter().flatten().min().map(purge_time)
 }
 
 /// When `DynamoDB` may delete what is left of a key that ends at `end`.
@@ -197,6 +197,8 @@ mod tests {
         assert_eq!(purge_at(&record), Some(Timestamp(2 + TOMBSTONE_SECONDS)), "it expires at 2");
         record.revoked_at = Some(Timestamp(1));
         assert_eq!(purge_at(&record), Some(Timestamp(1 + TOMBSTONE_SECONDS)));
+        record.revoked_at = Some(Timestamp(3));
+        assert_eq!(purge_at(&record), Some(Timestamp(2 + TOMBSTONE_SECONDS)), "it had expired when it was revoked");
         (record.revoked_at, record.expires_at) = (None, None);
         assert_eq!(purge_at(&record), None);
         assert!(!write_record(&record).has("purge_at"));

@@ -10,11 +10,12 @@
 //! I#<owner>#<digest of a request>  R  the sealed response to a request that can be repeated
 //! N#<id>        <notification>        this notification about a key was sent
 //! P#key-owners  P#key-owners          where the last scan of the key owners stopped
+//! P#expiry      P#expiry              the scan for expiry: its place and lease, and when the last complete one ended
 //! ```
 //! A decision is one strongly consistent Query on `K#<id>`. A change of a key is one transaction with its audit events. The
 //! sparse index [`INDEX`] has the keys that aren't revoked, and the groups their owners were seen in. It serves full scans and
 //! no decision; expired keys leave it when they are swept. What is left of a key is purged 90 days after it was revoked or
-//! expired; audit events stay.
+//! expired, and then its id from its owner's item; audit events stay. An owner's item without keys is purged as well.
 //!
 //! This crate has the only decoder of items ([`Item`]). [`KeyReader`] is the authorizer's access to the table; `vega-store`
 //! is everyone else's, through the AWS SDK.

@@ -32,6 +32,13 @@ pub enum Change {
         /// When it expired.
         expired_at: Timestamp,
     },
+    /// A key's record was deleted, as `DynamoDB` does some time after `purge_at`.
+    Purged {
+        /// The key.
+        key: KeyId,
+        /// Its owner.
+        owner: String,
+    },
     /// A use was recorded.
     Used {
         /// The key.
@@ -60,6 +67,9 @@ impl Change {
         let key = || parse_key_pk(pk).ok_or(Malformed("pk"));
         match (event, keys.text("sk")?) {
             ("INSERT", sk) if sk.starts_with("E#") => audited(&image("NewImage")?).map(Some),
+            ("REMOVE", "A") => {
+                Ok(Some(Change::Purged { key: key()?, owner: image("OldImage")?.text("owner")?.to_owned() }))
+            }
             ("MODIFY", "A") => {
                 let at = record["dynamodb"]["ApproximateCreationDateTime"].as_f64();
                 modified(key()?, &image("OldImage")?, &image("NewImage")?, at)
@@ -210,6 +220,15 @@ mod tests {
         ] {
             assert_eq!(change(&after), None, "{after:?}");
         }
+    }
+
+    #[test]
+    fn a_deleted_record_is_read_with_its_owner() {
+        let key = ApiKey::new(id(), &KeySecret::from_entropy(&mut [7; 32]));
+        let record = write_record(&KeyRecord::new(&key, "user-1", AT));
+        let change = read("REMOVE", "K#7Gh2kQ9XbT4m", "A", Some(&record), None).unwrap();
+        assert_eq!(change, Some(Change::Purged { key: id(), owner: "user-1".into() }));
+        assert_eq!(read("REMOVE", "K#7Gh2kQ9XbT4m", "A", None, None), Err(Malformed("owner")));
     }
 
     #[test]

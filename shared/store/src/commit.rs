@@ -154,9 +154,9 @@ impl Store {
     /// Adds a new key to its owner's live ones, if there are fewer than `most`.
     fn add_live(&self, record: &KeyRecord, most: Option<u32>, actor: &Actor) -> UpdateBuilder {
         let groups = actor.token_groups;
-        let add = if groups.is_empty() { " ADD live :id" } else { " ADD live :id, #groups :groups" };
+        let add = if groups.is_empty() { "live :id" } else { "live :id, #groups :groups" };
         let update = self
-            .key_owner_update(&record.owner, &record.owner_username, add, groups)
+            .key_owner_update(&record.owner, &record.owner_username, &format!(" REMOVE purge_at ADD {add}"), groups)
             .expression_attribute_values(":id", id_set(&[record.id]));
         match most {
             None => update,

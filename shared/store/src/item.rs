@@ -27,6 +27,11 @@ pub fn number(value: impl Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// The primary key of an item.
+pub fn primary_key(pk: AttributeValue, sk: &str) -> SdkItem {
+    HashMap::from([("pk".into(), pk), ("sk".into(), string(sk))])
+}
+
 /// The item `A` of a record.
 pub fn write(record: &KeyRecord) -> SdkItem {
     vega_key_table::write_record(record).into_iter().map(|(name, value)| (name, to_sdk(value))).collect()

@@ -1,11 +1,12 @@
 //! Notifications that were sent, and keys that expire. No caller is let in by what is read here.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use vega_auth::{Fault, KeyId, Timestamp};
 use vega_key_table::{INDEX, Malformed, parse_key_pk};
 
-use crate::Store;
-use crate::item::{SdkItem, from_sdk, number, string};
+use crate::item::{SdkItem, from_sdk, number, primary_key, string};
 use crate::transact::fault;
+use crate::{Place, Store};
 
 /// Keys per page.
 const KEYS_PER_PAGE: i32 = 1000;
@@ -23,43 +24,46 @@ pub struct Expiring {
     pub is_rotated: bool,
 }
 
-/// A position in the scan of expiring keys.
-pub struct ExpiryCursor(SdkItem);
-
 impl Store {
-    /// A page of the keys that expire, starting after `after`, and the cursor of the next page.
+    /// A page of the keys that expire from `first` to `last`, each unless it is malformed, and the place of the next page.
     ///
     /// # Errors
-    /// When the store doesn't answer, or an item can't be read.
-    pub async fn expiring(&self, after: Option<ExpiryCursor>) -> Result<(Vec<Expiring>, Option<ExpiryCursor>), Fault> {
+    /// When the store doesn't answer.
+    pub async fn expiring(
+        &self,
+        place: Option<Place>,
+        first: Timestamp,
+        last: Timestamp,
+    ) -> Result<(Vec<Result<Expiring, Malformed>>, Option<Place>), Fault> {
         let page = self
             .client
             .scan()
             .table_name(&self.table)
             .index_name(INDEX)
-            .filter_expression("attribute_exists(expires_at)")
+            .filter_expression("expires_at BETWEEN :first AND :last")
+            .expression_attribute_values(":first", number(first.0))
+            .expression_attribute_values(":last", number(last.0))
             .limit(KEYS_PER_PAGE)
-            .set_exclusive_start_key(after.map(|cursor| cursor.0))
+            .set_exclusive_start_key(place.map(|place| place.0))
             .send()
             .await
             .map_err(fault)?;
-        let keys = page.items.unwrap_or_default().iter().map(read).collect::<Result<_, _>>()?;
-        Ok((keys, page.last_evaluated_key.map(ExpiryCursor)))
+        let keys = page.items.unwrap_or_default().iter().map(read).collect();
+        Ok((keys, page.last_evaluated_key.map(Place)))
     }
 
-    /// Whether this notification about a key was sent. Strongly consistent.
+    /// For each of these notifications about keys, whether it was sent. Strongly consistent.
     ///
     /// # Errors
     /// When the store doesn't answer.
-    pub async fn was_notified(&self, id: KeyId, notification: &str) -> Result<bool, Fault> {
-        let get = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", string(format!("N#{id}")))
-            .key("sk", string(notification))
-            .consistent_read(true);
-        Ok(get.send().await.map_err(fault)?.item.is_some())
+    pub async fn notified(&self, notifications: &[(KeyId, String)]) -> Result<Vec<bool>, Fault> {
+        let keys = notifications.iter().map(|(id, marker)| primary_key(marker_pk(*id), marker)).collect();
+        let found = self.get_all(keys).await?;
+        let is_found = |(id, marker): &(KeyId, String)| {
+            let (pk, sk) = (marker_pk(*id), string(marker));
+            found.iter().any(|item| item.get("pk") == Some(&pk) && item.get("sk") == Some(&sk))
+        };
+        Ok(notifications.iter().map(is_found).collect())
     }
 
     /// Records that this notification about a key was sent. `DynamoDB` deletes the record some time after `purge_at`.
@@ -71,12 +75,16 @@ impl Store {
             .client
             .put_item()
             .table_name(&self.table)
-            .item("pk", string(format!("N#{id}")))
+            .item("pk", marker_pk(id))
             .item("sk", string(notification))
             .item("purge_at", number(purge_at.0));
         put.send().await.map_err(fault)?;
         Ok(())
     }
+}
+
+fn marker_pk(id: KeyId) -> AttributeValue {
+    string(format!("N#{id}"))
 }
 
 fn read(item: &SdkItem) -> Result<Expiring, Malformed> {

@@ -3,17 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{ConditionCheck, KeysAndAttributes, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem, Update};
 use vega_auth::{Fault, KeyId, KeyRecord, KeyState, Timestamp};
 use vega_key_table::{Item, purge_time, read_last_use, read_record};
 
 use crate::Store;
 use crate::commit::id_set;
-use crate::item::{SdkItem, from_sdk, key_pk, number, owner_pk, string};
-use crate::transact::{CONFLICT_TRIES, TransactionError, backoff, built, check, fault, update_write};
+use crate::item::{from_sdk, key_pk, number, owner_pk, primary_key, string};
+use crate::transact::{TransactionError, check, fault, is_unmet, update_write};
 
-/// Half of what a `BatchGetItem` takes: each key is two items.
-const KEYS_PER_BATCH: usize = 50;
 /// Less than half of what a transaction takes: each expired key is two writes, beside one for its owner.
 const KEYS_PER_SWEEP: usize = 45;
 /// The most ended keys that an owner's list shows. Further keys keep their record and their audit events, but aren't listed:
@@ -27,9 +25,7 @@ impl Store {
     /// When the store doesn't answer.
     pub async fn list(&self, owner: &str) -> Result<Vec<KeyRecord>, Fault> {
         let (live, ended) = self.owner_keys(owner).await?;
-        let mut records = self.records(live.into_iter().chain(ended.iter().copied())).await?;
-        let known: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
-        self.prune_ended(owner, ended.into_iter().filter(|id| !known.contains(id))).await;
+        let mut records = self.records(live.into_iter().chain(ended)).await?;
         records.retain(|record| record.owner == owner);
         records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
         Ok(records)
@@ -58,35 +54,8 @@ impl Store {
 
     /// The records of these keys, with their last use. A purged key is left out.
     async fn records(&self, ids: impl Iterator<Item = KeyId>) -> Result<Vec<KeyRecord>, Fault> {
-        let ids: Vec<KeyId> = ids.collect();
-        let mut items = Vec::new();
-        for batch in ids.chunks(KEYS_PER_BATCH) {
-            let mut wanted: Vec<SdkItem> = Vec::new();
-            for id in batch {
-                for sk in ["A", "U"] {
-                    wanted.push(HashMap::from([("pk".into(), key_pk(*id)), ("sk".into(), string(sk))]));
-                }
-            }
-            for attempt in 0.. {
-                let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
-                let answer = self
-                    .client
-                    .batch_get_item()
-                    .request_items(&self.table, built(request)?)
-                    .send()
-                    .await
-                    .map_err(fault)?;
-                items.extend(answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default());
-                wanted = match answer.unprocessed_keys.unwrap_or_default().remove(&self.table) {
-                    Some(rest) if !rest.keys.is_empty() => rest.keys,
-                    _ => break,
-                };
-                if attempt == CONFLICT_TRIES {
-                    return Err(Fault::Store("unprocessed keys remain".into()));
-                }
-                backoff(attempt).await;
-            }
-        }
+        let wanted = ids.flat_map(|id| ["A", "U"].map(|sk| primary_key(key_pk(id), sk)));
+        let items = self.get_all(wanted.collect()).await?;
         let mut last_uses = HashMap::new();
         let mut records = Vec::new();
         for item in items.iter().map(from_sdk) {
@@ -197,21 +166,32 @@ impl Store {
             .expression_attribute_values(":purge_at", number(purge_at.0))
     }
 
-    /// Removes purged keys from the owner's ended ones. If that fails, the next list does it.
-    async fn prune_ended(&self, owner: &str, purged: impl Iterator<Item = KeyId>) {
-        let ids: Vec<KeyId> = purged.collect();
-        if ids.is_empty() {
-            return;
+    /// Removes keys whose records were purged from the owner's item. Once it has no key left, it is purged as well.
+    ///
+    /// # Errors
+    /// When the store doesn't answer.
+    pub async fn unlist(&self, owner: &str, purged: &[KeyId], now: Timestamp) -> Result<(), Fault> {
+        let update = || {
+            let update = self.client.update_item().table_name(&self.table);
+            update.key("pk", owner_pk(owner)).key("sk", string("M"))
+        };
+        // DynamoDB has no empty set.
+        let drop = (!purged.is_empty()).then(|| {
+            let drop = update().update_expression("DELETE live :ids, ended :ids");
+            drop.condition_expression("attribute_exists(pk)").expression_attribute_values(":ids", id_set(purged))
+        });
+        // A new key removes `purge_at` again, which DynamoDB honours until it has deleted the item.
+        let purge = update()
+            .update_expression("SET purge_at = :now")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(live) AND attribute_not_exists(ended)")
+            .expression_attribute_values(":now", number(now.0));
+        for update in drop.into_iter().chain([purge]) {
+            match update.send().await {
+                Err(error) if !is_unmet(&error) => return Err(fault(error)),
+                _ => {}
+            }
         }
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", owner_pk(owner))
-            .key("sk", string("M"))
-            .update_expression("DELETE ended :ids")
-            .expression_attribute_values(":ids", id_set(&ids));
-        let _ = update.send().await;
+        Ok(())
     }
 
     pub(crate) fn owner_update(&self, owner: &str, expression: &str) -> UpdateBuilder {

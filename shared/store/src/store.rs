@@ -1,9 +1,13 @@
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::KeysAndAttributes;
 use vega_auth::{Fault, KeyId, KeyRecord};
 use vega_key_table::{Item, Settings, key_pk, read_key};
 
-use crate::item::{from_sdk, string};
-use crate::transact::fault;
+use crate::item::{SdkItem, from_sdk, string};
+use crate::transact::{CONFLICT_TRIES, backoff, built, fault};
+
+/// The most keys that a `BatchGetItem` takes.
+const KEYS_PER_BATCH: usize = 100;
 
 /// The table.
 pub struct Store {
@@ -28,6 +32,29 @@ impl Store {
     /// When the store doesn't answer, or the record can't be read.
     pub async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         read_key(&self.items_of_key(&key_pk(id)).await?, id)
+    }
+
+    /// The items with these primary keys; a missing one is left out. Strongly consistent.
+    pub(crate) async fn get_all(&self, keys: Vec<SdkItem>) -> Result<Vec<SdkItem>, Fault> {
+        let mut items = Vec::new();
+        for batch in keys.chunks(KEYS_PER_BATCH) {
+            let mut wanted = batch.to_vec();
+            for attempt in 0.. {
+                let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
+                let request = self.client.batch_get_item().request_items(&self.table, built(request)?);
+                let answer = request.send().await.map_err(fault)?;
+                items.extend(answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default());
+                wanted = match answer.unprocessed_keys.unwrap_or_default().remove(&self.table) {
+                    Some(rest) if !rest.keys.is_empty() => rest.keys,
+                    _ => break,
+                };
+                if attempt == CONFLICT_TRIES {
+                    return Err(Fault::Store("unprocessed keys remain".into()));
+                }
+                backoff(attempt).await;
+            }
+        }
+        Ok(items)
     }
 
     async fn items_of_key(&self, pk: &str) -> Result<Vec<Item>, Fault> {

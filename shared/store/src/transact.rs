@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, PutBuilder, UpdateBuilder};
 use vega_auth::Fault;
@@ -98,6 +99,11 @@ pub fn check(check: ConditionCheckBuilder) -> Result<TransactWriteItem, Fault> {
 
 pub fn built<T, E: StdError + Send + Sync + 'static>(result: Result<T, E>) -> Result<T, Fault> {
     result.map_err(|error| Fault::Store(Box::new(error)))
+}
+
+/// Whether an update wasn't made because its condition failed.
+pub fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
+    error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 pub fn fault<E: StdError + Send + Sync + 'static, R: std::fmt::Debug + Send + Sync + 'static>(

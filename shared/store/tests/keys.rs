@@ -280,8 +280,37 @@ async fn ended_keys_are_purged_and_unlisted_and_live_ones_stay() {
     database.purge(ended.id).await;
     let listed = [record(11, "ada").id, record(10, "ada").id, live.id, expired.id];
     assert_eq!(ids(&store, "ada").await, listed);
-    assert!(!database.item("U#ada", "M").await.contains(ended.id.as_str()), "the list forgets it");
+    store.unlist("ada", &[ended.id], NOW).await.unwrap();
+    assert!(!database.item("U#ada", "M").await.contains(ended.id.as_str()));
     assert_eq!(ids(&store, "ada").await, listed);
+}
+
+#[tokio::test]
+async fn an_owners_item_is_purged_only_without_a_key() {
+    let database = TestDatabase::start().await;
+    let store = database.store();
+    let (ended, live) = (record(1, "ada"), record(2, "ada"));
+    for record in [&ended, &live] {
+        create(&store, record, 10).await.unwrap();
+    }
+    revoke(&store, &ended, &actor(), NOW).await.unwrap();
+    let is_kept = async |expected: bool| {
+        database.purge_expired(NOW).await;
+        assert_eq!(!database.item("U#ada", "M").await.is_empty(), expected);
+    };
+    database.purge(ended.id).await;
+    store.unlist("ada", &[ended.id], NOW).await.unwrap();
+    is_kept(true).await;
+    database.purge(live.id).await;
+    store.unlist("ada", &[live.id], NOW).await.unwrap();
+    // A new key saves the item that is about to be deleted.
+    create(&store, &record(3, "ada"), 10).await.unwrap();
+    is_kept(true).await;
+    database.purge(record(3, "ada").id).await;
+    store.unlist("ada", &[record(3, "ada").id], NOW).await.unwrap();
+    is_kept(false).await;
+    store.unlist("ada", &[live.id], NOW).await.unwrap();
+    is_kept(false).await;
 }
 
 #[tokio::test]
@@ -313,9 +342,12 @@ async fn an_expiring_key_has_a_deletion_time_from_its_creation() {
     assert!(has(items(old.id).await, new.created_at.plus(60)));
     assert!(has(items(new.id).await, NOW.plus(99)));
     // what is revoked before it would have ended ends then
-    let short = store.find(short.id).await.unwrap().unwrap();
-    revoke(&store, &short, &actor(), NOW.plus(1)).await.unwrap();
+    let revoked = store.find(short.id).await.unwrap().unwrap();
+    revoke(&store, &revoked, &actor(), NOW.plus(1)).await.unwrap();
     assert!(has(items(short.id).await, NOW.plus(1)));
+    // what is revoked after it expired had ended then
+    revoke(&store, &store.find(old.id).await.unwrap().unwrap(), &actor(), NOW.plus(99)).await.unwrap();
+    assert!(has(items(old.id).await, new.created_at.plus(60)));
 }
 
 #[tokio::test]

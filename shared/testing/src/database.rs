@@ -1,5 +1,6 @@
 //! A `DynamoDB` of a test's own, in its process, behind the real clients.
 
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,9 +11,10 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType,
 };
 use dynoxide::Database;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use vega_auth::config::Environment;
-use vega_auth::{KeyId, KeyRecord, Transition};
+use vega_auth::{KeyId, KeyRecord, Timestamp, Transition};
 use vega_https_client::HttpsClient;
 use vega_key_table::{INDEX, KeyReader, Settings, key_pk, owner_pk};
 use vega_store::{Store, client};
@@ -168,6 +170,28 @@ impl TestDatabase {
         items.iter().fold(String::new(), |dump, item| dump + &format!("{item:?}\n"))
     }
 
+    /// Every item by its primary key, in `DynamoDB`'s JSON, as the table's stream has it.
+    pub async fn items(&self) -> BTreeMap<(String, String), Value> {
+        let pages = self.client().scan().table_name(TABLE).into_paginator().items().send();
+        let items = pages.collect::<Result<Vec<_>, _>>().await.expect("a scan");
+        let key = |item: &HashMap<String, AttributeValue>| ["pk", "sk"].map(|name| item[name].as_s().unwrap().clone());
+        items.iter().map(|item| (key(item).into(), json!(vega_store::from_sdk(item)))).collect()
+    }
+
+    /// Deletes the items whose `purge_at` is past at `now`, as `DynamoDB` does.
+    pub async fn purge_expired(&self, now: Timestamp) {
+        for ((pk, sk), item) in self.items().await {
+            if item["purge_at"]["N"].as_str().is_some_and(|at| at.parse::<i64>().unwrap() <= now.0) {
+                self.delete(pk, &sk).await;
+            }
+        }
+    }
+
+    async fn delete(&self, pk: String, sk: &str) {
+        let delete = self.client().delete_item().table_name(TABLE).key("pk", AttributeValue::S(pk));
+        delete.key("sk", AttributeValue::S(sk.into())).send().await.expect("a deletion");
+    }
+
     /// Overwrites an attribute of a key's record with nonsense.
     pub async fn garble(&self, id: KeyId, attribute: &str) {
         self.set(key_pk(id), "A", attribute, AttributeValue::S("nonsense".into())).await;
@@ -193,6 +217,13 @@ impl TestDatabase {
             .expect("an update");
     }
 
+    /// Removes an attribute of an item, as if an older version had written it.
+    pub async fn unset(&self, pk: &str, sk: &str, attribute: &str) {
+        let update = self.client().update_item().table_name(TABLE).update_expression("REMOVE #name");
+        let update = update.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
+        update.expression_attribute_names("#name", attribute).send().await.expect("an update");
+    }
+
     /// One item as text. Empty if there is none.
     pub async fn item(&self, pk: &str, sk: &str) -> String {
         let [pk, sk] = [("pk", pk), ("sk", sk)].map(|(name, value)| format!("\"{name}\": S(\"{value}\")"));
@@ -202,9 +233,7 @@ impl TestDatabase {
     /// Deletes a key's items, as `DynamoDB` does some time after `purge_at`.
     pub async fn purge(&self, id: KeyId) {
         for sk in ["A", "U"] {
-            let delete = self.client().delete_item().table_name(TABLE);
-            let key = |text: String| AttributeValue::S(text);
-            delete.key("pk", key(key_pk(id))).key("sk", key(sk.into())).send().await.expect("a deletion");
+            self.delete(key_pk(id), sk).await;
         }
     }
 }

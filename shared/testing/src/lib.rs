@@ -32,7 +32,7 @@ pub use self::database::{TestDatabase, emulator};
 pub use self::faults::InjectedFault;
 #[cfg(feature = "database")]
 pub use self::fixtures::{actor, key, key_with_secret, numbered_key, record};
-pub use self::server::{Reply, TestServer};
+pub use self::server::{Reply, TestServer, read_request, response};
 
 /// The instant that most tests happen at.
 pub const NOW: Timestamp = Timestamp(vectors::NOW);

@@ -40,7 +40,7 @@ impl Reply {
 }
 
 /// A response as it is sent.
-pub(crate) fn response(status: impl Display, body: impl Display) -> Vec<u8> {
+pub fn response(status: impl Display, body: impl Display) -> Vec<u8> {
     let body = body.to_string();
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
 }
@@ -140,7 +140,10 @@ async fn exchange(mut client: TcpStream, state: &Mutex<State>) -> std::io::Resul
 }
 
 /// A whole request: its head, and as much of a body as the head announces.
-pub(crate) async fn read_request(client: &mut TcpStream) -> std::io::Result<String> {
+///
+/// # Errors
+/// When the client disconnects before that.
+pub async fn read_request(client: &mut TcpStream) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     loop {
         if client.read_buf(&mut bytes).await? == 0 {
