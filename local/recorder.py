@@ -1,6 +1,6 @@
 """Records the functions' calls to AWS as IAM sees them, for tests/test_roles.py: action, resource and condition keys.
 
-A partition key is cut after its prefix, and no other value is recorded. Each distinct call is written once.
+A partition key is cut after its prefix, unless it names one of our own tasks (`P#`), and no other value is recorded. Each distinct call is written once.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def on_table(operation: str, table: str, part: dict[str, Any], place: str) -> Ca
     words = NAME.findall(" ".join(part.get(name, "") for name in EXPRESSIONS))
     named = {placeholders.get(word, word) for word in words if word not in KEYWORDS}
     context = {
-        "dynamodb:LeadingKeys": sorted({re.sub(r"#.*", "#", key) for key in leading}),
+        "dynamodb:LeadingKeys": sorted({key if key.startswith("P#") else re.sub(r"#.*", "#", key) for key in leading}),
         "dynamodb:Attributes": sorted(named.union(*keys)),
         "dynamodb:ReturnValues": [part["ReturnValues"]] if "ReturnValues" in part else [],
     }

@@ -1,8 +1,11 @@
 """Each function's role, evaluated like in IAM, allows exactly the function's calls."""
 
+import re
+from functools import partial
+
 import iam
 import pytest
-from template import FUNCTIONS, RESOURCES
+from template import FUNCTIONS, RESOURCES, ROOT
 
 TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingKeysTable}"
 INDEX, STREAM = f"{TABLE}/index/key-owners", f"{TABLE}/stream/${{ExistingKeysTableStream}}"
@@ -103,6 +106,19 @@ def test_notifications_update_only_lists_of_keys_and_their_own_scan():
         assert not update(LeadingKeys="U#1", Attributes=[*lists, attribute]), attribute
     assert update(LeadingKeys="P#expiry", Attributes=["pk", "sk", "place"])
     assert not update(LeadingKeys="P#key-owners", Attributes=["pk", "sk", "place"])
+
+
+def test_only_owners_scan_the_table_and_see_no_secret_of_it():
+    names = ["pk", "sk", "owner", "status", "expires_at", "revoked_at", "purge_at", "holder", "live", "ended"]
+    read = re.search(r'READ: &str = "(.*)";', (ROOT / "shared/store/src/repair.rs").read_text())
+    assert read[1].replace("#", "").split(", ") == names, "the scan's projection"
+    for function in FUNCTIONS:
+        scan = partial(allows, function, "dynamodb:Scan", TABLE)
+        assert scan(Attributes=names, Select="SPECIFIC_ATTRIBUTES") == (function == "Owners")
+        assert not scan(Attributes=names, Select="ALL_ATTRIBUTES")
+        assert not scan(Select="SPECIFIC_ATTRIBUTES")
+        for attribute in ("digest", "sealed", "address", "name", "before"):
+            assert not scan(Attributes=[*names, attribute], Select="SPECIFIC_ATTRIBUTES"), attribute
 
 
 def test_no_role_can_delete_an_item():

@@ -3,6 +3,7 @@
 //! Runs over every key owner on a schedule, and for one owner when Cognito reports a change. The report is only a hint: the
 //! pool is always asked. A fault never costs anybody a key.
 
+mod repair;
 mod replay;
 mod task;
 
@@ -16,6 +17,7 @@ use vega_auth::{Actor, Fault, Groups, KeyChange, KeyRecord, Timestamp, Transitio
 use vega_aws::UserPool;
 use vega_store::{CommitError, KeyOwner, Store, UpdateError};
 
+pub use crate::repair::{RepairKeys, RepairReport};
 pub use crate::task::Task;
 
 /// The actor in the audit events of the changes made here.

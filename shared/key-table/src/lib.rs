@@ -11,6 +11,7 @@
 //! N#<id>        <notification>        this notification about a key was sent
 //! P#key-owners  P#key-owners          where the last scan of the key owners stopped
 //! P#expiry      P#expiry              the scan for expiry: its place and lease, and when the last complete one ended
+//! P#repair      P#repair              the repair of existing keys, likewise; and `P#repair-dry-run`
 //! ```
 //! A decision is one strongly consistent Query on `K#<id>`. A change of a key is one transaction with its audit events. The
 //! sparse index [`INDEX`] has the keys that aren't revoked, and the groups their owners were seen in. It serves full scans and

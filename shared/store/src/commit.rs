@@ -139,7 +139,7 @@ impl Store {
     }
 
     /// Puts `after` into the table, if `before` is still there, or no key has its id.
-    fn put_record(&self, before: Option<&KeyRecord>, after: &KeyRecord) -> PutBuilder {
+    pub(crate) fn put_record(&self, before: Option<&KeyRecord>, after: &KeyRecord) -> PutBuilder {
         let put = Put::builder().table_name(&self.table).set_item(Some(item::write(after)));
         match before {
             None => put.condition_expression("attribute_not_exists(pk)"),

@@ -122,7 +122,7 @@ impl Store {
 
     /// Removes a purged key from the owner's live ones. Its absence is a condition of the same transaction, because a read may
     /// miss a key that is just being created.
-    async fn drop_purged(&self, owner: &str, id: KeyId) -> Result<bool, Fault> {
+    pub(crate) async fn drop_purged(&self, owner: &str, id: KeyId) -> Result<bool, Fault> {
         let absent = ConditionCheck::builder()
             .table_name(&self.table)
             .key("pk", key_pk(id))
