@@ -54,7 +54,7 @@ def test_a_transaction_is_one_call_per_item():
 def test_a_batch_has_all_its_partition_keys():
     keys = [KEY, {**KEY, "pk": {"S": "P#1"}}]
     [call] = calls("dynamodb", "BatchGetItem", {"RequestItems": {"keys": {"Keys": keys}}}, PLACE)
-    assert (call.action, call.context["dynamodb:LeadingKeys"]) == ("dynamodb:BatchGetItem", ["K#", "P#"])
+    assert (call.action, call.context["dynamodb:LeadingKeys"]) == ("dynamodb:BatchGetItem", ["K#", "P#1"])
 
 
 def test_events_and_mail_have_their_sender():
