@@ -21,6 +21,8 @@ pub struct Event<'a> {
     method_arn: Option<Text<'a>>,
     route_arn: Option<Text<'a>>,
     authorization_token: Option<Text<'a>>,
+    resource: Option<Text<'a>>,
+    route_key: Option<Text<'a>>,
     headers: Option<Headers<'a>>,
     multi_value_headers: Option<Headers<'a>>,
     query_string_parameters: Option<Query>,
@@ -127,6 +129,28 @@ impl<'a> Event<'a> {
             },
             _ => None,
         }
+    }
+
+    /// The path of the route that API Gateway matched, if this form of event has it: `resource` of a REST API, `routeKey` of an
+    /// HTTP API, where `$default` has no path. A TOKEN event has none.
+    ///
+    /// # Errors
+    /// When the event names two different routes.
+    pub fn resource(&self, form: Form) -> Result<Option<&str>, EventError> {
+        let context = self.request_context.as_deref();
+        let (ours, contexts) = match form {
+            Form::Rest => (&self.resource, context.and_then(|context| context.resource_path.as_deref())),
+            Form::Http => (&self.route_key, context.and_then(|context| context.route_key.as_deref())),
+            Form::RestToken | Form::WebSocket => return Ok(None),
+        };
+        let resource = match (ours.as_deref(), contexts) {
+            (Some(ours), Some(contexts)) if ours != contexts => return Err(EventError::Unknown),
+            (ours, contexts) => ours.or(contexts),
+        };
+        Ok(match form {
+            Form::Http => resource.and_then(|key| key.split_once(' ')).map(|(_, path)| path),
+            _ => resource,
+        })
     }
 
     /// API Gateway's request id, if the event has one.
@@ -368,6 +392,32 @@ mod tests {
         assert_eq!(read(r#"{"type":"\ud800"}"#), Some(EventError::Malformed));
         assert_eq!(read(r#"{"headers":7}"#), Some(EventError::Unreadable));
         assert_eq!(read("[1]"), Some(EventError::Unreadable));
+    }
+
+    #[test]
+    fn the_matched_route_is_the_resource_or_the_route_key() {
+        let resource = |form, event: Value| {
+            let text = event.to_string();
+            let event: Event<'_> = serde_json::from_str(&text).unwrap();
+            event.resource(form).map(|resource| resource.map(str::to_owned))
+        };
+        let path = Ok(Some("/a/{id}".to_owned()));
+        for rest in [
+            json!({ "resource": "/a/{id}" }),
+            json!({ "requestContext": { "resourcePath": "/a/{id}" } }),
+            json!({ "resource": "/a/{id}", "requestContext": { "resourcePath": "/a/{id}" } }),
+        ] {
+            assert_eq!(resource(Form::Rest, rest.clone()), path);
+            assert_eq!(resource(Form::RestToken, rest), Ok(None));
+        }
+        let two = json!({ "resource": "/a/{id}", "requestContext": { "resourcePath": "/b" } });
+        assert_eq!(resource(Form::Rest, two), Err(EventError::Unknown));
+        assert_eq!(resource(Form::Rest, json!({})), Ok(None));
+        for (key, expected) in [("ANY /a/{id}", path), ("$default", Ok(None)), ("GET /", Ok(Some("/".to_owned())))] {
+            assert_eq!(resource(Form::Http, json!({ "routeKey": key })), expected);
+        }
+        let two = json!({ "routeKey": "GET /a", "requestContext": { "routeKey": "GET /b" } });
+        assert_eq!(resource(Form::Http, two), Err(EventError::Unknown));
     }
 
     fn form(event: Value) -> Option<Form> {

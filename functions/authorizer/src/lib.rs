@@ -16,7 +16,8 @@ use std::net::IpAddr;
 
 use serde::Deserializer;
 use vega_auth::{
-    Access, AuthError, Authenticated, Authenticator, Credential, Fault, FetchKeySet, KeyRecords, Timestamp,
+    Access, AuthError, Authenticated, Authenticator, Caching, Credential, Fault, FetchKeySet, KeyRecords, Target,
+    Timestamp,
 };
 
 pub use crate::config::{Config, HttpApiResponse, check_sources, read_rules};
@@ -47,13 +48,20 @@ impl<F: FetchKeySet, K: KeyRecords> Authorizer<F, K> {
         now: Timestamp,
     ) -> (Result<AuthorizerResponse, Refusal>, LogLine) {
         let event = Event::read(event);
-        let target = event.as_ref().map_err(|error| *error).and_then(Event::target);
+        let target = event.as_ref().map_err(|error| *error).and_then(|event| {
+            let (form, arn) = event.target()?;
+            let target = Target { method: arn.method, path: arn.path, resource: event.resource(form)? };
+            Ok((form, arn, target))
+        });
         let outcome = match (&event, &target) {
-            (Ok(event), Ok((form, arn))) => self.authorize(event, *form, *arn, now).await.unwrap_or_else(Outcome::from),
+            (Ok(event), Ok((form, arn, target))) => {
+                self.authorize(event, *form, *arn, *target, now).await.unwrap_or_else(Outcome::from)
+            }
             (Err(error), _) | (_, Err(error)) => Outcome::BadEvent(*error),
         };
-        let line = LogLine::new(event.as_ref().ok(), target.as_ref().ok().map(|(_, arn)| arn), &outcome);
-        (outcome.into_response(self.gateway_caches), line)
+        let line = LogLine::new(event.as_ref().ok(), target.as_ref().ok().map(|(_, arn, _)| arn), &outcome);
+        let is_shared = self.gateway_caches && self.policies.rules().caching() == Caching::Token;
+        (outcome.into_response(is_shared), line)
     }
 
     async fn authorize(
@@ -61,6 +69,7 @@ impl<F: FetchKeySet, K: KeyRecords> Authorizer<F, K> {
         event: &Event<'_>,
         form: Form,
         arn: MethodArn<'_>,
+        target: Target<'_>,
         now: Timestamp,
     ) -> Result<Outcome, AuthError> {
         event.refuse_credential_in_query()?;
@@ -69,9 +78,9 @@ impl<F: FetchKeySet, K: KeyRecords> Authorizer<F, K> {
         // A simple response can be cached, but not limited to addresses, so a key with networks is rejected.
         let address = event.source_address().filter(|_| !is_simple).and_then(|text| text.parse::<IpAddr>().ok());
         let caller = self.authenticator.authenticate(credential, address, now).await?;
-        let access = self.policies.rules().access(&caller.user, arn.method, arn.path);
+        let access = self.policies.rules().access(&caller.user, target);
         let last_use_not_recorded = self.record_use(&caller, event, now).await.err();
-        let policy = (!is_simple).then(|| self.policies.policy(&caller.user, arn));
+        let policy = (!is_simple).then(|| self.policies.policy(&caller.user, arn, access));
         let caller = Caller { user: caller.user, policy, last_use_not_recorded };
         Ok(match access {
             Access::Allowed => Outcome::Allow(caller),

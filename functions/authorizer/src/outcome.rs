@@ -40,11 +40,11 @@ impl From<AuthError> for Outcome {
 }
 
 impl Outcome {
-    /// The response to API Gateway.
+    /// The response to API Gateway. `is_shared` if a cache may apply it to other routes.
     ///
     /// # Errors
     /// When nobody was authenticated.
-    pub fn into_response(self, gateway_caches: bool) -> Result<AuthorizerResponse, Refusal> {
+    pub fn into_response(self, is_shared: bool) -> Result<AuthorizerResponse, Refusal> {
         let (caller, denied) = match self {
             Self::Allow(caller) => (caller, None),
             Self::Deny(caller, reason) => (caller, Some(reason)),
@@ -56,8 +56,8 @@ impl Outcome {
         Ok(match caller.policy {
             None => AuthorizerResponse::simple(&caller.user, denied.is_none()),
             Some(policy) => {
-                // A cached response is applied to other routes too: `forbidden` is true of any that it denies.
-                let denied_as = denied.filter(|_| !gateway_caches).unwrap_or(DeniedAs::Forbidden);
+                // `forbidden` is true of any route that a shared response denies.
+                let denied_as = denied.filter(|_| !is_shared).unwrap_or(DeniedAs::Forbidden);
                 AuthorizerResponse::policy(&caller.user, policy, denied_as)
             }
         })
@@ -89,11 +89,11 @@ pub(crate) mod tests {
     fn with_policy() -> Caller {
         let policies = Policies::new(r#"{"rules":[{"route":"GET /","groups":"any"}]}"#.parse().unwrap());
         let arn = MethodArn::parse("arn:aws:execute-api:us-west-1:1:a/live/GET/").unwrap();
-        Caller { policy: Some(policies.policy(&caller().user, arn)), ..caller() }
+        Caller { policy: Some(policies.policy(&caller().user, arn, vega_auth::Access::Allowed)), ..caller() }
     }
 
-    fn response(outcome: Outcome, gateway_caches: bool) -> Value {
-        serde_json::to_value(outcome.into_response(gateway_caches).unwrap()).unwrap()
+    fn response(outcome: Outcome, is_shared: bool) -> Value {
+        serde_json::to_value(outcome.into_response(is_shared).unwrap()).unwrap()
     }
 
     #[test]
@@ -110,15 +110,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_reason_for_a_denial_is_precise_unless_cached() {
+    fn the_reason_for_a_denial_is_precise_unless_shared() {
         use DeniedAs::{Forbidden, InsufficientScope};
-        for (outcome, gateway_caches, denied_as) in [
+        for (outcome, is_shared, denied_as) in [
             (Outcome::Allow(with_policy()), false, "forbidden"),
             (Outcome::Deny(with_policy(), Forbidden), false, "forbidden"),
             (Outcome::Deny(with_policy(), InsufficientScope), false, "insufficient_scope"),
             (Outcome::Deny(with_policy(), InsufficientScope), true, "forbidden"),
         ] {
-            assert_eq!(response(outcome, gateway_caches)["context"]["denied_as"], denied_as);
+            assert_eq!(response(outcome, is_shared)["context"]["denied_as"], denied_as);
         }
     }
 

@@ -5,14 +5,15 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use vega_auth::{
-    AccessRules, Authentication, BoundedCache, CurrentUser, Groups, MethodPattern, Network, PathPattern, Route,
-    ScopeName,
+    Access, AccessRules, Authentication, BoundedCache, Caching, CurrentUser, Groups, MethodPattern, Network, Rest,
+    Route, ScopeName, Segment,
 };
 
 use crate::method_arn::MethodArn;
 
-/// The access rules, and the policies created from them. A policy decides every route of the API as the rules do, because
-/// API Gateway may cache it and apply it to the next route. Callers with the same groups, scopes and networks share one.
+/// The access rules, and the policies created from them. If API Gateway caches results by token, a policy decides every route of
+/// the API as the rules do, because it meets the next route too; callers with the same groups, scopes and networks share one.
+/// Otherwise a policy decides one request.
 pub struct Policies {
     rules: AccessRules,
     created: Mutex<BoundedCache<PolicyKey, SharedPolicy>>,
@@ -91,8 +92,11 @@ impl Policies {
         &self.rules
     }
 
-    /// The routes that `user` can call in the stage of `arn`, and from where.
-    pub(crate) fn policy(&self, user: &CurrentUser, arn: MethodArn<'_>) -> SharedPolicy {
+    /// The routes that `user` can call in the stage of `arn`, and from where; or only the request of `arn`, if `access` allows it.
+    pub(crate) fn policy(&self, user: &CurrentUser, arn: MethodArn<'_>, access: Access) -> SharedPolicy {
+        if self.rules.caching() != Caching::Token {
+            return PolicyDocument::of_request(user, arn, access).into();
+        }
         let key = PolicyKey::of(user, arn.stage);
         // A panic can't leave the cache half-written: the one change comes last.
         let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,55 +125,88 @@ impl PolicyDocument {
     fn new(user: &CurrentUser, rules: &AccessRules, stage: &str) -> Self {
         let routes = rules.granted(user);
         let granted: Vec<String> = routes.iter().flat_map(|route| resources(stage, route)).collect();
+        if granted.is_empty() {
+            return Self::from(vec![Statement::deny(vec![format!("{stage}/*")])]);
+        }
+        let mut statements = vec![Statement::allow(granted, user)];
+        let denied = denials(stage, &routes);
+        if !denied.is_empty() {
+            statements.push(Statement::deny(denied));
+        }
+        Self::from(statements)
+    }
+
+    /// Decides one request. [`AccessRules::access`] denies paths that a policy can't name.
+    fn of_request(user: &CurrentUser, arn: MethodArn<'_>, access: Access) -> Self {
+        let MethodArn { stage, method, path } = arn;
+        Self::from(vec![match access {
+            Access::Denied(_) => Statement::deny(vec![format!("{stage}/*")]),
+            Access::Allowed => {
+                let mut resource = format!("{stage}/{method}{path}");
+                if resource.len() > MAX_RESOURCE {
+                    resource.truncate(resource.floor_char_boundary(MAX_RESOURCE - 1));
+                    resource.push('*');
+                }
+                Statement::allow(vec![resource], user)
+            }
+        }])
+    }
+}
+
+impl From<Vec<Statement>> for PolicyDocument {
+    fn from(statement: Vec<Statement>) -> Self {
+        Self { version: "2012-10-17", statement }
+    }
+}
+
+impl Statement {
+    fn allow(resource: Vec<String>, user: &CurrentUser) -> Self {
         let condition = match &user.authentication {
             Authentication::ApiKey { networks, .. } if !networks.is_empty() => {
                 Some(Condition { ip_address: SourceIp { networks: networks.clone() } })
             }
             _ => None,
         };
-        let mut statement = Vec::new();
-        if granted.is_empty() {
-            statement.push(Statement::deny(vec![format!("{stage}/*")]));
-        } else {
-            statement.push(Statement { effect: "Allow", action: "execute-api:Invoke", resource: granted, condition });
-        }
-        if has_wildcard(&routes) {
-            statement.push(Statement::deny(ambiguous_paths(stage)));
-        }
-        Self { version: "2012-10-17", statement }
+        Self { effect: "Allow", action: "execute-api:Invoke", resource, condition }
     }
-}
 
-impl Statement {
     fn deny(resource: Vec<String>) -> Self {
         Self { effect: "Deny", action: "execute-api:Invoke", resource, condition: None }
     }
 }
 
-/// A policy's `*` matches any characters, including `/`. At the end of a path that is exactly [`PathPattern::Below`]. In
-/// place of the method it would also match the start of other paths (`*/v1/x` matches `GET/other/v1/x`), so every method is
-/// listed there.
+/// The longest resource in a policy, in characters.
+pub(crate) const MAX_RESOURCE: usize = 512;
+
+/// A policy's `*` matches any characters, including `/`. At the end of a path that is exactly what `/*` means. In place of the
+/// method it would also match the start of other paths (`*/v1/x` matches `GET/other/v1/x`), so every method is listed there.
 pub(crate) fn resources(stage: &str, route: &Route) -> Vec<String> {
+    with_methods(stage, route, &[route.path.policy()])
+}
+
+fn with_methods(stage: &str, route: &Route, paths: &[String]) -> Vec<String> {
     let methods = match &route.method {
         MethodPattern::Any => Route::METHODS.as_slice(),
         MethodPattern::One(name) => &[name.as_str()][..],
     };
-    let path = match &route.path {
-        PathPattern::Exact(path) => path.clone(),
-        PathPattern::Below(prefix) => format!("{prefix}*"),
+    // A WebSocket API's route has no path.
+    let path = |path: &String| if methods == ["$connect"] { String::new() } else { path.clone() };
+    methods.iter().flat_map(|method| paths.iter().map(move |one| format!("{stage}/{method}{}", path(one)))).collect()
+}
+
+/// What the wildcards of these routes match, although no rule allows it: parameters that contain a `/`, and ambiguous paths
+/// ([`Route::is_ambiguous`]).
+pub(crate) fn denials(stage: &str, routes: &[Cow<'_, Route>]) -> Vec<String> {
+    let is_exact = |route: &Route| {
+        route.path.rest == Rest::Nothing && route.path.segments.iter().all(|one| matches!(one, Segment::Literal(_)))
     };
-    methods.iter().map(move |method| format!("{stage}/{method}{path}")).collect()
-}
-
-pub(crate) fn has_wildcard(routes: &[Cow<'_, Route>]) -> bool {
-    routes.iter().any(|route| matches!(route.path, PathPattern::Below(_)))
-}
-
-/// The ambiguous paths ([`Route::is_ambiguous`]), which a wildcard would match.
-pub(crate) fn ambiguous_paths(stage: &str) -> Vec<String> {
-    let anywhere = Route::AMBIGUOUS.iter().map(|part| format!("{stage}/*{part}*"));
+    if routes.iter().all(|route| is_exact(route)) {
+        return Vec::new();
+    }
+    let excess = routes.iter().flat_map(|route| with_methods(stage, route, &route.path.excess()));
+    let ambiguous = Route::AMBIGUOUS.iter().map(|part| format!("{stage}/*{part}*"));
     // The root path itself ends in `/` (`GET/`). Requiring one more slash before it excludes the root.
-    anywhere.chain([format!("{stage}/*/*/")]).collect()
+    excess.chain(ambiguous).chain([format!("{stage}/*/*/")]).collect()
 }
 
 #[cfg(test)]
@@ -178,7 +215,7 @@ mod tests {
     use std::net::IpAddr;
 
     use proptest::prelude::*;
-    use vega_auth::{Access, Group, Timestamp};
+    use vega_auth::{Group, Target, Timestamp};
 
     use super::*;
 
@@ -239,6 +276,10 @@ mod tests {
             && is_inside
     }
 
+    fn ambiguous_paths() -> Vec<String> {
+        denials(STAGE, &[Cow::Owned("GET /*".parse().unwrap())])
+    }
+
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn person(groups: Groups) -> CurrentUser {
@@ -267,7 +308,7 @@ mod tests {
     }
 
     fn policy(user: &CurrentUser, policies: &Policies, arn: &str) -> SharedPolicy {
-        policies.policy(user, MethodArn::parse(arn).unwrap())
+        policies.policy(user, MethodArn::parse(arn).unwrap(), Access::Allowed)
     }
 
     #[test]
@@ -285,7 +326,7 @@ mod tests {
                         "Effect": "Allow", "Action": "execute-api:Invoke",
                         "Resource": [format!("{STAGE}/GET/v1/projects"), format!("{STAGE}/GET/v1/x/*"), format!("{STAGE}/POST/v1/x/*")]
                     },
-                    { "Effect": "Deny", "Action": "execute-api:Invoke", "Resource": ambiguous_paths(STAGE) }
+                    { "Effect": "Deny", "Action": "execute-api:Invoke", "Resource": ambiguous_paths() }
                 ]
             })
         );
@@ -320,7 +361,7 @@ mod tests {
                         format!("{STAGE}/GET/v1/api-keys/self"),
                     ],
                     "Condition": { "IpAddress": { "aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32"] } }
-                }, { "Effect": "Deny", "Action": "execute-api:Invoke", "Resource": ambiguous_paths(STAGE) }]
+                }, { "Effect": "Deny", "Action": "execute-api:Invoke", "Resource": ambiguous_paths() }]
             })
         );
     }
@@ -431,6 +472,13 @@ mod tests {
             "* /v1/api-keys/*",
             "GET /v1/api-keys/self",
             "OPTIONS /v1/*",
+            "GET /v1/{x}",
+            "ANY /v1/{x}/b",
+            "GET /v1/a/{x}/b",
+            "POST /{y}/a",
+            "GET /v1/admin/{proxy+}",
+            "ANY /{proxy+}",
+            "GET /A/{x}/{y}",
         ];
         (
             prop::sample::select(routes),
@@ -445,14 +493,31 @@ mod tests {
     }
 
     fn scope() -> impl Strategy<Value = Vec<&'static str>> {
-        let routes = vec!["GET /v1/a", "* /v1/a/*", "POST /v1/*", "* /*", "GET /v1/admin/b", "DELETE /v1/a", "* /"];
+        let routes = vec![
+            "GET /v1/a",
+            "* /v1/a/*",
+            "POST /v1/*",
+            "* /*",
+            "GET /v1/admin/b",
+            "DELETE /v1/a",
+            "* /",
+            "GET /v1/{x}/b",
+            "GET /A/{x}/{proxy+}",
+        ];
         prop::sample::subsequence(routes, 1..3)
     }
 
     /// The rules with those scopes that have an effect, unless the rules contradict each other.
-    fn valid_rules(rules: &[serde_json::Value], scopes: &BTreeMap<&str, Vec<&str>>) -> Option<AccessRules> {
+    fn valid_rules(
+        cache: &str,
+        rules: &[serde_json::Value],
+        scopes: &BTreeMap<&str, Vec<&str>>,
+    ) -> Option<AccessRules> {
         let read = |scopes: serde_json::Value| {
-            serde_json::json!({ "rules": rules, "scopes": scopes }).to_string().parse::<AccessRules>().ok()
+            serde_json::json!({ "cache": cache, "rules": rules, "scopes": scopes })
+                .to_string()
+                .parse::<AccessRules>()
+                .ok()
         };
         let mut kept: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, routes) in scopes {
@@ -474,6 +539,7 @@ mod tests {
         /// The rules decide directly, pattern by pattern. The policy consists of intersections and is evaluated as by IAM.
         #[test]
         fn a_policy_decides_every_route_as_the_rules_do(
+            cache in prop::sample::select(vec!["none", "token", "token_method_path"]),
             rules in prop::collection::vec(rule(), 1..4),
             scopes in prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c"]), scope(), 1..=3),
             groups in prop::sample::subsequence(Group::ALL.to_vec(), 0..=3),
@@ -488,7 +554,7 @@ mod tests {
                 1..20,
             ),
         ) {
-            let Some(policies) = valid_rules(&rules, &scopes).map(Policies::new) else { return Ok(()) };
+            let Some(policies) = valid_rules(cache, &rules, &scopes).map(Policies::new) else { return Ok(()) };
             let groups: Groups = groups.into_iter().collect();
             let user = match &restrictions {
                 Some((scopes, networks)) => key(groups, scopes, networks),
@@ -501,7 +567,20 @@ mod tests {
             }
             let _ = policy(&user, &policies, &format!("{api}/other/GET/"));
             let document = policy(&user, &policies, &format!("{api}/{stage}/GET{first}"));
-            for (method, path, address) in requests {
+            for (method, path, address) in &requests {
+                let (method, path, address) = (*method, path.as_str(), *address);
+                let arn = format!("{api}/{stage}/{method}{path}");
+                let access = policies.rules().access(&user, Target { method, path, resource: None });
+                let document = if cache == "token" {
+                    document.clone()
+                } else {
+                    let document = policies.policy(&user, MethodArn::parse(&arn).unwrap(), access);
+                    for (other_method, other, address) in requests.iter().filter(|(m, p, _)| (*m, p.as_str()) != (method, path)) {
+                        let other = format!("{api}/{stage}/{other_method}{other}");
+                        prop_assert!(!iam_allows_arn(&document, &other, *address), "{} by {}", other, arn);
+                    }
+                    document
+                };
                 let is_inside = match &user.authentication {
                     Authentication::ApiKey { networks, .. } if !networks.is_empty() => {
                         networks.iter().any(|network| network.contains(address))
@@ -509,9 +588,9 @@ mod tests {
                     _ => true,
                 };
                 prop_assert_eq!(
-                    iam_allows_arn(&document, &format!("{api}/{stage}/{method}{path}"), address),
-                    is_inside && policies.rules().access(&user, method, &path) == Access::Allowed,
-                    "{} {} from {}", method, path, address
+                    iam_allows_arn(&document, &arn, address),
+                    is_inside && access == Access::Allowed,
+                    "{} {} from {} with cache {}", method, path, address, cache
                 );
                 prop_assert!(!iam_allows_arn(&document, &format!("{api}/other/{method}{path}"), address), "another stage");
             }
@@ -520,18 +599,20 @@ mod tests {
         /// Scopes only ever take away rights, and so do networks.
         #[test]
         fn a_restriction_never_gives_a_key_more(
+            cache in prop::sample::select(vec!["none", "token", "token_method_path"]),
             rules in prop::collection::vec(rule(), 1..4),
             scopes in prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c"]), scope(), 1..=3),
             groups in prop::sample::subsequence(Group::ALL.to_vec(), 0..=3),
             limits in prop::sample::subsequence(vec!["a", "b", "c", "gone", "read"], 1..=3),
             request in (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE"]), paths(), address()),
         ) {
-            let Some(policies) = valid_rules(&rules, &scopes).map(Policies::new) else { return Ok(()) };
+            let Some(policies) = valid_rules(cache, &rules, &scopes).map(Policies::new) else { return Ok(()) };
             let groups: Groups = groups.into_iter().collect();
             let (method, path, address) = request;
             let allows = |scopes: &[&str], networks: &[&str]| {
-                let document = policy(&key(groups, scopes, networks), &policies, &format!("{STAGE}/GET/"));
-                iam_allows(&document, method, &path, address)
+                let (user, arn) = (key(groups, scopes, networks), format!("{STAGE}/{method}{path}"));
+                let access = policies.rules().access(&user, Target { method, path: &path, resource: None });
+                iam_allows(&policies.policy(&user, MethodArn::parse(&arn).unwrap(), access), method, &path, address)
             };
             prop_assert!(!allows(&limits, &[]) || allows(&[], &[]));
             prop_assert!(!allows(&limits, &["203.0.113.0/25"]) || allows(&limits, &[]));

@@ -1,31 +1,34 @@
-use vega_auth::{AccessRules, Authentication, CurrentUser, Group, KeyId, KeyRecord, Route, ScopeName};
+use vega_auth::{AccessRules, Authentication, Caching, CurrentUser, Group, KeyId, KeyRecord, Route, ScopeName};
 
-use crate::policy::{ambiguous_paths, has_wildcard, resources};
+use crate::policy::{MAX_RESOURCE, denials, resources};
 
-/// Longest resource in a policy, in characters.
-const MAX_RESOURCE: usize = 512;
 /// Largest policy we create, in bytes: WebSocket APIs accept at most 8 KB of response.
 const MAX_POLICY_BYTES: usize = 7 * 1024;
 
 /// # Errors
-/// When a policy from these rules could exceed API Gateway's limits. Checked at init, so no caller meets it.
+/// When a policy for the whole API could exceed API Gateway's limits. Checked at init, so no caller meets it.
 pub fn check_size(rules: &AccessRules) -> Result<(), String> {
+    if rules.caching() != Caching::Token {
+        return Ok(());
+    }
     // The longest possible ARN before the path: partition, region, account, API id and stage at their longest.
     let longest_stage = "x".repeat(220);
     // A usual stage's ARN has 70 characters; 3 more are the quotes and the comma.
     let usual_stage = "x".repeat(80);
     for (who, caller, restrictions) in largest_callers(rules) {
         let granted = rules.granted(&caller);
-        let is_too_long = |route: &Route| resources(&longest_stage, route).iter().any(|text| text.len() > MAX_RESOURCE);
+        let is_too_long =
+            |route: &Route| resources(&longest_stage, route).iter().any(|text| text.len() + 2 > MAX_RESOURCE);
         if let Some(route) = granted.iter().find(|route| is_too_long(route)) {
             return Err(format!("{:?}: the path is too long for a policy; shorten it", route.to_string()));
         }
         let resources = granted.iter().flat_map(|route| resources(&usual_stage, route));
-        let denied = if has_wildcard(&granted) { ambiguous_paths(&usual_stage) } else { Vec::new() };
-        let size = restrictions + resources.chain(denied).map(|text| text.len() + 3).sum::<usize>();
+        let size =
+            restrictions + resources.chain(denials(&usual_stage, &granted)).map(|text| text.len() + 3).sum::<usize>();
         if size > MAX_POLICY_BYTES {
             return Err(format!(
-                "the policy of {who} would have {size} bytes, more than {MAX_POLICY_BYTES}: use /* to join some routes"
+                "the policy of {who} would have {size} bytes, more than {MAX_POLICY_BYTES}: join some routes with /*, or declare \"cache\": \"none\" or \
+                 \"token_method_path\""
             ));
         }
     }
@@ -64,7 +67,7 @@ fn largest_callers(rules: &AccessRules) -> [(&'static str, CurrentUser, usize); 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use vega_auth::{DeniedAs, Groups};
+    use vega_auth::{Access, DeniedAs, Groups};
 
     use super::*;
     use crate::method_arn::MethodArn;
@@ -110,7 +113,8 @@ mod tests {
             expires_at: None,
         };
         let arn = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234/live/GET/v1/x";
-        let policy = Policies::new(rules(largest, "v1/x")).policy(&user, MethodArn::parse(arn).unwrap());
+        let policy =
+            Policies::new(rules(largest, "v1/x")).policy(&user, MethodArn::parse(arn).unwrap(), Access::Allowed);
         let response = AuthorizerResponse::policy(&user, policy, DeniedAs::Forbidden);
         let size = serde_json::to_string(&response).unwrap().len();
         assert!((5 * 1024..8 * 1024).contains(&size), "{size}");

@@ -99,7 +99,7 @@ mod tests {
         let rules = r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]}]}"#;
         let policies = Policies::new(rules.parse().unwrap());
         let arn = MethodArn::parse("arn:aws:execute-api:us-west-1:1:a/live/GET/v1/projects").unwrap();
-        let policy = policies.policy(&user(), arn);
+        let policy = policies.policy(&user(), arn, vega_auth::Access::Allowed);
         for (reason, denied_as) in
             [(DeniedAs::Forbidden, "forbidden"), (DeniedAs::InsufficientScope, "insufficient_scope")]
         {

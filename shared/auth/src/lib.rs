@@ -55,7 +55,7 @@
 //! let credential = Credential::from_header(&header)?;
 //! let caller = authenticator.authenticate(credential, None, now).await?;
 //! assert_eq!(caller.user.id, "user-1");
-//! let access = |method, path| rules.access(&caller.user, method, path);
+//! let access = |method, path| rules.access(&caller.user, Target { method, path, resource: None });
 //! assert_eq!(access("GET", "/v1/projects"), Access::Allowed);
 //! assert_eq!(access("POST", "/v1/projects"), Access::Denied(DeniedAs::InsufficientScope));
 //! assert_eq!(access("GET", "/v1/admin/users"), Access::Denied(DeniedAs::Forbidden));
@@ -84,8 +84,8 @@ mod text;
 mod timestamp;
 
 pub use access::{
-    Access, AccessRules, DeniedAs, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Problem, Route,
-    RulesError, ScopeName, UnknownGroup,
+    Access, AccessRules, Caching, DeniedAs, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Problem, Rest,
+    Route, RulesError, ScopeName, Segment, Target, UnknownGroup,
 };
 pub use authenticate::{Authenticated, Authenticator, KeyRecords, TokenVerifier};
 pub use bounded_cache::BoundedCache;

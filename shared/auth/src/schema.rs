@@ -36,13 +36,13 @@ impl JsonSchema for Route {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let methods = Self::METHODS.join("|");
-        // A segment doesn't begin with a dot, and only the last one can be `*`.
-        let pattern = format!(
-            r"^(\$connect|(\*|{methods}) /|(\*|{methods}) (/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*)*(/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*|/\*))$"
-        );
+        let (literal, name) = (r"[A-Za-z0-9\-_~:][A-Za-z0-9\-._~:]*", r"\{[A-Za-z0-9\-._~:]+\}");
+        let segment = format!("/({literal}|{name})");
+        let pattern =
+            format!(r"^(\$connect|(\*|ANY|{methods}) (/|({segment})*({segment}|/\*|/\{{[A-Za-z0-9\-._~:]+\+\}})))$");
         json_schema!({
-            "type": "string", "pattern": pattern, "examples": ["GET /v1/projects", "* /v1/api-keys/*"],
-            "description": "A method or *, a space, and a path. /* at the end covers everything below the path, not itself.",
+            "type": "string", "pattern": pattern, "examples": ["GET /v1/projects/{id}", "ANY /files/{proxy+}", "* /v1/api-keys/*"],
+            "description": "A method, ANY or *, a space, and a path as API Gateway writes it. /* at the end covers everything below the path, not itself.",
         })
     }
 }

@@ -5,11 +5,12 @@ mod route;
 mod rules;
 mod scope;
 mod source;
+mod table;
 
 pub use group::{Group, Groups, UnknownGroup};
-pub use route::{MethodPattern, PathPattern, Route};
+pub use route::{MethodPattern, PathPattern, Rest, Route, Segment};
 #[cfg(feature = "schema")]
 pub(crate) use rules::Document;
-pub use rules::{Access, AccessRules, DeniedAs};
+pub use rules::{Access, AccessRules, Caching, DeniedAs, Target};
 pub use scope::{InvalidScopeName, ScopeName};
 pub use source::{Problem, RulesError};

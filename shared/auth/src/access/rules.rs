@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::source::{RulesError, Source, did_you_mean};
+use super::table::{Place, RouteTable};
 use super::{Route, UnknownGroup};
 use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName};
 
@@ -23,11 +24,12 @@ use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName};
 ///   { "route": "GET /v1/api-keys/self", "groups": "any", "scopes": false }
 /// ], "scopes": { "projects:read": ["GET /v1/projects"] } }
 /// ```
-/// - `route`: a method or `*`, a space, and a path. A path that ends in `/*` covers everything below it, not itself.
-///   For a WebSocket API it is `$connect`.
+/// - `route`: a method, `ANY` or `*`, a space, and a path as API Gateway writes it: `{id}` is one segment, `{proxy+}` at the
+///   end is one or more. A path that ends in `/*` covers everything below it, not itself. For a WebSocket API it is `$connect`.
 /// - `groups`: the caller must be in one of these; `"any"` admits every authenticated caller.
 /// - `api_keys`: `false` limits the route to signed-in people. `true` if left out.
 /// - `scopes` of a rule: `false` admits a key whatever its scopes. `true` if left out.
+/// - `cache`: how API Gateway caches the authorizer's results, `token` if left out. See [`Caching`].
 /// - `scopes` of the document: named sets of routes that a key can be limited to. `read` always exists.
 ///
 /// A key with scopes can call a route only if both its groups and one of its scopes allow it: never more than without
@@ -35,11 +37,56 @@ use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName};
 ///
 /// A path that can be read in two ways is denied to everybody: see [`Route::AMBIGUOUS`].
 ///
-/// One matching rule is enough. A broad rule that would silently open a route that a narrower one protects is an error.
+/// The most specific rule decides, as API Gateway chooses a route: see [`RouteTable`]. What isn't exact in a policy for every
+/// route is an error if results are cached by token.
 #[derive(Debug)]
 pub struct AccessRules {
+    caching: Caching,
     rules: Vec<Rule>,
-    scopes: BTreeMap<ScopeName, Vec<Route>>,
+    table: RouteTable<usize>,
+    scopes: BTreeMap<ScopeName, Scope>,
+}
+
+/// The caching of an API's authorizer results, which decides the requests that a response can meet.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Caching {
+    /// No caching: a response meets only the request that it is for.
+    None,
+    /// By token: a response meets every request with that token, so its policy covers the whole API.
+    #[default]
+    Token,
+    /// By token, method and path.
+    TokenMethodPath,
+}
+
+/// A request, as the rules see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The method called.
+    pub method: &'a str,
+    /// The path called, from the root; empty for a WebSocket API.
+    pub path: &'a str,
+    /// The path of the route that API Gateway matched, if the event has one: `/v1/projects/{id}`.
+    pub resource: Option<&'a str>,
+}
+
+#[derive(Debug)]
+struct Scope {
+    routes: Vec<Route>,
+    table: RouteTable<()>,
+}
+
+impl From<Vec<Route>> for Scope {
+    fn from(routes: Vec<Route>) -> Self {
+        let mut table = RouteTable::default();
+        for route in &routes {
+            // A route that is there already is in the scope.
+            let _ = table.insert(route, ());
+        }
+        Self { routes, table }
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +143,9 @@ pub(crate) struct Document<'a> {
     /// The JSON Schema of this file, for editors.
     #[serde(rename = "$schema", default)]
     schema: Option<String>,
+    /// How API Gateway caches the authorizer's results: not at all, by token, or by token, method and path.
+    #[serde(default)]
+    cache: Caching,
     /// The rules. A route without a rule is denied to everybody.
     #[serde(borrow)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<WrittenRule>", length(min = 1, max = MAX_RULES)))]
@@ -224,12 +274,15 @@ impl FromStr for AccessRules {
         if rules.is_empty() {
             source.problem_with_all("no rules: nobody could call any route");
         }
-        report_conflicts(&mut source, &rules);
-        report_unusable_scopes(&mut source, &rules, &scopes);
+        let table = table(&mut source, &rules);
+        report_unusable_scopes(&mut source, &rules, &table, &scopes);
+        if document.cache == Caching::Token {
+            report_what_a_policy_cannot_decide(&mut source, &rules, &scopes);
+        }
         source.check()?;
-        let mut scopes: BTreeMap<_, _> = scopes.into_iter().map(|(name, (routes, _))| (name, routes)).collect();
-        scopes.insert(ScopeName::read(), Route::all_reads());
-        Ok(Self { rules: rules.into_iter().map(|(rule, _)| rule).collect(), scopes })
+        let mut scopes: BTreeMap<_, _> = scopes.into_iter().map(|(name, (routes, _))| (name, routes.into())).collect();
+        scopes.insert(ScopeName::read(), Route::all_reads().into());
+        Ok(Self { caching: document.cache, rules: rules.into_iter().map(|(rule, _)| rule).collect(), table, scopes })
     }
 }
 
@@ -286,16 +339,33 @@ fn read_scope(name: &str, routes: &[String]) -> Result<(ScopeName, Vec<Route>), 
     Err(problems)
 }
 
+/// The rules by route. Reports the routes that two rules define, or that API Gateway can't have together.
+fn table(source: &mut Source<'_>, rules: &[(Rule, &RawValue)]) -> RouteTable<usize> {
+    let mut table = RouteTable::default();
+    for (index, (rule, part)) in rules.iter().enumerate() {
+        let name = rule.route.to_string();
+        match table.insert(&rule.route, index) {
+            Err(_) => source.problem(part, format!("rule {name:?} is defined twice")),
+            Ok(Some(other)) if !rules[other].0.route.path.parameters().eq(rule.route.path.parameters()) => {
+                let other = rules[other].0.route.to_string();
+                source.problem(part, format!("rule {name:?}: its parameters have other names than those of {other:?}"));
+            }
+            Ok(_) => {}
+        }
+    }
+    table
+}
+
 /// The scopes' routes without effect, because no rule lets a key call them: a mistake in one of the two.
 fn report_unusable_scopes(
     source: &mut Source<'_>,
     rules: &[(Rule, &RawValue)],
+    table: &RouteTable<usize>,
     scopes: &BTreeMap<ScopeName, (Vec<Route>, &RawValue)>,
 ) {
     for (name, (routes, part)) in scopes {
         for route in routes {
-            let applies = |rule: &Rule| rule.api_keys && rule.scopes && rule.route.intersection(route).is_some();
-            if !rules.iter().any(|(rule, _)| applies(rule)) {
+            if !table.meets(route, &|index| rules[*index].0.api_keys && rules[*index].0.scopes) {
                 let (known, route): (Vec<_>, _) =
                     (rules.iter().map(|(rule, _)| rule.route.to_string()).collect(), route.to_string());
                 let suggestion = did_you_mean(&route, known.iter().map(String::as_str));
@@ -306,32 +376,48 @@ fn report_unusable_scopes(
     }
 }
 
-/// The rules that a broader rule defeats, because it admits callers whom the narrower one keeps out.
-fn report_conflicts(source: &mut Source<'_>, rules: &[(Rule, &RawValue)]) {
+/// A policy for the whole API allows what any rule allows, and its `*` matches several segments too. So it is exact only if the
+/// more specific of two overlapping rules admits everybody whom the other admits, and if nothing has to be allowed among the
+/// paths with too many segments, which the policy denies.
+fn report_what_a_policy_cannot_decide(
+    source: &mut Source<'_>,
+    rules: &[(Rule, &RawValue)],
+    scopes: &BTreeMap<ScopeName, (Vec<Route>, &RawValue)>,
+) {
+    const REMEDY: &str =
+        "or declare \"cache\": \"none\" or \"token_method_path\", and configure the API's authorizer so";
     for (narrow, _) in rules {
         for (wide, part) in rules {
-            if wide.route != narrow.route
-                && wide.route.intersection(&narrow.route).is_some()
-                && !wide.admits_no_more_than(narrow)
+            if !wide.admits_no_more_than(narrow)
+                && wide.route.overlaps(&narrow.route)
+                && narrow.route.is_more_specific_than(&wide.route)
             {
-                // If two rules overlap in part, each is the broader one for the other: report the more strictly protected one.
-                if narrow.route.covers(&wide.route) {
-                    continue;
-                }
                 let (wide, narrow) = (wide.route.to_string(), narrow.route.to_string());
                 source.problem(
                     part,
                     format!(
-                        "rule {wide:?} also opens {narrow:?} to callers whom that rule keeps out: narrow the first or broaden the \
-                         second"
+                        "rule {wide:?} also opens {narrow:?} to callers whom that rule keeps out: narrow the first or broaden \
+                         the second, {REMEDY}"
                     ),
                 );
             }
         }
     }
-    for (index, (rule, part)) in rules.iter().enumerate() {
-        if rules[..index].iter().any(|(other, _)| other.route == rule.route) {
-            source.problem(part, format!("rule {:?} is defined twice", rule.route.to_string()));
+    let scope_routes = scopes.values().flat_map(|(routes, part)| routes.iter().map(move |route| (route, *part)));
+    for (route, part) in rules.iter().map(|(rule, part)| (&rule.route, *part)).chain(scope_routes) {
+        let excess = route.path.excess();
+        let meets = |rule: &Rule| {
+            rule.route.method.meets(&route.method) && excess.iter().any(|glob| rule.route.path.meets_glob(glob))
+        };
+        if let Some((rule, _)) = rules.iter().find(|(rule, _)| meets(rule)) {
+            let (name, other) = (route.to_string(), rule.route.to_string());
+            source.problem(
+                part,
+                format!(
+                    "{name:?} can't be told from {other:?} in a policy, where a parameter matches several segments: join them \
+                     with /*, {REMEDY}"
+                ),
+            );
         }
     }
 }
@@ -358,7 +444,7 @@ impl Rule {
 }
 
 impl AccessRules {
-    /// The routes that `user` can call, in the rules' order and without duplicates, for a policy.
+    /// The routes that `user` can call, in the rules' order and without duplicates, for a policy for the whole API.
     pub fn granted(&self, user: &CurrentUser) -> Vec<Cow<'_, Route>> {
         let scope_routes = self.scope_routes(user);
         let mut granted = Vec::new();
@@ -378,29 +464,48 @@ impl AccessRules {
         granted
     }
 
-    /// Whether `user` can call `method` on `path`, decided directly. The policy must decide every request in the same way.
-    pub fn access(&self, user: &CurrentUser, method: &str, path: &str) -> Access {
-        let scope_routes = self.scope_routes(user);
-        let mut reason = DeniedAs::Forbidden;
-        if Route::is_ambiguous(path) {
-            return Access::Denied(reason);
+    /// Whether `user` can call `target`. API Gateway's own match decides, since that is the function that will run; the path
+    /// decides if the event has no match, or one that continues with the rest of a path. A policy for the whole API consists
+    /// of paths, so with such a policy both must allow.
+    pub fn access(&self, user: &CurrentUser, target: Target<'_>) -> Access {
+        let names_path = self.caching != Caching::Token;
+        if Route::is_ambiguous(target.path) || (names_path && Route::has_policy_syntax(target.path)) {
+            return Access::Denied(DeniedAs::Forbidden);
         }
-        for rule in self.rules.iter().filter(|rule| rule.admits(user) && rule.route.matches(method, path)) {
-            match &scope_routes {
-                Some(scopes) if rule.scopes && !scopes.iter().any(|scope| scope.matches(method, path)) => {
-                    reason = DeniedAs::InsufficientScope;
-                }
-                _ => return Access::Allowed,
+        let path = Place::Path(target.path);
+        let resource = target.resource.filter(|resource| resource.starts_with('/') && !resource.ends_with("+}"));
+        match resource.map(Place::Resource) {
+            None => self.access_to(user, target.method, path),
+            Some(resource) if names_path => self.access_to(user, target.method, resource),
+            Some(resource) => match self.access_to(user, target.method, path) {
+                Access::Allowed => self.access_to(user, target.method, resource),
+                denied @ Access::Denied(_) => denied,
+            },
+        }
+    }
+
+    fn access_to(&self, user: &CurrentUser, method: &str, place: Place<'_>) -> Access {
+        let rule = self.table.find(method, place).map(|index| &self.rules[*index]);
+        let Some(rule) = rule.filter(|rule| rule.admits(user)) else { return Access::Denied(DeniedAs::Forbidden) };
+        let is_in = |name| self.scopes.get(name).is_some_and(|scope| scope.table.find(method, place).is_some());
+        match &user.authentication {
+            Authentication::ApiKey { scopes, .. } if rule.scopes && !scopes.is_empty() && !scopes.iter().any(is_in) => {
+                Access::Denied(DeniedAs::InsufficientScope)
             }
+            _ => Access::Allowed,
         }
-        Access::Denied(reason)
+    }
+
+    /// How API Gateway caches the results.
+    pub fn caching(&self) -> Caching {
+        self.caching
     }
 
     /// The routes in the scopes of the user's key; `None` if no scopes limit the user.
     fn scope_routes(&self, user: &CurrentUser) -> Option<Vec<&Route>> {
         match &user.authentication {
             Authentication::ApiKey { scopes, .. } if !scopes.is_empty() => {
-                Some(scopes.iter().filter_map(|name| self.scopes.get(name)).flatten().collect())
+                Some(scopes.iter().filter_map(|name| self.scopes.get(name)).flat_map(|scope| &scope.routes).collect())
             }
             _ => None,
         }
@@ -408,7 +513,7 @@ impl AccessRules {
 
     /// Every scope with its routes, in the order of their names.
     pub fn scopes(&self) -> impl Iterator<Item = (&ScopeName, &[Route])> {
-        self.scopes.iter().map(|(name, routes)| (name, routes.as_slice()))
+        self.scopes.iter().map(|(name, scope)| (name, scope.routes.as_slice()))
     }
 }
 
@@ -427,7 +532,7 @@ mod tests {
 
     impl AccessRules {
         fn allow(&self, user: &CurrentUser, method: &str, path: &str) -> bool {
-            self.access(user, method, path) == Access::Allowed
+            self.access(user, Target { method, path, resource: None }) == Access::Allowed
         }
     }
 
@@ -588,10 +693,14 @@ mod tests {
             (&["gone", "read"], "GET", "/v1/a/x", Allowed),
         ] {
             let user = user(&["user"], key_with(scopes));
-            assert_eq!(rules.access(&user, method, path), expected, "{scopes:?} {method} {path}");
+            assert_eq!(
+                rules.access(&user, Target { method, path, resource: None }),
+                expected,
+                "{scopes:?} {method} {path}"
+            );
         }
         let person = user(&["user"], Authentication::Jwt);
-        assert_eq!(rules.access(&person, "PUT", "/v1/a/b"), Allowed, "scopes only apply to keys");
+        assert!(rules.allow(&person, "PUT", "/v1/a/b"), "scopes only apply to keys");
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn message(error: &serde_json::Error) -> String {
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let mut quoted = text.split('`').skip(1).step_by(2);
     match quoted.next() {
-        Some(name) if text.starts_with("unknown field") => format!("{text}{}", did_you_mean(name, quoted)),
+        Some(name) if text.starts_with("unknown ") => format!("{text}{}", did_you_mean(name, quoted)),
         _ => text.to_owned(),
     }
 }
