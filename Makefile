@@ -13,7 +13,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev check-rules test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
+.PHONY: help dev check-rules rules-from-openapi test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -39,6 +39,9 @@ authorizer: cargo-lambda
 
 check-rules: ## check access/ as the authorizer does; every build does this first
 	@$(MAKE) --no-print-directory --makefile functions/Makefile check-rules
+
+rules-from-openapi: tools ## write access rules from an OpenAPI document: make rules-from-openapi FILE=openapi.yaml OUT=access/vega.json
+	@$(VENV)/tools/bin/python local/rules_from_openapi.py $(FILE) $(if $(OUT),--out $(OUT)) $(if $(CACHE),--cache $(CACHE))
 
 format: tools dashboard/node_modules/ready ## check the formatting
 	cargo fmt --check

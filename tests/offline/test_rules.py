@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from rules_from_openapi import Refused, rules_of, written
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = json.loads((ROOT / "tests" / "vectors" / "rules.json").read_text())
@@ -116,3 +117,63 @@ def test_the_repositorys_rules_satisfy_the_schema():
             rules = json.loads(path.read_text())
             SCHEMA.validate(rules)
             assert rules["$schema"] == "schema.json"
+
+
+def openapi(paths: dict, **more: object) -> dict:
+    return {"openapi": "3.1.0", "info": {"title": "x", "version": "1"}, "paths": paths, **more}
+
+
+ANYONE, ROOT_ONLY = {"groups": "any"}, {"groups": ["root"], "api_keys": False}
+
+
+def test_rules_come_from_an_openapi_document(check):
+    document = openapi(
+        {
+            "/a": {"get": {"x-vega-access": {**ANYONE, "scopes": ["reports"]}}, "post": {}, "x-vega-access": ROOT_ONLY},
+            "/a/{id}": {"get": {}},
+            "/a/{key}": {"put": {"x-vega-access": {**ANYONE, "scopes": False}}},
+            "/public": {"get": {"security": []}},
+            "/files/{path+}": {"get": {}, "parameters": []},
+        },
+        **{"x-vega-access": {"groups": ["user"]}},
+    )
+    rules = rules_of(document, "none")
+    assert rules["rules"] == [
+        {"route": "GET /a", "groups": "any"},
+        {"route": "POST /a", "groups": ["root"], "api_keys": False},
+        {"route": "GET /a/{id}", "groups": ["user"]},
+        {"route": "PUT /a/{id}", "groups": "any", "scopes": False},
+        {"route": "GET /files/{path+}", "groups": ["user"]},
+    ]
+    assert rules["scopes"] == {"reports": ["GET /a"]}
+    assert json.loads(written(rules)) == rules and check(written(rules).encode()) == ""
+
+
+def test_operations_without_access_are_listed():
+    paths = {
+        "/a": {"get": {}, "post": {"x-vega-access": ANYONE}, "put": {"x-vega-access": {"group": "any"}}},
+        "/b": {"delete": {"x-vega-access": {**ANYONE, "scope": "x"}}, "patch": {"x-vega-access": {**ANYONE, "scopes": "x"}}},
+    }
+    with pytest.raises(Refused) as refused:
+        rules_of(openapi(paths), "none")
+    assert str(refused.value).splitlines() == [
+        "GET /a: no x-vega-access",
+        "PUT /a: x-vega-access: expected an object with groups",
+        "PATCH /b: x-vega-access: scopes is a list of names, or false",
+        "DELETE /b: x-vega-access: unknown member scope; expected groups, api_keys, scopes",
+    ]
+    for other in ({"swagger": "2.0", "paths": {}}, [], {"openapi": "3.0.0"}):
+        with pytest.raises(Refused, match="OpenAPI 3"):
+            rules_of(other, "none")
+
+
+def test_rules_of_github_come_from_its_operations(check):
+    paths: dict = {}
+    for line in (ROOT / "tests" / "vectors" / "github-operations.txt").read_text().splitlines():
+        method, path = line.split(" ")
+        # API Gateway can't have it, and its other form is in the list.
+        if "{base}...{head}" not in path:
+            paths.setdefault(path, {})[method.lower()] = {"x-vega-access": {"groups": ["user"], "scopes": ["github"]}}
+    rules = rules_of(openapi(paths), "none")
+    assert len(rules["rules"]) == len(rules["scopes"]["github"]) == 1222
+    assert check(written(rules).encode()) == ""
