@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -59,8 +59,13 @@ class Restore:
 
     def close(self) -> None:
         """From now on, API Gateway can't invoke the authorizer: callers with a token get 503."""
-        name = self.physical_id("AuthorizerFunction")
-        self.client("lambda").put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        name, client = self.physical_id("AuthorizerFunction"), self.client("lambda")
+        # Lambda refuses to reserve less than what is provisioned.
+        with suppress(client.exceptions.ProvisionedConcurrencyConfigNotFoundException):
+            for one in client.list_provisioned_concurrency_configs(FunctionName=name)["ProvisionedConcurrencyConfigs"]:
+                qualifier = one["FunctionArn"].rpartition(":")[2]
+                client.delete_provisioned_concurrency_config(FunctionName=name, Qualifier=qualifier)
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
         print("the authorizer is closed: callers with a token get 503", flush=True)
 
     # --- the table ----------------------------------------------------------------------------------------------------
@@ -227,13 +232,13 @@ class Restore:
     def sync_owners(self) -> None:
         """Applies the user pool as it is now to the restored keys."""
         event = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
-        while self.invoke_owners(event).get("incomplete"):
-            pass
+        while (report := self.invoke_owners(event))["outcome"] != "ok" or report["incomplete"]:
+            self.pause(20)
         print("every owner's keys are in line with the user pool", flush=True)
 
     def invoke_owners(self, event: dict) -> dict:
         # A run takes minutes, and an attempt that only seems lost must not start a second one.
-        patient = Config(read_timeout=310, retries={"total_max_attempts": 1})
+        patient = Config(read_timeout=910, retries={"total_max_attempts": 1})
         client = boto3.client("lambda", region_name=self.settings["region"], config=patient)
         answer = client.invoke(FunctionName=self.outputs()["OwnersFunctionName"], Payload=json.dumps(event))
         report = json.loads(answer["Payload"].read())

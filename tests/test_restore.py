@@ -123,6 +123,7 @@ def test_a_new_stack_can_use_the_table_of_a_deleted_one(deployment: Deployment, 
 def test_a_restore_brings_no_revoked_key_back(deployment: Deployment, user: dict[str, str]):
     deployment.deploy()
     kept, revoked, leaked, narrowed, disabled = (deployment.create(user, f"e2e {n}") for n in range(5))
+    before = deployment.outputs()["KeysTableName"]
     restore = Restore(deployment.settings, deployment.template, datetime.now(UTC), pause=lambda _: None, poll_seconds=1)
     values = restore.restore_table()
     assert deployment.status(kept) == 503, "closed from the beginning of the restore"
@@ -143,7 +144,10 @@ def test_a_restore_brings_no_revoked_key_back(deployment: Deployment, user: dict
     assert restore.replay() == {"revoked": 2, "disabled": 2}
     deployment.open()
 
-    assert deployment.outputs()["KeysTableName"] == values["ExistingKeysTable"]
+    assert deployment.outputs()["KeysTableName"] == values["ExistingKeysTable"] != before
+    assert boto3.client("dynamodb").describe_table(TableName=before)["Table"]["DeletionProtectionEnabled"], (
+        "the old one is kept"
+    )
     statuses = [deployment.status(key) for key in (kept, revoked, leaked, narrowed, disabled, lost)]
     assert statuses == [200, 401, 401, 401, 401, 401]
     shown = [deployment.api.get(f"/v1/api-keys/{key['id']}", headers=user).json() for key in (revoked, leaked, narrowed)]

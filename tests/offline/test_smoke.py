@@ -1,8 +1,10 @@
 """`make smoke`: its report, its comparison with the template, and its clean-up."""
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest.mock import MagicMock, Mock
 
 import boto3
@@ -217,6 +219,18 @@ def test_a_revoked_key_must_fail_within_the_bound(works_for: int, bound: int, ex
             run.wait_until_rejected({}, bound)
     else:
         assert run.wait_until_rejected({}, bound) == expected
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("ok", 0), ("unchecked", 0), ("failed", 1), ("unexpectedly ok", 1)])
+def test_the_exit_code_and_the_json_report_name_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: str, code: int
+):
+    monkeypatch.setattr(smoke.deploy, "load", lambda *_: {})
+    monkeypatch.setattr(Smoke, "run", lambda _: [Result("a", "ok"), Result("b", outcome, "why")])
+    monkeypatch.setattr(smoke.sys, "argv", ["smoke.py", "prod", "--json", str(tmp_path / "report.json")])
+    assert smoke.main() == code
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written[1] == {"check": "b", "outcome": outcome, "detail": "why"}
 
 
 def test_the_known_differences_name_checks_and_reasons():

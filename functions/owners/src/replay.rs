@@ -38,7 +38,11 @@ pub async fn replay(
 /// key is disabled until its owner has looked at it.
 fn transition(notification: &Notification, key: &KeyRecord, now: Timestamp) -> Option<Transition> {
     match notification.kind {
-        Kind::Revoked | Kind::Leaked => key.revoke(notification.reason.as_deref(), now),
+        Kind::Revoked => key.revoke(notification.reason.as_deref(), now),
+        Kind::Leaked => {
+            let found_at = notification.reason.as_deref().and_then(|reason| reason.strip_prefix("leaked: "));
+            key.revoke_leaked(found_at.unwrap_or_default(), now)
+        }
         Kind::Narrowed if notification.version.is_none_or(|version| key.version < version) => {
             let disable = KeyChange { is_enabled: Some(false), ..KeyChange::default() };
             key.change(&disable, Some("restored"), now).ok()?

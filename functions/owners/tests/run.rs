@@ -439,15 +439,18 @@ fn lost(record: &KeyRecord, kind: Kind, version: Option<u64>) -> Notification {
 #[tokio::test]
 async fn a_replay_revokes_restored_keys_in_any_order_and_once() {
     let test = Test::start().await;
-    for (number, kind) in [(1, Kind::Revoked), (2, Kind::Leaked)] {
+    for (number, kind, event, reason) in [
+        (1, Kind::Revoked, EventKind::Revoked, "lost"),
+        (2, Kind::Leaked, EventKind::Leaked, "leaked"),
+        (3, Kind::Leaked, EventKind::Leaked, "leaked: a paste"),
+    ] {
         let id = test.make("ada", number, &["user"], |_| {}).await;
-        let revoked = KeyRecord { revoked_reason: Some("lost".into()), ..test.key(id).await };
+        let revoked = KeyRecord { revoked_reason: Some(reason.into()), ..test.key(id).await };
         let task = Task::Replay(vec![lost(&revoked, Kind::Narrowed, Some(2)), lost(&revoked, kind, None)]);
         assert_eq!(test.run(&task).await, Report { disabled: 1, revoked: 1, ..Report::default() }, "{kind:?}");
         let key = test.key(id).await;
-        assert_eq!((key.status, key.revoked_reason.as_deref()), (KeyStatus::Revoked, Some("lost")));
-        let by_restore = (EventKind::Revoked, "system:restore".into(), "lost".into());
-        assert_eq!(test.event("ada", id).await, by_restore);
+        assert_eq!((key.status, key.revoked_reason.as_deref()), (KeyStatus::Revoked, Some(reason)));
+        assert_eq!(test.event("ada", id).await, (event, "system:restore".into(), reason.into()));
         assert_eq!(test.run(&task).await, Report::default(), "again");
     }
 }
