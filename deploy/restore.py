@@ -30,6 +30,8 @@ ARCHIVE_DELAY_SECONDS = 600
 # How far the notifications can be behind the table when it is replaced: the last change is sent by then.
 MAX_LAG = timedelta(minutes=1)
 NOTIFICATIONS_PER_CALL = 100
+# Events have whole seconds, and DynamoDB doesn't say on which side of its second a restore ends. Replaying too much is harmless.
+MARGIN = timedelta(minutes=1)
 
 
 @dataclass
@@ -147,7 +149,7 @@ class Restore:
             events.start_replay(
                 ReplayName=name,
                 EventSourceArn=archive["ArchiveArn"],
-                EventStartTime=self.at,
+                EventStartTime=self.at - MARGIN,
                 EventEndTime=end,
                 Destination={"Arn": archive["EventSourceArn"], "FilterArns": [rule_arn]},
             )

@@ -84,6 +84,7 @@ def test_a_replay_passes_every_notification_on_and_cleans_up(monkeypatch: pytest
     assert sync["detail-type"] == "Scheduled Event"
     assert account.deleted == ["canary", *(f"m{number}" for number in range(250))]
     account.client("lambda").put_function_concurrency.assert_called_once()
+    assert account.client("events").start_replay.call_args.kwargs["EventStartTime"] < account.restore.at
     account.client("events").delete_rule.assert_called_once()
     account.client("sqs").delete_queue.assert_called_once()
     assert account.paused[0] == 600, "EventBridge's delay"
