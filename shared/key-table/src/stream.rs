@@ -95,7 +95,8 @@ fn modified(key: KeyId, old: &Item, new: &Item, at: Option<f64>) -> Result<Optio
     let (old, new) = (read_record(old)?, read_record(new)?);
     #[expect(clippy::cast_possible_truncation, reason = "a time in seconds fits")]
     let at = Timestamp(at.ok_or(Malformed("ApproximateCreationDateTime"))? as i64);
-    Ok(old.gives_more_than(&new).then_some(Change::Narrowed { key, version: new.version, at }))
+    let is_narrowed = old.version < new.version && old.gives_more_than(&new);
+    Ok(is_narrowed.then_some(Change::Narrowed { key, version: new.version, at }))
 }
 
 /// The item of a key that expires has `purge_at` from the beginning, so it can be there without a use.
@@ -201,22 +202,23 @@ mod tests {
         let key = ApiKey::new(id(), &KeySecret::from_entropy(&mut [7; 32]));
         let before = KeyRecord { groups: Groups::known(["user"]), ..KeyRecord::new(&key, "user-1", Timestamp(1)) };
         let change = |after: &KeyRecord| {
-            let after = KeyRecord { version: before.version + 1, ..after.clone() };
-            read("MODIFY", "K#7Gh2kQ9XbT4m", "A", Some(&write_record(&before)), Some(&write_record(&after))).unwrap()
+            read("MODIFY", "K#7Gh2kQ9XbT4m", "A", Some(&write_record(&before)), Some(&write_record(after))).unwrap()
         };
+        let next = KeyRecord { version: before.version + 1, ..before.clone() };
         let narrowed = Some(Change::Narrowed { key: id(), version: before.version + 1, at: AT });
         for after in [
-            KeyRecord { status: KeyStatus::Disabled, ..before.clone() },
-            KeyRecord { groups: Groups::NONE, ..before.clone() },
-            KeyRecord { scopes: vec!["projects:read".parse().unwrap()], ..before.clone() },
-            KeyRecord { cidrs: vec!["192.0.2.0/24".parse().unwrap()], ..before.clone() },
-            KeyRecord { expires_at: Some(AT), ..before.clone() },
+            KeyRecord { status: KeyStatus::Disabled, ..next.clone() },
+            KeyRecord { groups: Groups::NONE, ..next.clone() },
+            KeyRecord { scopes: vec!["projects:read".parse().unwrap()], ..next.clone() },
+            KeyRecord { cidrs: vec!["192.0.2.0/24".parse().unwrap()], ..next.clone() },
+            KeyRecord { expires_at: Some(AT), ..next.clone() },
         ] {
             assert_eq!(change(&after), narrowed, "{after:?}");
         }
         for after in [
-            KeyRecord { name: "new".into(), ..before.clone() },
-            KeyRecord { groups: Groups::known(["user", "operator"]), ..before.clone() },
+            KeyRecord { name: "new".into(), ..next.clone() },
+            KeyRecord { status: KeyStatus::Disabled, ..before.clone() },
+            KeyRecord { groups: Groups::known(["user", "operator"]), ..next.clone() },
         ] {
             assert_eq!(change(&after), None, "{after:?}");
         }
