@@ -126,6 +126,7 @@ impl Model {
             id: owner.into(),
             username: owner.into(),
             groups: Groups::known(["user"]),
+            oauth_scopes: Vec::new(),
             authentication: Authentication::Jwt,
             issued_at: None,
             expires_at: None,
