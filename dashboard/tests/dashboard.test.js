@@ -102,6 +102,23 @@ test("the first load is our own JavaScript, at most 75 KB gzipped", async () => 
   });
 });
 
+test("the sign-in form needs the HTML and one round of files", async () => {
+  await onPage({}, async (page) => {
+    await page.getByRole("button", { name: "Sign in", exact: true }).waitFor();
+    const files = await page.evaluate(() => performance.getEntriesByType("resource").map((file) => file.toJSON()));
+    const scripts = files.filter(({ name }) => name.endsWith(".js"));
+    assert.equal(scripts.length, isCognito ? 2 : 1);
+    const [{ responseEnd }] = scripts;
+    for (const { name, startTime, contentEncoding } of scripts) {
+      assert.ok(startTime < responseEnd, `${name} is requested only by another script`);
+      assert.equal(contentEncoding, "gzip", name);
+    }
+    assert.ok(!files.some(({ name }) => name.includes("/v1/")));
+  });
+  const html = await (await fetch(`${base}/api-keys`)).text();
+  assert.match(html, /<header class="bar">/);
+});
+
 test("the page has strict headers and its files are immutable", async () => {
   const page = await fetch(`${base}/api-keys`);
   const policy = page.headers.get("content-security-policy");

@@ -42,6 +42,7 @@ describe("a new key", () => {
       await signInAs(page, await someone());
       await create(page, "in part");
       const field = page.getByLabel("The new API key");
+      await field.focus();
       await field.evaluate((element) => element.setSelectionRange(0, 8));
       await page.keyboard.press("ControlOrMeta+c");
       await page.getByRole("button", { name: "Close", exact: true }).click();

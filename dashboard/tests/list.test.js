@@ -129,6 +129,63 @@ describe("the list", () => {
   });
 });
 
+describe("several keys at once", () => {
+  test("selected keys are disabled with undo, then revoked", async () => {
+    await onPage({}, async (page) => {
+      await signInAs(page, await someone());
+      for (const name of ["bulk one", "bulk two", "bulk three"]) {
+        await create(page, name);
+        await store(page);
+        await page.getByRole("link", { name: "All keys" }).click();
+      }
+      const select = (name) => page.getByRole("checkbox", { name: `Select ${name}` }).check();
+      await search(page).fill("bulk");
+      await row(page, "bulk three").waitFor();
+      await select("bulk one");
+      await select("bulk two");
+      const bar = page.getByRole("group", { name: "Selected keys" });
+      await accessible(bar.getByText("2 selected"), "selected keys");
+      await fits(bar, "selected keys");
+      await bar.getByRole("button", { name: "Disable" }).click();
+      await row(page, "bulk one").getByText("Disabled").waitFor();
+      await row(page, "bulk two").getByText("Disabled").waitFor();
+      assert.equal(await row(page, "bulk three").getByText("Disabled").count(), 0);
+      await page.getByRole("button", { name: "Undo" }).click();
+      await row(page, "bulk one").getByText("Disabled").waitFor({ state: "detached" });
+      await row(page, "bulk two").getByText("Disabled").waitFor({ state: "detached" });
+      await select("bulk one");
+      await select("bulk three");
+      await bar.getByRole("button", { name: "Revoke" }).click();
+      const confirm = page.getByRole("button", { name: "Revoke 2 keys" });
+      await accessible(confirm, "revoking several");
+      await confirm.click();
+      await row(page, "bulk one").waitFor({ state: "detached" });
+      await row(page, "bulk three").waitFor({ state: "detached" });
+      await row(page, "bulk two").waitFor();
+    });
+  });
+
+  test("a template fills in the form, and a link shares it", async () => {
+    await onPage({}, async (page) => {
+      await signInAs(page, await someone());
+      await create(page, "one to begin with");
+      await store(page);
+      await page.getByRole("link", { name: "All keys" }).click();
+      await page.getByRole("link", { name: "Create key" }).click();
+      await page.getByRole("button", { name: "Partner with fixed addresses" }).click();
+      await page.getByRole("radio", { name: "1 year", checked: true }).waitFor();
+      await page.getByLabel(/^Allowed IP/).fill("203.0.113.7");
+      await page.getByRole("button", { name: "Copy link to this form" }).click();
+      await page.getByRole("button", { name: "Link to this form copied" }).waitFor();
+      const link = new URL(await page.evaluate(() => navigator.clipboard.readText()));
+      assert.equal(`${link.origin}${link.pathname}`, `${base}/api-keys`);
+      const filled = new URLSearchParams(link.hash.split("?")[1]);
+      assert.equal(filled.get("name"), "Partner with fixed addresses");
+      assert.deepEqual([filled.get("scopes"), filled.get("networks"), filled.get("days")], ["read", "203.0.113.7/32", "365"]);
+    });
+  });
+});
+
 describe("shortcuts and exports", () => {
   test("single keys search, create and move, unless turned off", async () => {
     await onPage({}, async (page) => {
@@ -221,6 +278,35 @@ describe("another user's keys", { skip: onlyCognito }, () => {
       await page.getByRole("button", { name: "Show keys" }).click();
       await accessible(page.getByText("No keys for this ID. Check that it's the user's Cognito sub"), "no keys of an owner");
     });
+  });
+
+  test("all keys of a user are revoked after a preview", async () => {
+    const who = await cognito.somebody({ group: "user" });
+    let used;
+    await onPage({}, async (page) => {
+      await signInAs(page, who);
+      used = await create(page, "in use");
+      await store(page);
+      await page.getByRole("link", { name: "All keys" }).click();
+      await create(page, "idle");
+      await store(page);
+    });
+    assert.equal((await call("v1/auth/me", used)).status, 200);
+    await onPage({}, async (page) => {
+      await signInAs(page, await cognito.somebody({ group: "operator" }));
+      await page.getByLabel(/^User ID/).fill(who.id);
+      await page.getByRole("button", { name: "Show keys" }).click();
+      await page.getByRole("button", { name: "Revoke all (2)" }).click();
+      const preview = page.getByText("1 of 2 used within a day.");
+      await accessible(preview, "revoking all");
+      await fits(preview, "revoking all");
+      await page.getByRole("button", { name: "Revoke 2 keys", disabled: true }).waitFor();
+      await page.getByLabel(/type their number/).fill("2");
+      await page.getByRole("button", { name: "Revoke 2 keys" }).click();
+      await page.locator("h1:focus").filter({ hasText: "Another user's keys" }).waitFor();
+      await page.locator(".badge.revoked").nth(1).waitFor();
+    });
+    assert.equal((await call("v1/auth/me", used)).status, 401);
   });
 
   test("no word is broken at 1440 px, and revoking keeps the place", async () => {

@@ -63,6 +63,12 @@ export class Api {
     await this.#call(`v1/${admin ? "admin/" : ""}api-keys/${encodeURIComponent(id)}${query}`, { method: "DELETE" });
   }
 
+  /** Revokes all live keys of `owner`, for `root` and `operator`. */
+  async revokeAll(owner: string, reason: string, blockTokens: boolean): Promise<void> {
+    const query = new URLSearchParams({ owner, ...(reason === "" ? {} : { reason }), block_older_tokens: String(blockTokens) });
+    await this.#call(`v1/admin/api-keys?${query.toString()}`, { method: "DELETE" });
+  }
+
   events(id: string, cursor: string | null): Promise<Page<AuditEvent>> {
     const query = cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`;
     return this.#get(`v1/api-keys/${encodeURIComponent(id)}/events${query}`);

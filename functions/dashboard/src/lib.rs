@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::UserPool;
 use vega_auth::config::{Environment, text};
-use vega_http::{Answer, Code, ProblemType, json, path_parameter, route, source_address};
+use vega_http::{Answer, Code, Problem, ProblemType, json, path_parameter, route, source_address};
 use vega_openapi::{Route, schema_of};
 
 /// The files of the built page: the path below `dashboard/dist`, and the content. All of them are text.
@@ -106,19 +106,40 @@ impl Dashboard {
     pub fn handle(&self, request: &Request) -> Answer {
         // HEAD is like GET without the body, which API Gateway leaves out.
         match route(request).replacen("HEAD ", "GET ", 1).as_str() {
-            "GET /v1/auth/config" => {
-                let (sign_in, revocation_seconds) = (&self.sign_in, self.revocation_seconds);
-                json(200, &Config { sign_in, revocation_seconds, address: source_address(request) })
-            }
+            "GET /v1/auth/config" => json(200, &self.config(request)),
             // Its links are relative, so it must be loaded without the slash, under a stage as under a domain.
             "GET /api-keys" if request.uri().path().ends_with('/') => Ok(redirect("../api-keys")),
-            "GET /api-keys" => self.file("index.html", "no-store"),
+            "GET /api-keys" => {
+                let mut page = self.file("index.html", "no-store")?;
+                *page.body_mut() = self.with_head(page.body(), request)?.into();
+                Ok(page)
+            }
             "GET /api-keys/{file+}" => {
                 let name = path_parameter(request, "file").unwrap_or_default();
                 self.file(&format!("api-keys/{name}"), "public, max-age=31536000, immutable")
             }
             _ => Err(NoSuchPage.into()),
         }
+    }
+
+    fn config(&self, request: &Request) -> Config<'_> {
+        let (sign_in, revocation_seconds) = (&self.sign_in, self.revocation_seconds);
+        Config { sign_in, revocation_seconds, address: source_address(request) }
+    }
+
+    /// The page with what it would otherwise request one after the other: its configuration, and the module for Cognito.
+    fn with_head(&self, page: &[u8], request: &Request) -> Result<String, Problem> {
+        let config = serde_json::to_string(&self.config(request))
+            .map_err(|error| Problem::fault("unwritable_answer", &error))?
+            .replace('&', "&amp;")
+            .replace('"', "&quot;");
+        let is_module = |name: &&str| name.starts_with("api-keys/assets/cognito-") && name.ends_with(".js");
+        let module = self.files.iter().map(|(name, _)| *name).find(is_module);
+        let preload = module
+            .filter(|_| matches!(self.sign_in, SignIn::Cognito { .. }))
+            .map(|module| format!("<link rel=\"modulepreload\" crossorigin href=\"./{module}\" />"));
+        let head = format!("<meta name=\"vega-config\" content=\"{config}\" />{}</head>", preload.unwrap_or_default());
+        Ok(String::from_utf8_lossy(page).replacen("</head>", &head, 1))
     }
 
     fn file(&self, name: &str, caching: &'static str) -> Answer {
@@ -220,10 +241,11 @@ mod tests {
     use super::*;
 
     const PAGE: &[(&str, &str)] = &[
+        ("api-keys/assets/cognito-abc.js", "export{}"),
         ("api-keys/assets/index-abc.css", "body{}"),
         ("api-keys/assets/index-abc.js", "export{}"),
         ("api-keys/assets/key.svg", "<svg/>"),
-        ("index.html", "<!doctype html>"),
+        ("index.html", "<!doctype html><head></head>"),
     ];
     const POOL: &[(&str, &str)] = &[
         ("VEGA_AUTH_PROVIDER", "cognito"),
@@ -279,6 +301,25 @@ mod tests {
                 assert_eq!(answer.headers()[name], value, "{path}");
             }
         }
+    }
+
+    #[test]
+    fn the_page_contains_its_configuration_and_preloads_cognito() {
+        let page = |variables: &[(&str, &str)]| {
+            let page = get(&dashboard(variables).unwrap(), "/api-keys", "/api-keys").unwrap();
+            String::from_utf8(page.body().to_vec()).unwrap()
+        };
+        let cognito = page(POOL);
+        assert!(cognito.contains(
+            r#"<meta name="vega-config" content="{&quot;provider&quot;:&quot;cognito&quot;,&quot;region&quot;:&quot;us-west-1&quot;"#
+        ));
+        assert!(
+            cognito
+                .contains(r#"<link rel="modulepreload" crossorigin href="./api-keys/assets/cognito-abc.js" /></head>"#)
+        );
+        let custom = page(&[("VEGA_AUTH_PROVIDER", "custom")]);
+        assert!(custom.contains("&quot;address&quot;:&quot;192.0.2.1&quot;"));
+        assert!(!custom.contains("modulepreload"));
     }
 
     #[test]

@@ -1,8 +1,28 @@
 import { link } from "../route.svelte";
-import { networksIn, reachOf, scopesIn } from "./Access.svelte";
-import { blank, type Draft } from "./Create.svelte";
+import { networksIn, reachOf, scopesIn, type Reach } from "./Access.svelte";
 import type { Keys } from "./keys.svelte";
 import type { Key } from "../api/types";
+
+export type Life = "7" | "30" | "90" | "365" | "date" | "never";
+
+/** The form for a new key as typed so far. It survives a change of the view, so that Back loses nothing. */
+export interface Draft {
+  name: string;
+  description: string;
+  life: Life;
+  date: string;
+  reach: Reach;
+}
+
+/** The narrowest access that is useful without further choices. */
+export const BLANK: Draft = { name: "", description: "", life: "90", date: "", reach: { kind: "read", scopes: [], cidrs: "" } };
+export const blank = (): Draft => structuredClone(BLANK);
+
+export const TEMPLATES: (Partial<Draft> & { name: string })[] = [
+  { name: "CI deployment", description: "Deploys from CI.", life: "90", reach: { kind: "scopes", scopes: [], cidrs: "" } },
+  { name: "Read-only report", description: "Reads data for a report.", life: "365" },
+  { name: "Partner with fixed addresses", description: "Used by a partner from these addresses only.", life: "365" },
+];
 
 /**
  * The form as a link fills it in: `#/new?name=CI&scopes=read&days=30`, or like another key: `#/new?from=7Gh2kQ9XbT4m`. Anything
