@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(problems(&[]), 1);
         assert_eq!(problems(&[("VEGA_AUTH_PROVIDER", "basic")]), 1);
         assert_eq!(problems(&[("VEGA_AUTH_PROVIDER", "cognito")]), 3);
-        assert_eq!(problems(&with(("VEGA_COGNITO_USER_POOL_ID", "eu-west-1_abc"))), 1);
+        assert_eq!(problems(&with(("VEGA_COGNITO_USER_POOL_ID", "not a pool"))), 1);
         assert_eq!(problems(&with(("VEGA_AUTHORIZER_CACHE_SECONDS", "soon"))), 1);
     }
 
