@@ -61,8 +61,8 @@ pub struct ApiKeys {
 /// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the table is.
-    pub store: vega_store::Settings,
+    /// Access to the table.
+    pub aws: vega_aws::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
     /// `VEGA_KEY_LIMIT`: how many live keys a person may have.
@@ -79,8 +79,8 @@ impl Config {
             text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or("expected a number from 1 to 1000")
         });
         let rules = vega_access_files::read(environment);
-        let store = vega_store::Settings::read(environment);
-        Some(Self { store: store?, table: table?, limit: limit?, rules: rules? })
+        let aws = vega_aws::Settings::read(environment);
+        Some(Self { aws: aws?, table: table?, limit: limit?, rules: rules? })
     }
 }
 

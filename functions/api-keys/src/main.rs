@@ -8,7 +8,7 @@ use vega_store::Store;
 async fn main() -> Result<(), lambda_http::Error> {
     let (settings, config) = vega_http::configure(FUNCTION, Config::read)?;
     let keys = ApiKeys {
-        store: Store::new(&config.store, config.table),
+        store: Store::new(&config.aws, config.table),
         limit: config.limit,
         rules: config.rules,
         entropy: getrandom::fill,

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{AccessRules, TokenSource};
+use vega_aws::Settings;
 use vega_https_client::HttpsClient;
-use vega_key_table::Settings;
 
 use crate::policy_size::check_size;
 
@@ -25,8 +25,8 @@ pub struct Config {
     pub key_cache_seconds: u16,
     /// Whether API Gateway caches responses: `VEGA_AUTHORIZER_CACHE_SECONDS` is above 0.
     pub gateway_caches: bool,
-    /// The database of the table.
-    pub database: Settings,
+    /// Access to AWS.
+    pub aws: Settings,
     /// An emulator's endpoint instead of Cognito's, for the key set.
     pub cognito_endpoint: Option<String>,
     /// The client for the key set and the database. It trusts `SSL_CERT_FILE`, if set.
@@ -48,7 +48,7 @@ impl Config {
         let gateway_caches = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", false, |text| {
             text.parse().map(|seconds: u16| seconds > 0).map_err(|_| "expected a number of seconds")
         });
-        let database = Settings::read(environment);
+        let aws = Settings::read(environment);
         let endpoints = ["AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "AWS_ENDPOINT_URL"];
         let client = match HttpsClient::new(environment.get("SSL_CERT_FILE").map(PathBuf::from).as_deref()) {
             Ok(client) => Some(client),
@@ -62,7 +62,7 @@ impl Config {
             http_api_response: http_api_response?,
             key_cache_seconds: key_cache_seconds?,
             gateway_caches: gateway_caches?,
-            database: database?,
+            aws: aws?,
             cognito_endpoint: endpoints.into_iter().find_map(|name| environment.get(name)),
             client: client?,
         })

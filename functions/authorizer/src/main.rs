@@ -8,7 +8,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use vega_auth::config::{Provider, load};
 use vega_auth::{Authenticator, CachedKeys, TokenVerifier};
-use vega_jwks::HttpKeySet;
+use vega_aws::{Api, Service};
+use vega_https_client::HttpKeySet;
 use vega_key_table::KeyReader;
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,8 +22,8 @@ async fn main() -> Result<(), Error> {
             HttpKeySet::new(config.client.clone(), issuer.key_set_url(config.cognito_endpoint.as_deref()))
         }),
     };
-    let reader = KeyReader::new(config.client, config.database, config.keys_table, SystemTime::now)?;
-    let keys = CachedKeys::new(reader, config.key_cache_seconds);
+    let database = Service::new(config.client, config.aws, Api::DYNAMODB, SystemTime::now)?;
+    let keys = CachedKeys::new(KeyReader::new(database, config.keys_table), config.key_cache_seconds);
     // Lambda gives init more CPU than it bills for, so connect now and save the first caller the wait. A failure is harmless:
     // the first request tries again.
     tokio::join!(keys.store().warm_up(), async {

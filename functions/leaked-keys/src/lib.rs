@@ -55,7 +55,7 @@ pub struct LeakedKeys<F> {
 #[derive(Debug)]
 pub struct Config {
     /// Access to the table.
-    pub store: vega_store::Settings,
+    pub aws: vega_aws::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
     /// `VEGA_GITHUB_KEYS_URL`: where GitHub publishes the keys that sign its reports. Without it, GitHub's route is off.
@@ -71,8 +71,8 @@ impl Config {
             let is_safe = url.starts_with("https://") || is_emulator(url);
             is_safe.then(|| Some(url.to_owned())).ok_or("expected an https:// URL")
         });
-        let store = vega_store::Settings::read(environment);
-        Some(Self { store: store?, table: table?, github_keys_url: github? })
+        let aws = vega_aws::Settings::read(environment);
+        Some(Self { aws: aws?, table: table?, github_keys_url: github? })
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 use vega_auth::config::{Environment, text};
 use vega_auth::{Object, is_hidden};
-use vega_aws::{Api, CallError, Service, UserPool};
+use vega_aws::{CallError, Service, UserPool};
 use vega_notification::{Kind, Notification};
 
 /// The part of an `EventBridge` event that is read.
@@ -17,10 +17,8 @@ pub struct Event {
 /// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Cognito.
-    pub cognito: vega_aws::Settings,
-    /// SES.
-    pub ses: vega_aws::Settings,
+    /// Access to Cognito and SES.
+    pub aws: vega_aws::Settings,
     /// `VEGA_COGNITO_USER_POOL_ID`.
     pub pool_id: String,
     /// `VEGA_MAIL_FROM`: an address that SES has verified.
@@ -32,9 +30,8 @@ impl Config {
     pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
         let from = environment.required("VEGA_MAIL_FROM", text);
-        let cognito = vega_aws::Settings::read(Api::COGNITO, environment);
-        let ses = cognito.as_ref().and_then(|_| vega_aws::Settings::read(Api::SES, environment));
-        Some(Self { cognito: cognito?, ses: ses?, pool_id: pool_id?, from: from? })
+        let aws = vega_aws::Settings::read(environment);
+        Some(Self { aws: aws?, pool_id: pool_id?, from: from? })
     }
 }
 

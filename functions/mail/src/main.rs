@@ -7,14 +7,17 @@ use mail::{Config, Event, Mail};
 use serde_json::{Value, json};
 use vega_auth::Object;
 use vega_auth::config::load;
-use vega_aws::{CallError, Service, UserPool};
+use vega_aws::{Api, CallError, Service, UserPool};
+use vega_https_client::HttpsClient;
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
     let config = load("mail", |name| std::env::var(name).ok(), Config::read)?;
-    let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
-    let mail = Mail { pool, ses: Service::new(config.ses, SystemTime::now)?, from: config.from };
+    let client = HttpsClient::new(None)?;
+    let cognito = Service::new(client.clone(), config.aws.clone(), Api::COGNITO, SystemTime::now)?;
+    let ses = Service::new(client, config.aws, Api::SES, SystemTime::now)?;
+    let mail = Mail { pool: UserPool { service: cognito, pool_id: config.pool_id }, ses, from: config.from };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();

@@ -74,10 +74,8 @@ impl SendNotification for EventBus {
 /// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// `DynamoDB`.
-    pub store: vega_store::Settings,
-    /// `EventBridge`.
-    pub events: vega_aws::Settings,
+    /// Access to the table and to `EventBridge`.
+    pub aws: vega_aws::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
     /// `VEGA_NOTICE_SOURCE`: the `source` of the events.
@@ -89,9 +87,8 @@ impl Config {
     pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let source = environment.required("VEGA_NOTICE_SOURCE", text);
-        let store = vega_store::Settings::read(environment);
-        let events = store.as_ref().and_then(|_| vega_aws::Settings::read(vega_aws::Api::EVENTS, environment));
-        Some(Self { store: store?, events: events?, table: table?, source: source? })
+        let aws = vega_aws::Settings::read(environment);
+        Some(Self { aws: aws?, table: table?, source: source? })
     }
 }
 

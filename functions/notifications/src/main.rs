@@ -6,7 +6,8 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use notifications::{Config, EventBus, Invocation, Notifier, Task};
 use serde_json::Value;
 use vega_auth::config::load;
-use vega_aws::Service;
+use vega_aws::{Api, Service};
+use vega_https_client::HttpsClient;
 use vega_store::Store;
 
 /// The time that is left to finish what is being sent, and to save the place of a scan: each call has its own deadline of a few
@@ -17,8 +18,9 @@ const MARGIN: Duration = Duration::from_mins(1);
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
     let config = load("notifications", |name| std::env::var(name).ok(), Config::read)?;
-    let bus = EventBus { service: Service::new(config.events, SystemTime::now)?, source: config.source };
-    let notifier = Notifier { store: Store::new(&config.store, config.table), bus };
+    let store = Store::new(&config.aws, config.table);
+    let service = Service::new(HttpsClient::new(None)?, config.aws, Api::EVENTS, SystemTime::now)?;
+    let notifier = Notifier { store, bus: EventBus { service, source: config.source } };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();

@@ -80,10 +80,8 @@ impl FindOwner for UserPool {
 /// Configuration, read from environment variables.
 #[derive(Debug)]
 pub struct Config {
-    /// Access to the table.
-    pub store: vega_store::Settings,
-    /// Access to Cognito.
-    pub cognito: vega_aws::Settings,
+    /// Access to the table and to Cognito.
+    pub aws: vega_aws::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
     /// `VEGA_COGNITO_USER_POOL_ID`.
@@ -95,9 +93,8 @@ impl Config {
     pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
-        let store = vega_store::Settings::read(environment);
-        let cognito = store.as_ref().and_then(|_| vega_aws::Settings::read(vega_aws::Api::COGNITO, environment));
-        Some(Self { store: store?, cognito: cognito?, table: table?, pool_id: pool_id? })
+        let aws = vega_aws::Settings::read(environment);
+        Some(Self { aws: aws?, table: table?, pool_id: pool_id? })
     }
 }
 

@@ -8,7 +8,8 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use owners::{Config, Owners, RepairKeys, Task};
 use serde_json::Value;
 use vega_auth::config::load;
-use vega_aws::{Service, UserPool};
+use vega_aws::{Api, Service, UserPool};
+use vega_https_client::HttpsClient;
 use vega_store::Store;
 
 /// Owners are looked up ten at a time, and at most ten per second: two calls each, well below the pool's quotas of 50 and 120
@@ -24,8 +25,9 @@ const MARGIN: Duration = Duration::from_mins(1);
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
     let config = load("owners", |name| std::env::var(name).ok(), Config::read)?;
-    let pool = UserPool { service: Service::new(config.cognito, SystemTime::now)?, pool_id: config.pool_id };
-    let owners = Owners { store: Store::new(&config.store, config.table), pool, pace: PACE };
+    let store = Store::new(&config.aws, config.table);
+    let service = Service::new(HttpsClient::new(None)?, config.aws, Api::COGNITO, SystemTime::now)?;
+    let owners = Owners { store, pool: UserPool { service, pool_id: config.pool_id }, pace: PACE };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let started = Instant::now();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use vega_auth::Groups;
 use vega_auth::config::Environment;
 use vega_aws::{Api, Service, Settings, UserPool};
+use vega_https_client::HttpsClient;
 use vega_testing::{Reply, TestServer};
 
 /// Looks up `user-1`, also known as `ada`, in a pool that gives these answers in turn. Returns the requests as well.
@@ -16,8 +17,9 @@ async fn find(username: &str, answers: &[(u16, Value)]) -> (Result<OwnerStatus, 
     let server = TestServer::start_in_turn(replies, Reply::Hang).await;
     let endpoint = server.url().to_owned();
     let lookup = |name: &str| Some(if name.starts_with("AWS_ENDPOINT") { endpoint.clone() } else { "text".into() });
-    let settings = Settings::read(Api::COGNITO, &mut Environment::new(lookup)).unwrap();
-    let service = Service::new(settings, || SystemTime::UNIX_EPOCH).unwrap();
+    let settings = Settings::read(&mut Environment::new(lookup)).unwrap();
+    let service =
+        Service::new(HttpsClient::new(None).unwrap(), settings, Api::COGNITO, || SystemTime::UNIX_EPOCH).unwrap();
     let pool = UserPool { service, pool_id: "us-west-1_abc".into() };
     let status = FindOwner::find(&pool, "user-1", username).await;
     let requests = server.requests();

@@ -164,18 +164,18 @@ impl Fault {
         }
     }
 
-    /// The fault and its causes, for one log line: `key store unavailable: dispatch failure: …`. Each cause is cut at its
-    /// first line: AWS explains a wrong signature with the whole request that it expected, session token included.
+    /// See [`error_chain`].
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(error.to_string().lines().next().unwrap_or_default());
-            cause = error.source();
-        }
-        text
+        error_chain(self)
     }
+}
+
+/// An error and its causes, for one log line: `key store unavailable: dispatch failure: …`. Each is cut at its first line: AWS
+/// explains a wrong signature with the whole request that it expected, session token included.
+pub fn error_chain(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (**error).source());
+    let lines = causes.map(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
+    lines.collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ pub use authenticate::{Authenticated, Authenticator, KeyRecords, TokenVerifier};
 pub use bounded_cache::BoundedCache;
 pub use credential::{BearerToken, Credential};
 pub use current_user::{Authentication, ContextError, CurrentUser};
-pub use error::{AuthError, Fault, Rejection};
+pub use error::{AuthError, Fault, Rejection, error_chain};
 pub use jwt::{
     Claims, FetchKeySet, HmacSecret, Issuer, KeySet, KeySetCache, MAX_KEY_SET_BYTES, NotAKeySet, NotAnIssuer,
     OtherMembers, PublishedKeys, RsaKey, SecretTooShort, SigningKeys, TokenSource, TokenUse, UnverifiedJwt, UserPool,

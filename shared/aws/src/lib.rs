@@ -1,96 +1,156 @@
-//! One signed JSON call to an AWS service.
-//!
-//! For the functions that need two or three operations of a service: its SDK knows hundreds, and would be built for each.
-//! See docs/decisions.md, "Three calls don't need three SDKs".
+//! Signed JSON calls to AWS services, without their SDKs: docs/decisions.md, "Two ways to the table" and "Three calls don't need
+//! three SDKs".
 
 mod user_pool;
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use http::Request;
+use aws_sigv4::sign::v4::SigningParams;
+use aws_smithy_runtime_api::client::identity::Identity;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use reqwest::Client;
-use reqwest::redirect::Policy;
+use http::uri::InvalidUri;
+use http::{Request, Uri};
 use serde_json::Value;
 use vega_auth::config::{Environment, aws_endpoint, text};
+use vega_auth::error_chain;
+use vega_https_client::HttpsClient;
 
 pub use crate::user_pool::{User, UserPool};
 
-/// One try, connection included.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The first try and two more, with jitter between them.
-const ATTEMPTS: u32 = 3;
-/// The largest answer we read.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-/// What services say when they are asked too often. They say it with status 400.
-const THROTTLED: [&str; 4] =
-    ["ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded"];
+/// The first attempt and two more, with jitter between them.
+pub const ATTEMPTS: u32 = 3;
+/// The largest response that is read; `DynamoDB`'s is at most 1 MB.
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+/// Errors with status 400 after which another attempt may succeed: "Error handling with DynamoDB" in its developer guide, and
+/// `RetryConfig::standard` of the SDK.
+const TRANSIENT: [&str; 8] = [
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+    "LimitExceededException",
+];
 
-/// A service of AWS that speaks JSON.
+type Failure = Box<dyn StdError + Send + Sync>;
+
+/// An AWS service with a JSON API.
 #[derive(Clone, Copy, Debug)]
 pub struct Api {
-    /// The first part of its host name.
+    /// The first label of its host name.
     host: &'static str,
     /// Its name in signatures.
     signing_name: &'static str,
-    /// The variable that names another endpoint, as the SDKs read it.
+    /// The variable that replaces its endpoint, as the SDKs read it.
     endpoint_variable: &'static str,
+    media_type: &'static str,
+    attempt_timeout: Duration,
+    /// Deadline for all attempts together.
+    timeout: Duration,
 }
 
 impl Api {
+    /// A point read takes single-digit milliseconds, so a slow attempt is lost. All attempts stay well within the authorizer's 5 s.
+    pub const DYNAMODB: Self = Self {
+        host: "dynamodb",
+        signing_name: "dynamodb",
+        endpoint_variable: "AWS_ENDPOINT_URL_DYNAMODB",
+        media_type: "application/x-amz-json-1.0",
+        attempt_timeout: Duration::from_millis(900),
+        timeout: Duration::from_millis(2500),
+    };
     /// User pools.
     pub const COGNITO: Self = Self {
         host: "cognito-idp",
         signing_name: "cognito-idp",
         endpoint_variable: "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
+        media_type: "application/x-amz-json-1.1",
+        attempt_timeout: Duration::from_secs(3),
+        timeout: Duration::from_secs(10),
     };
     /// `EventBridge`.
-    pub const EVENTS: Self =
-        Self { host: "events", signing_name: "events", endpoint_variable: "AWS_ENDPOINT_URL_EVENTBRIDGE" };
+    pub const EVENTS: Self = Self {
+        host: "events",
+        signing_name: "events",
+        endpoint_variable: "AWS_ENDPOINT_URL_EVENTBRIDGE",
+        ..Self::COGNITO
+    };
     /// The mail service, version 2 of its API.
-    pub const SES: Self = Self { host: "email", signing_name: "ses", endpoint_variable: "AWS_ENDPOINT_URL_SESV2" };
+    pub const SES: Self = Self {
+        host: "email",
+        signing_name: "ses",
+        endpoint_variable: "AWS_ENDPOINT_URL_SESV2",
+        media_type: "application/json",
+        ..Self::COGNITO
+    };
 }
 
-/// Where a service is, and who we are to it.
+/// Region, credentials and endpoints. Nothing else is looked up: no file, no profile and no metadata service.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    api: Api,
     region: String,
-    endpoint: Option<String>,
     credentials: Credentials,
+    /// The credentials as the signer takes them: built once, as every request needs them.
+    identity: Identity,
+    /// The endpoints that replace AWS's own, by host.
+    endpoints: BTreeMap<&'static str, String>,
+    /// Multiplies every time-out; 1, except in tests on a busy machine.
+    pub time_factor: u32,
 }
 
 impl Settings {
-    /// Reads the standard variables: region and credentials, which Lambda sets, and the endpoint of an emulator.
-    pub fn read(api: Api, environment: &mut Environment<'_>) -> Option<Self> {
+    /// Reads the standard variables: region and credentials, which Lambda sets and which last as long as the process, and the
+    /// endpoints of an emulator.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let region = environment.required("AWS_REGION", text);
         let access_key_id = environment.required("AWS_ACCESS_KEY_ID", text);
         let secret = environment.required("AWS_SECRET_ACCESS_KEY", text);
         let session_token = environment.get("AWS_SESSION_TOKEN");
-        let endpoint = environment.get(api.endpoint_variable).or_else(|| environment.get("AWS_ENDPOINT_URL"));
         let credentials = Credentials::new(access_key_id?, secret?, session_token, None, "environment");
-        Some(Self { api, region: region?, endpoint, credentials })
+        let endpoint =
+            |api: Api| environment.get(api.endpoint_variable).or_else(|| environment.get("AWS_ENDPOINT_URL"));
+        let endpoints = [Api::DYNAMODB, Api::COGNITO, Api::EVENTS, Api::SES].into_iter();
+        let endpoints = endpoints.filter_map(|api| Some((api.host, endpoint(api)?))).collect();
+        Some(Self { region: region?, identity: credentials.clone().into(), credentials, endpoints, time_factor: 1 })
     }
 
-    fn url(&self, path: &str) -> String {
-        let Self { api, region, endpoint, .. } = self;
-        let endpoint = endpoint.clone().unwrap_or_else(|| aws_endpoint(api.host, region));
-        format!("{}{path}", endpoint.trim_end_matches('/'))
+    /// The configured endpoint of `api`, otherwise the region's own.
+    pub fn endpoint(&self, api: Api) -> String {
+        let configured = self.endpoints.get(api.host).map(|url| url.trim_end_matches('/').to_owned());
+        configured.unwrap_or_else(|| aws_endpoint(api.host, &self.region))
+    }
+
+    /// The region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The credentials.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Deadlines for one attempt, and for all attempts together.
+    pub fn timeouts(&self, api: Api) -> [Duration; 2] {
+        [api.attempt_timeout, api.timeout].map(|timeout| timeout * self.time_factor)
     }
 }
 
-/// Why there is no answer.
+/// Why there is no result.
 #[derive(Debug)]
 pub enum CallError {
-    /// The service said no, with this code: `UserNotFoundException` …
+    /// The service refused, with this code, such as `UserNotFoundException`. Its message isn't kept: it may repeat what was sent.
     Refused(String),
-    /// It did not answer, not in time, or not in a way that says anything.
-    Unavailable(Box<dyn StdError + Send + Sync>),
+    /// No usable response arrived in time.
+    Unavailable(Failure),
 }
 
 /// With its causes, for one log line.
@@ -98,25 +158,32 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(code) => write!(f, "refused with {code}"),
-            Self::Unavailable(cause) => {
-                write!(f, "no answer: {cause}")?;
-                let mut cause = cause.source();
-                while let Some(error) = cause {
-                    write!(f, ": {error}")?;
-                    cause = error.source();
-                }
-                Ok(())
-            }
+            Self::Unavailable(cause) => write!(f, "no answer: {}", error_chain(&**cause)),
         }
     }
 }
 
 impl StdError for CallError {}
 
-/// A service, as this process calls it.
+impl CallError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused(code) => TRANSIENT.contains(&code.as_str()),
+            Self::Unavailable(_) => true,
+        }
+    }
+}
+
+fn unavailable(cause: impl Into<Failure>) -> CallError {
+    CallError::Unavailable(cause.into())
+}
+
+/// A client of one service.
 pub struct Service {
+    client: HttpsClient,
+    api: Api,
     settings: Settings,
-    client: Client,
+    endpoint: String,
     clock: fn() -> SystemTime,
 }
 
@@ -124,102 +191,91 @@ impl Service {
     /// `clock` dates the signatures: `SystemTime::now`, which only a `main` may name.
     ///
     /// # Errors
-    /// When TLS can't be set up.
-    pub fn new(settings: Settings, clock: fn() -> SystemTime) -> Result<Self, reqwest::Error> {
-        // Fails only where a provider is installed already, which is then the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder().redirect(Policy::none()).no_proxy().timeout(ATTEMPT_TIMEOUT).build()?;
-        Ok(Self { settings, client, clock })
+    /// If the endpoint isn't a URL.
+    pub fn new(
+        client: HttpsClient,
+        settings: Settings,
+        api: Api,
+        clock: fn() -> SystemTime,
+    ) -> Result<Self, InvalidUri> {
+        let endpoint = settings.endpoint(api);
+        endpoint.parse::<Uri>()?;
+        Ok(Self { client, api, settings, endpoint, clock })
     }
 
-    /// Posts `body` and gives the answer. `target` is the operation's name in the services that take all at one path.
-    /// A failure that may pass is tried again, so an operation that isn't idempotent may happen twice.
-    ///
-    /// # Errors
-    /// When the service refused, or there was no telling.
+    /// Posts `body` as [`Self::send`] does, and parses the response.
     pub async fn post(&self, path: &str, target: Option<&str>, body: &Value) -> Result<Value, CallError> {
-        let body = body.to_string();
-        let mut attempt = 1;
-        loop {
-            let outcome = self.try_post(path, target, &body).await;
-            let may_pass = match &outcome {
-                Ok(_) => false,
-                Err(CallError::Refused(code)) => THROTTLED.contains(&code.as_str()),
-                Err(CallError::Unavailable(_)) => true,
-            };
-            if !may_pass || attempt == ATTEMPTS {
-                return outcome;
-            }
-            // 100 ms, then 200, half of it by chance
-            let milliseconds = 50_u64 << attempt;
-            tokio::time::sleep(Duration::from_millis(milliseconds / 2 + fastrand::u64(..milliseconds / 2))).await;
-            attempt += 1;
-        }
+        let response = self.send(path, target, body.to_string().into()).await?;
+        serde_json::from_slice(&response).map_err(unavailable)
     }
 
-    async fn try_post(&self, path: &str, target: Option<&str>, body: &str) -> Result<Value, CallError> {
-        let unavailable = |error: Box<dyn StdError + Send + Sync>| CallError::Unavailable(error);
+    /// Posts `body`. `target` names the operation, in services with one path for all. Transient failures are retried, so an
+    /// operation that isn't idempotent may happen twice.
+    pub async fn send(&self, path: &str, target: Option<&str>, body: Bytes) -> Result<Bytes, CallError> {
+        let [attempt_timeout, timeout] = self.settings.timeouts(self.api);
+        let attempts = async {
+            let mut attempt = 1;
+            loop {
+                let outcome = tokio::time::timeout(attempt_timeout, self.send_once(path, target, body.clone())).await;
+                match outcome.map_err(unavailable).flatten() {
+                    Err(error) if error.is_transient() && attempt < ATTEMPTS => {}
+                    outcome => return outcome,
+                }
+                // Full jitter, up to 50 ms, then 100: clients that collided once don't collide again.
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(..50 << (attempt - 1)))).await;
+                attempt += 1;
+            }
+        };
+        tokio::time::timeout(timeout, attempts).await.map_err(unavailable)?
+    }
+
+    /// As [`Self::send`], without a retry or a deadline.
+    pub async fn send_once(&self, path: &str, target: Option<&str>, body: Bytes) -> Result<Bytes, CallError> {
         let request = self.signed(path, target, body).map_err(unavailable)?;
-        let request = reqwest::Request::try_from(request).map_err(|error| unavailable(error.into()))?;
-        let mut response = self.client.execute(request).await.map_err(|error| unavailable(error.into()))?;
+        let response = self.client.send(request, MAX_RESPONSE_BYTES).await.map_err(unavailable)?;
         let status = response.status();
-        let named = response.headers().get("x-amzn-errortype").and_then(|name| name.to_str().ok()).map(str::to_owned);
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(error.into()))? {
-            answer.extend_from_slice(&chunk);
-            if answer.len() > MAX_ANSWER_BYTES {
-                return Err(unavailable("the answer is too large".into()));
-            }
-        }
-        let answer: Option<Value> = serde_json::from_slice(&answer).ok();
         if status.is_success() {
-            return answer.ok_or_else(|| unavailable("the answer is not JSON".into()));
+            return Ok(response.into_body());
         }
-        let code = named.or_else(|| Some(answer?.get("__type")?.as_str()?.to_owned()));
-        match code {
-            // com.amazonaws.cognito#UserNotFoundException, UserNotFoundException:http://…
-            Some(code) if status.is_client_error() => {
-                let code = code.rsplit('#').next().unwrap_or_default();
-                Err(CallError::Refused(code.split(':').next().unwrap_or_default().to_owned()))
-            }
-            _ => Err(unavailable(format!("status {status}").into())),
+        let header = response.headers().get("x-amzn-errortype").and_then(|name| name.to_str().ok());
+        let problem: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        // `com.amazonaws.cognito#UserNotFoundException`, or `UserNotFoundException:http://…`
+        let name = header.or_else(|| problem["__type"].as_str()).unwrap_or_default();
+        let name = name.split(':').next().and_then(|name| name.rsplit('#').next()).unwrap_or_default();
+        let code: String = name.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+        if status.is_client_error() && !code.is_empty() {
+            return Err(CallError::Refused(code));
         }
+        Err(unavailable(format!("status {} {code}", status.as_u16())))
     }
 
     /// The request with its signature (AWS Signature Version 4).
-    fn signed(
-        &self,
-        path: &str,
-        target: Option<&str>,
-        body: &str,
-    ) -> Result<Request<String>, Box<dyn StdError + Send + Sync>> {
-        let Settings { api, region, credentials, .. } = &self.settings;
-        let media_type = if target.is_some() { "application/x-amz-json-1.1" } else { "application/json" };
-        let mut request = Request::post(self.settings.url(path)).header(CONTENT_TYPE, media_type);
+    fn signed(&self, path: &str, target: Option<&str>, body: Bytes) -> Result<Request<Bytes>, Failure> {
+        let mut request = Request::post(format!("{}{path}", self.endpoint)).header(CONTENT_TYPE, self.api.media_type);
         if let Some(target) = target {
             request = request.header("x-amz-target", target);
         }
-        let mut request = request.body(body.to_owned())?;
-        let identity = aws_smithy_runtime_api::client::identity::Identity::from(credentials.clone());
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(region)
-            .name(api.signing_name)
+        let mut request = request.body(body)?;
+        let parameters = SigningParams::builder()
+            .identity(&self.settings.identity)
+            .region(&self.settings.region)
+            .name(self.api.signing_name)
             .time((self.clock)())
             .settings(SigningSettings::default())
             .build()?
             .into();
-        let uri = request.uri().to_string();
         let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let signable = SignableRequest::new("POST", uri, headers, SignableBody::Bytes(body.as_bytes()))?;
-        let (instructions, _) = sign(signable, &parameters)?.into_parts();
-        instructions.apply_to_request_http1x(&mut request);
+        let body = SignableBody::Bytes(request.body());
+        let signable = SignableRequest::new("POST", request.uri().to_string(), headers, body)?;
+        let (signature, _) = sign(signable, &parameters)?.into_parts();
+        signature.apply_to_request_http1x(&mut request);
         Ok(request)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use vega_auth::config::load;
     use vega_testing::{Reply, TestServer};
 
     use super::*;
@@ -242,9 +298,8 @@ mod tests {
             "AWS_ENDPOINT_URL" => endpoint.map(str::to_owned),
             _ => None,
         });
-        let settings = Settings::read(Api::COGNITO, &mut environment).unwrap();
-        assert!(!format!("{settings:?}").contains("wJalr"), "credentials aren't printed");
-        Service::new(settings, clock).unwrap()
+        let settings = Settings::read(&mut environment).unwrap();
+        Service::new(HttpsClient::new(None).unwrap(), settings, Api::COGNITO, clock).unwrap()
     }
 
     /// Calls a service that gives these answers in turn. Returns the outcome and the number of requests.
@@ -257,9 +312,13 @@ mod tests {
 
     /// botocore 1.43 signed the same request at the same instant with the same credentials.
     #[test]
-    fn the_signature_is_the_one_that_another_implementation_makes() {
+    fn the_signature_equals_botocores() {
         let request = service(None)
-            .signed("/", Some("AWSCognitoIdentityProviderService.AdminGetUser"), r#"{"UserPoolId":"us-west-1_abc"}"#)
+            .signed(
+                "/",
+                Some("AWSCognitoIdentityProviderService.AdminGetUser"),
+                r#"{"UserPoolId":"us-west-1_abc"}"#.into(),
+            )
             .unwrap();
         assert_eq!(request.uri(), "https://cognito-idp.us-west-1.amazonaws.com/");
         assert_eq!(request.headers()["x-amz-security-token"], "session");
@@ -271,37 +330,76 @@ mod tests {
 
     #[test]
     fn a_service_is_called_at_its_own_partition() {
-        let request = service_in("cn-north-1", None).signed("/", None, "{}").unwrap();
+        let request = service_in("cn-north-1", None).signed("/", None, "{}".into()).unwrap();
         assert_eq!(request.uri(), "https://cognito-idp.cn-north-1.amazonaws.com.cn/");
     }
 
+    #[test]
+    fn missing_variables_are_named_and_credentials_not_printed() {
+        assert_eq!(
+            load("test", |_| None, Settings::read).unwrap_err().0,
+            ["AWS_REGION is not set", "AWS_ACCESS_KEY_ID is not set", "AWS_SECRET_ACCESS_KEY is not set"]
+        );
+        let settings = load("test", |name| Some(format!("the {name}")), Settings::read).unwrap();
+        assert_eq!(settings.endpoint(Api::DYNAMODB), "the AWS_ENDPOINT_URL_DYNAMODB");
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("SECRET"), "{shown}");
+        assert!(!shown.contains("TOKEN"), "{shown}");
+    }
+
+    #[test]
+    fn a_service_has_its_own_endpoint_or_the_common_one() {
+        let lookup = |name: &str| match name {
+            "AWS_ENDPOINT_URL" => Some("http://all/".to_owned()),
+            "AWS_ENDPOINT_URL_SESV2" => Some("http://ses".to_owned()),
+            _ => Some("text".to_owned()),
+        };
+        let settings =
+            load("test", |name| lookup(name).filter(|_| name != "AWS_ENDPOINT_URL_DYNAMODB"), Settings::read);
+        let settings = settings.unwrap();
+        assert_eq!(settings.endpoint(Api::DYNAMODB), "http://all");
+        assert_eq!(settings.endpoint(Api::SES), "http://ses");
+    }
+
     #[tokio::test]
-    async fn an_answer_is_given_as_it_is_and_a_refusal_by_its_code() {
-        let (answer, asked) = call(&[("200 OK", r#"{"Enabled":true}"#)]).await;
-        assert_eq!((answer.unwrap(), asked), (serde_json::json!({ "Enabled": true }), 1));
+    async fn a_response_is_parsed_and_a_refusal_is_its_code() {
+        let (answer, requests) = call(&[("200 OK", r#"{"Enabled":true}"#)]).await;
+        assert_eq!((answer.unwrap(), requests), (serde_json::json!({ "Enabled": true }), 1));
         for (head, body) in [
             ("400 Bad Request", r#"{"__type":"UserNotFoundException","message":"User does not exist."}"#),
             ("400 Bad Request", r#"{"__type":"com.amazonaws.cognito#UserNotFoundException"}"#),
             ("404 Not Found\r\nx-amzn-errortype: UserNotFoundException:http://internal.amazon.com/", ""),
         ] {
-            let (refused, asked) = call(&[(head, body)]).await;
+            let (refused, requests) = call(&[(head, body)]).await;
             assert!(matches!(refused, Err(CallError::Refused(code)) if code == "UserNotFoundException"));
-            assert_eq!(asked, 1);
+            assert_eq!(requests, 1);
         }
     }
 
     #[tokio::test]
-    async fn trouble_that_may_pass_is_tried_three_times_and_is_never_taken_for_a_refusal() {
+    async fn a_transient_failure_is_retried_and_never_a_refusal() {
         let good = ("200 OK", "{}");
         let throttled = ("400 Bad Request", r#"{"__type":"TooManyRequestsException"}"#);
         let broken = ("500 Oops", r#"{"__type":"InternalErrorException"}"#);
-        let babble = ("200 OK", "<html>");
         assert!(matches!(call(&[throttled, broken, good]).await, (Ok(_), 3)));
-        for trouble in [broken, babble, ("302 Found\r\nlocation: http://127.0.0.1:1/", ""), ("404 Not Found", "")] {
-            let (outcome, asked) = call(&[trouble, trouble, trouble, good]).await;
-            assert!(matches!(outcome, Err(CallError::Unavailable(_))), "{trouble:?}");
-            assert_eq!(asked, 3);
+        for failure in [broken, ("302 Found\r\nlocation: http://127.0.0.1:1/", ""), ("404 Not Found", "")] {
+            let (outcome, requests) = call(&[failure, failure, failure, good]).await;
+            assert!(matches!(outcome, Err(CallError::Unavailable(_))), "{failure:?}");
+            assert_eq!(requests, 3);
         }
         assert!(matches!(call(&[throttled, throttled, throttled]).await, (Err(CallError::Refused(_)), 3)));
+    }
+
+    #[tokio::test]
+    async fn a_success_without_json_is_a_fault_and_not_repeated() {
+        let (outcome, requests) = call(&[("200 OK", "<html>"), ("200 OK", "{}")]).await;
+        assert!(matches!(outcome, Err(CallError::Unavailable(_))));
+        assert_eq!(requests, 1);
+    }
+
+    #[tokio::test]
+    async fn a_hostile_error_name_is_reduced_to_letters_and_digits() {
+        let (outcome, _) = call(&[("400 Bad Request", r#"{"__type":"a\n\u001b[31mb"}"#)]).await;
+        assert_eq!(outcome.unwrap_err().to_string(), "refused with a31mb");
     }
 }

@@ -1,5 +1,7 @@
-//! The one HTTPS client, for the issuer's key set and for `DynamoDB`. They share its certificates and connection pool, so a
-//! cold start is cheaper than with two clients.
+//! The one HTTPS client, for key sets and for AWS. In the authorizer both share its certificates and connection pool, so a cold
+//! start is cheaper than with two clients.
+
+mod key_set;
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,10 +17,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+pub use crate::key_set::HttpKeySet;
+
 /// Below the minute after which AWS's endpoints close an idle connection.
 const IDLE: Duration = Duration::from_secs(50);
-/// An instance sends one request at a time to each host, so more connections would only be idle.
-const IDLE_CONNECTIONS_PER_HOST: usize = 2;
+/// The owner sync looks up ten owners at once. The other functions send one request at a time to each host.
+const IDLE_CONNECTIONS_PER_HOST: usize = 10;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,16 +32,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct HttpsClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 /// The response is larger than the caller accepts.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("response too large")]
 pub struct TooLarge;
-
-impl std::fmt::Display for TooLarge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("response too large")
-    }
-}
-
-impl std::error::Error for TooLarge {}
 
 impl HttpsClient {
     /// Trusts Mozilla's certificate authorities, which are built in: reading the system's from files would add some

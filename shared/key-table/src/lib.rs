@@ -24,7 +24,6 @@
 mod attribute;
 mod key;
 mod reader;
-mod settings;
 mod stream;
 
 pub use attribute::{Attribute, Item, Malformed};
@@ -32,7 +31,6 @@ pub use key::{
     key_pk, owner_pk, parse_key_pk, purge_at, purge_time, read_key, read_last_use, read_record, write_record,
 };
 pub use reader::{KeyReader, read_answer};
-pub use settings::{ATTEMPTS, Settings};
 pub use stream::Change;
 
 /// The sparse index of the keys that aren't revoked, nor expired and swept, by their owner.

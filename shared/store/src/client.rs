@@ -7,14 +7,16 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use vega_key_table::{ATTEMPTS, Settings};
+use vega_aws::{ATTEMPTS, Api, Settings};
 
 /// The SDK's client, with the deadlines and the retries of the authorizer's reader.
 pub fn client(settings: &Settings) -> Client {
     let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let mut config = aws_sdk_dynamodb::Config::builder()
+    let [attempt_timeout, operation_timeout] = settings.timeouts(Api::DYNAMODB);
+    let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
+        .endpoint_url(settings.endpoint(Api::DYNAMODB))
         .region(Region::new(settings.region().to_owned()))
         .credentials_provider(settings.credentials().clone())
         .retry_config(
@@ -22,14 +24,11 @@ pub fn client(settings: &Settings) -> Client {
         )
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(settings.attempt_timeout)
-                .operation_attempt_timeout(settings.attempt_timeout)
-                .operation_timeout(settings.operation_timeout)
+                .connect_timeout(attempt_timeout)
+                .operation_attempt_timeout(attempt_timeout)
+                .operation_timeout(operation_timeout)
                 .build(),
         );
-    if let Some(endpoint) = settings.configured_endpoint() {
-        config = config.endpoint_url(endpoint);
-    }
     Client::from_conf(config.build())
 }
 

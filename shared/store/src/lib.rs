@@ -29,4 +29,3 @@ pub use pass::{Pass, Place};
 pub use repair::{Repair, RepairPage};
 pub use store::Store;
 pub use update::{UpdateError, Updated, retry};
-pub use vega_key_table::Settings;

@@ -1,7 +1,8 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use vega_auth::{Fault, KeyId, KeyRecord};
-use vega_key_table::{Item, Settings, key_pk, read_key};
+use vega_aws::Settings;
+use vega_key_table::{Item, key_pk, read_key};
 
 use crate::item::{SdkItem, from_sdk, string};
 use crate::transact::{CONFLICT_TRIES, backoff, built, fault};

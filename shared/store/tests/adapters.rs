@@ -1,13 +1,12 @@
 //! What the authorizer asks of the table, asked of both ways there are to it: they must answer alike.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use vega_auth::{Fault, KeyId, KeyRecord, KeyRecords as _, KeyStatus, LastUse, Timestamp, Transition};
-use vega_https_client::HttpsClient;
 use vega_key_table::KeyReader;
 use vega_store::Store;
-use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, emulator, record};
+use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, actor, emulator, reader, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -144,19 +143,13 @@ async fn both_retry_transient_failures_and_nothing_else() {
 async fn a_database_that_never_answers_is_a_fault_in_time_to_both() {
     let silent = TestServer::start(Reply::Hang).await;
     let settings = emulator(silent.url());
-    let client = HttpsClient::new(None).unwrap();
     let id = "000000000000".parse().unwrap();
-    for adapter in [
-        Adapter::Store(Store::new(&settings, "keys".into())),
-        Adapter::Reader(
-            KeyReader::new(client.clone(), settings.clone(), "keys".into(), || SystemTime::UNIX_EPOCH).unwrap(),
-        ),
-    ] {
+    for adapter in [Adapter::Store(Store::new(&settings, "keys".into())), Adapter::Reader(reader(&settings))] {
         let started = tokio::time::Instant::now();
         assert_eq!(adapter.find(id).await.unwrap_err().code(), "store_unavailable");
         assert!(started.elapsed() <= Duration::from_millis(2600), "{:?}", started.elapsed());
     }
-    let reader = KeyReader::new(client, settings, "keys".into(), || SystemTime::UNIX_EPOCH).unwrap();
+    let reader = reader(&settings);
     let started = tokio::time::Instant::now();
     assert!(reader.record_use(id, &used(NOW)).await.is_err());
     assert!(started.elapsed() <= Duration::from_millis(400), "{:?}", started.elapsed());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use vega_auth::config::Environment;
 use vega_auth::{KeyId, KeyRecord, Timestamp, Transition};
+use vega_aws::{Api, Service, Settings};
 use vega_https_client::HttpsClient;
-use vega_key_table::{INDEX, KeyReader, Settings, key_pk, owner_pk};
+use vega_key_table::{INDEX, KeyReader, key_pk, owner_pk};
 use vega_store::{Store, client};
 
 use crate::NOW;
@@ -67,7 +68,7 @@ impl TestDatabase {
         let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&faults)));
         // A busy machine may answer late. Whoever gave up and asked again would make it busier.
         let mut settings = emulator(&format!("http://{address}"));
-        (settings.attempt_timeout, settings.operation_timeout) = (Duration::from_mins(2), Duration::from_mins(5));
+        settings.time_factor = 120;
         let database = Self { settings, server, port, proxy, proxied, faults };
         let key =
             |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
@@ -249,9 +250,11 @@ pub fn emulator(endpoint: &str) -> Settings {
     Settings::read(&mut environment).expect("settings")
 }
 
-fn reader(settings: &Settings) -> KeyReader {
+/// The authorizer's reader of the table `keys` at these settings' endpoint.
+pub fn reader(settings: &Settings) -> KeyReader {
     let client = HttpsClient::new(None).expect("a client");
-    KeyReader::new(client, settings.clone(), TABLE.into(), || SystemTime::UNIX_EPOCH).expect("a URL")
+    let database = Service::new(client, settings.clone(), Api::DYNAMODB, || SystemTime::UNIX_EPOCH);
+    KeyReader::new(database.expect("a URL"), TABLE.into())
 }
 
 impl Drop for TestDatabase {

@@ -27,7 +27,7 @@ pub mod vectors;
 use vega_auth::Timestamp;
 
 #[cfg(feature = "database")]
-pub use self::database::{TestDatabase, emulator};
+pub use self::database::{TestDatabase, emulator, reader};
 #[cfg(feature = "database")]
 pub use self::faults::InjectedFault;
 #[cfg(feature = "database")]

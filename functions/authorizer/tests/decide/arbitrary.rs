@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
 use serde_json::Value;
 use vega_auth::{Authenticator, Fault, HmacSecret, KeyId, KeyRecord, KeyRecords, LastUse, Timestamp, TokenVerifier};
-use vega_jwks::HttpKeySet;
+use vega_https_client::HttpKeySet;
 
 use crate::{ARN, NOW, RULES, SECRET, base64, event};
 

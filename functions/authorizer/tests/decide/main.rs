@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use vega_auth::{
     ApiKey, Authenticator, Groups, HmacSecret, KeyRecord, Timestamp, TokenSource, TokenVerifier, UserPool,
 };
+use vega_https_client::HttpKeySet;
 use vega_https_client::HttpsClient;
-use vega_jwks::HttpKeySet;
 use vega_key_table::KeyReader;
 use vega_testing::vectors::{API_KEY, KEY_SET, Kind, POOL, SECRET};
 use vega_testing::{InjectedFault, Reply, TestDatabase, TestServer, record};

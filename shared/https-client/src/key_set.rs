@@ -1,5 +1,3 @@
-//! Fetches the issuer's key set: the adapter behind [`vega_auth::FetchKeySet`].
-
 use std::error::Error;
 use std::time::Duration;
 
@@ -7,7 +5,8 @@ use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{Request, StatusCode};
 use vega_auth::{FetchKeySet, MAX_KEY_SET_BYTES};
-use vega_https_client::{HttpsClient, TooLarge};
+
+use crate::{HttpsClient, TooLarge};
 
 /// Deadline for the whole exchange, including the connection. The authorizer itself has 5 s.
 const TIMEOUT: Duration = Duration::from_millis(1500);
