@@ -94,36 +94,12 @@ impl Code {
 
     /// The header that every response with this code has: a challenge (RFC 6750 section 3), or when to try again.
     pub fn header(self) -> Option<(HeaderName, HeaderValue)> {
-        let retry_after = |seconds| Some((RETRY_AFTER, HeaderValue::from_static(seconds)));
-        match self {
-            Self::InvalidToken => {
-                let challenge = r#"Bearer realm="vega", error="invalid_token""#;
-                Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)))
-            }
-            Self::IdempotencyInProgress => retry_after("1"),
-            Self::TooManyRequests | Self::TemporarilyUnavailable => retry_after("5"),
-            Self::MalformedRequest
-            | Self::BadRequest
-            | Self::InvalidBody
-            | Self::InvalidQuery
-            | Self::InvalidIdempotencyKey
-            | Self::InvalidSignature
-            | Self::InvalidCredentials
-            | Self::Forbidden
-            | Self::InsufficientScope
-            | Self::PersonRequired
-            | Self::TokenOutdated
-            | Self::NotFound
-            | Self::KeyLimitReached
-            | Self::KeyExpired
-            | Self::KeyRevoked
-            | Self::KeyDisabled
-            | Self::KeyRotated
-            | Self::VersionMismatch
-            | Self::BodyTooLarge
-            | Self::UnsupportedMediaType
-            | Self::InvalidValue
-            | Self::IdempotencyKeyReused => None,
-        }
+        let (name, value) = match self {
+            Self::InvalidToken => (WWW_AUTHENTICATE, r#"Bearer realm="vega", error="invalid_token""#),
+            Self::IdempotencyInProgress => (RETRY_AFTER, "1"),
+            Self::TooManyRequests | Self::TemporarilyUnavailable => (RETRY_AFTER, "5"),
+            _ => return None,
+        };
+        Some((name, HeaderValue::from_static(value)))
     }
 }

@@ -6,6 +6,7 @@ use vega_http::{BodyError, Code, MAX_BODY_BYTES, ProblemType, RequestProblem};
 pub(crate) type Shape = fn(&mut SchemaGenerator) -> Schema;
 
 /// One operation: what a client sends, and what it receives.
+#[must_use]
 pub struct Route {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -71,9 +72,7 @@ impl ProblemType for GatewayProblem {
 impl Route {
     /// A route such as `POST /v1/api-keys` that requires a signed-in caller. `id` names it in generated clients.
     pub fn new(route: &str, id: &str, summary: &str) -> Self {
-        let mut this = Self::public(route, id, summary);
-        this.is_public = false;
-        this.error(&GatewayProblem::Unauthorized)
+        Self { is_public: false, ..Self::public(route, id, summary) }.error(&GatewayProblem::Unauthorized)
     }
 
     /// A route without an authorizer.
@@ -92,56 +91,50 @@ impl Route {
         this.error(&RequestProblem::Malformed).error(&GatewayProblem::Throttled).error(&RequestProblem::Unavailable)
     }
 
+    /// Adds what several routes have in common.
+    pub fn with(self, common: impl FnOnce(Self) -> Self) -> Self {
+        common(self)
+    }
+
     /// API keys can call it too, unless their scopes exclude it.
-    #[must_use]
     pub fn allows_api_keys(self) -> Self {
         self.error(&GatewayProblem::InsufficientScope)
     }
 
     /// Details beyond the summary.
-    #[must_use]
     pub fn description(mut self, description: &str) -> Self {
         self.operation.insert("description".into(), description.into());
         self
     }
 
     /// A path parameter.
-    #[must_use]
     pub fn path(self, name: &str, description: &str, schema: &Value) -> Self {
-        self.parameter("path", name, description, schema)
+        self.parameter("path", true, name, description, schema)
     }
 
     /// An optional query parameter.
-    #[must_use]
     pub fn query(self, name: &str, description: &str, schema: &Value) -> Self {
-        self.parameter("query", name, description, schema)
+        self.parameter("query", false, name, description, schema)
     }
 
     /// A required query parameter.
-    #[must_use]
-    pub fn required_query(mut self, name: &str, description: &str, schema: &Value) -> Self {
-        self = self.parameter("query", name, description, schema);
-        if let Some(parameter) = self.parameters.last_mut() {
-            parameter["required"] = true.into();
-        }
-        self
+    pub fn required_query(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter("query", true, name, description, schema)
     }
 
     /// An optional request header.
-    #[must_use]
     pub fn header(self, name: &str, description: &str, schema: &Value) -> Self {
-        self.parameter("header", name, description, schema)
+        self.parameter("header", false, name, description, schema)
     }
 
-    fn parameter(mut self, place: &str, name: &str, description: &str, schema: &Value) -> Self {
+    fn parameter(mut self, place: &str, required: bool, name: &str, description: &str, schema: &Value) -> Self {
         self.parameters.push(json!({
-            "in": place, "name": name, "description": description, "required": place == "path", "schema": schema,
+            "in": place, "name": name, "description": description, "required": required, "schema": schema,
         }));
         self
     }
 
     /// The JSON body, with the errors that `vega_http::read_json` has.
-    #[must_use]
     pub fn body<T: JsonSchema>(self, example: Value) -> Self {
         self.unchecked_body::<T>(example)
             .error(&RequestProblem::InvalidBody(BodyError::NotAnObject))
@@ -150,7 +143,6 @@ impl Route {
     }
 
     /// The body can be omitted, and its media type with it.
-    #[must_use]
     pub fn optional_body(mut self) -> Self {
         if let Some(body) = &mut self.body {
             body.is_required = false;
@@ -159,7 +151,6 @@ impl Route {
     }
 
     /// A JSON body that the function reads in its own way, with errors of its own.
-    #[must_use]
     pub fn unchecked_body<T: JsonSchema>(mut self, example: Value) -> Self {
         self.body = Some(Body {
             media_types: &["application/json"],
@@ -171,7 +162,6 @@ impl Route {
     }
 
     /// The body of a `PATCH`: a JSON merge patch (RFC 7396).
-    #[must_use]
     pub fn merge_patch<T: JsonSchema>(self, example: Value) -> Self {
         let mut this = self.body::<T>(example);
         if let Some(body) = &mut this.body {
@@ -181,19 +171,16 @@ impl Route {
     }
 
     /// A successful JSON response.
-    #[must_use]
     pub fn json<T: JsonSchema>(self, status: u16, description: &'static str, example: Value) -> Self {
         self.response(status, description, "application/json", Some((SchemaGenerator::subschema_for::<T>, example)))
     }
 
     /// A successful response without a body.
-    #[must_use]
     pub fn no_content(self, status: u16, description: &'static str) -> Self {
         self.response(status, description, "", None)
     }
 
     /// A successful response that isn't JSON, such as a page.
-    #[must_use]
     pub fn text(self, status: u16, description: &'static str, media_type: &'static str) -> Self {
         self.response(status, description, media_type, Some((SchemaGenerator::subschema_for::<String>, Value::Null)))
     }
@@ -218,7 +205,6 @@ impl Route {
     }
 
     /// Headers that the latest response always has, from the document's list.
-    #[must_use]
     pub fn with_headers(mut self, names: &[&'static str]) -> Self {
         if let Some(response) = self.responses.last_mut() {
             response.headers.extend(names);
@@ -227,7 +213,6 @@ impl Route {
     }
 
     /// The latest response can be cached forever: its URL changes whenever its content does.
-    #[must_use]
     pub fn immutable(mut self) -> Self {
         if let Some(response) = self.responses.last_mut() {
             response.is_immutable = true;
@@ -236,7 +221,6 @@ impl Route {
     }
 
     /// The `id` in the latest response is the path parameter of these operations.
-    #[must_use]
     pub fn link(mut self, operations: &[&str]) -> Self {
         if let Some(response) = self.responses.last_mut() {
             response.links.extend(operations.iter().map(|operation| {
@@ -248,7 +232,6 @@ impl Route {
     }
 
     /// A reason for the operation to fail: the code, status and text that the handler answers with.
-    #[must_use]
     pub fn error(mut self, problem: &dyn ProblemType) -> Self {
         self.errors.push(Error { code: problem.code(), detail: problem.to_string() });
         self
