@@ -7,7 +7,7 @@ use vega_auth::{AuditEvent, CurrentUser, Timestamp};
 use vega_http::{Answer, json};
 use vega_store::EventCursor;
 
-use crate::problem::{InvalidQuery, KeyProblem};
+use crate::problem::KeyProblem;
 use crate::query::Parameters;
 use crate::{ApiKeys, cursor, path_id};
 
@@ -31,25 +31,12 @@ impl ApiKeys {
         let limit = parameters.limit(DEFAULT_PAGE, MAX_PAGE)?;
         let id = path_id(request)?;
         let list = ["events", owner.id.as_str(), id.as_str()];
-        let after = parameters
-            .one("cursor")
-            .map(|cursor| cursor::read(&list, cursor).and_then(|place| from_text(&place)).ok_or(InvalidQuery::Cursor))
-            .transpose()?;
-        let found = self.store.events(&owner.id, id, limit, after, now).await;
-        let (items, next) = found?;
+        let after = parameters.cursor(&list)?.map(|(version, index)| EventCursor { version, index });
+        let (items, next) = self.store.events(&owner.id, id, limit, after, now).await?;
         // Every key has a `created` event: without events there is no such key, or it is somebody else's.
         if items.is_empty() && after.is_none() {
             return Err(KeyProblem::NotYours.into());
         }
-        json(200, &Page { items, next_cursor: next.map(|place| cursor::write(&list, &to_text(place))) })
+        json(200, &Page { items, next_cursor: next.map(|place| cursor::write(&list, &(place.version, place.index))) })
     }
-}
-
-fn to_text(place: EventCursor) -> String {
-    format!("{}.{}", place.version, place.index)
-}
-
-fn from_text(text: &str) -> Option<EventCursor> {
-    let (version, index) = text.split_once('.')?;
-    Some(EventCursor { version: version.parse().ok()?, index: index.parse().ok()? })
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::de::value::{Error as ValueError, StrDeserializer};
-use serde::{Deserialize as _, Serialize};
+use serde::{Deserialize, Serialize};
 use vega_auth::{KeyId, KeyRecord, KeyState, Timestamp};
 
 use crate::cursor;
@@ -39,10 +39,11 @@ enum Attribute {
 }
 
 /// A key's position in the order: the value sorted by, then the id.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Place(Value, KeyId);
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
 enum Value {
     Number(i64),
     Text(String),
@@ -82,13 +83,7 @@ impl<'a> Query<'a> {
             by,
             descending,
             page: usize::try_from(parameters.limit(DEFAULT_PAGE, MAX_PAGE)?).unwrap_or(usize::MAX),
-            after: one("cursor")
-                .map(|cursor| {
-                    cursor::read(&list, cursor)
-                        .and_then(|place| Place::from_text(&place, by))
-                        .ok_or(InvalidQuery::Cursor)
-                })
-                .transpose()?,
+            after: parameters.cursor(&list)?,
         })
     }
 
@@ -106,7 +101,7 @@ impl<'a> Query<'a> {
         wanted.sort_by(|(a, _), (b, _)| if self.descending { b.cmp(a) } else { a.cmp(b) });
         let more = wanted.len() > self.page;
         wanted.truncate(self.page);
-        let next_cursor = wanted.last().filter(|_| more).map(|(place, _)| cursor::write(&self.list, &place.to_text()));
+        let next_cursor = wanted.last().filter(|_| more).map(|(place, _)| cursor::write(&self.list, place));
         Page { items: wanted.into_iter().map(|(_, record)| KeyView::new(record, now)).collect(), next_cursor }
     }
 }
@@ -130,21 +125,5 @@ impl Place {
             Attribute::ExpiresAt => Value::Number(record.expires_at.map_or(i64::MAX, |end| end.0)),
         };
         Self(value, record.id)
-    }
-
-    fn to_text(&self) -> String {
-        match &self.0 {
-            Value::Number(number) => format!("{}.{number}", self.1),
-            Value::Text(text) => format!("{}.{text}", self.1),
-        }
-    }
-
-    fn from_text(text: &str, by: Attribute) -> Option<Self> {
-        let (id, value) = text.split_once('.')?;
-        let value = match by {
-            Attribute::Name => Value::Text(value.to_owned()),
-            Attribute::CreatedAt | Attribute::LastUsedAt | Attribute::ExpiresAt => Value::Number(value.parse().ok()?),
-        };
-        Some(Self(value, id.parse().ok()?))
     }
 }

@@ -2,8 +2,10 @@
 
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::{Request, RequestExt as _};
+use serde::de::DeserializeOwned;
 use vega_auth::is_hidden;
 
+use crate::cursor;
 use crate::problem::InvalidQuery;
 
 /// Maximum length of a reason, in characters.
@@ -35,6 +37,11 @@ impl Parameters {
         self.one("limit")
             .map_or(Some(default), |text| text.parse().ok().filter(|limit| (1..=max).contains(limit)))
             .ok_or(InvalidQuery::Limit { max })
+    }
+
+    /// The position in this list that `cursor` contains.
+    pub fn cursor<T: DeserializeOwned>(&self, list: &[&str]) -> Result<Option<T>, InvalidQuery> {
+        self.one("cursor").map(|cursor| cursor::read(list, cursor).ok_or(InvalidQuery::Cursor)).transpose()
     }
 
     /// A boolean parameter, `false` by default.
