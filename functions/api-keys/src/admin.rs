@@ -88,7 +88,7 @@ impl ApiKeys {
                     // One of the keys changed since it was read, so none was revoked: revoke them one by one.
                     Err(CommitError::Conflict) => {
                         for revocation in batch {
-                            let updated = self.store.update(revocation.after().id, &actor, now, decide).await;
+                            let updated = self.store.update(revocation.after.id, &actor, now, decide).await;
                             revoked += usize::from(updated.map_err(|error| self.problem(error))?.is_changed);
                         }
                     }

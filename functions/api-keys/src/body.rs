@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use vega_auth::{
-    AccessRules, CurrentUser, Groups, HIDDEN, KeyChange, KeyRecord, Network, ScopeName, Timestamp, ValidNewKey,
-    is_hidden,
+    AccessRules, ApiKey, CurrentUser, Groups, HIDDEN, KeyChange, KeyRecord, Network, ScopeName, Timestamp, is_hidden,
 };
 
 use crate::problem::InvalidValue;
@@ -129,23 +128,29 @@ fn description_pattern() -> String {
 }
 
 impl NewKey {
-    /// # Errors
-    /// 422 naming the invalid member.
-    pub fn check(self, owner: &CurrentUser, rules: &AccessRules, now: Timestamp) -> Result<ValidNewKey, InvalidValue> {
-        Ok(ValidNewKey {
+    /// The record of `key`, created by `owner` at `now`; 422 for an invalid member.
+    pub fn into_record(
+        self,
+        key: &ApiKey,
+        owner: &CurrentUser,
+        rules: &AccessRules,
+        now: Timestamp,
+    ) -> Result<KeyRecord, InvalidValue> {
+        Ok(KeyRecord {
+            owner_username: owner.username.clone(),
             name: name(self.name)?,
             description: description(self.description)?,
             groups: groups(self.groups.unwrap_or(owner.groups), owner)?,
             scopes: scopes(&self.scopes, rules)?,
             cidrs: cidrs(&self.cidrs)?,
             expires_at: expiry(self.expires_at, self.expires_in_days, now)?,
+            ..KeyRecord::new(key, &owner.id, now)
         })
     }
 }
 
 impl KeyPatch {
-    /// # Errors
-    /// 422 naming the invalid member.
+    /// The change; 422 for an invalid member.
     pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<KeyChange, InvalidValue> {
         Ok(KeyChange {
             name: self.name.map(name).transpose()?,
@@ -162,10 +167,7 @@ impl KeyPatch {
 }
 
 impl Rotation {
-    /// The overlap, in seconds.
-    ///
-    /// # Errors
-    /// 422 if it is out of range.
+    /// The overlap in seconds; 422 if it is out of range.
     pub fn check(self) -> Result<i64, InvalidValue> {
         let overlap = self.overlap_seconds.unwrap_or(DAY_SECONDS);
         if !(0..=KeyRecord::MAX_OVERLAP_SECONDS).contains(&overlap) {
@@ -247,7 +249,7 @@ fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> 
 
 #[cfg(test)]
 mod tests {
-    use vega_auth::Authentication;
+    use vega_auth::{Authentication, KeySecret};
 
     use super::*;
 
@@ -269,9 +271,24 @@ mod tests {
         r#"{"rules":[{"route":"* /v1/*","groups":"any"}],"scopes":{"deploy":["POST /v1/deployments/*"]}}"#.parse().unwrap()
     }
 
-    fn wanted(json: &str) -> Result<ValidNewKey, String> {
+    fn wanted(json: &str) -> Result<KeyRecord, String> {
         let new: NewKey = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        new.check(&owner(), &rules(), NOW).map_err(|problem| problem.to_string())
+        let key = ApiKey::new("000000000000".parse().unwrap(), &KeySecret::from_entropy(&mut [7; 32]));
+        new.into_record(&key, &owner(), &rules(), NOW).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_new_record_has_the_members_that_were_sent() {
+        let key = wanted(
+            r#"{"name":"ci","description":"for the pipeline","groups":["user"],"scopes":["read"],"cidrs":["192.0.2.0/24"]}"#,
+        );
+        let key = key.unwrap();
+        assert_eq!(
+            (key.name.as_str(), key.description.as_str(), key.groups),
+            ("ci", "for the pipeline", Groups::known(["user"]))
+        );
+        assert_eq!((key.scopes[0].as_str(), key.cidrs[0].to_string().as_str()), ("read", "192.0.2.0/24"));
+        assert_eq!((key.owner.as_str(), key.owner_username.as_str(), key.created_at), ("user-1", "ada", NOW));
     }
 
     #[test]

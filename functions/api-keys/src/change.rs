@@ -3,7 +3,7 @@
 use http::header::IF_MATCH;
 use http::{Response, StatusCode};
 use lambda_http::{Body, Request};
-use vega_auth::{Actor, CurrentUser, KeyId, KeyRecord, NotChangeable, Timestamp};
+use vega_auth::{Actor, CurrentUser, KeyId, KeyRecord, Timestamp};
 use vega_http::{Answer, read_json};
 use vega_store::UpdateError;
 
@@ -20,7 +20,7 @@ impl ApiKeys {
         let decide = |key: &KeyRecord| {
             check_owner(key, owner)?;
             check_version(request, key)?;
-            key.change(&change, reason.as_deref(), now).map_err(not_changeable)
+            key.change(&change, reason.as_deref(), now).map_err(KeyProblem::from)
         };
         let updated = self.store.update(path_id(request)?, &actor(request, owner), now, decide).await;
         key_response(updated.map_err(|error| self.problem(error))?.record, now)
@@ -61,13 +61,6 @@ pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), KeyPro
         .to_str()
         .is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag.as_bytes() == current.as_bytes()));
     if matches { Ok(()) } else { Err(KeyProblem::VersionMismatch) }
-}
-
-fn not_changeable(reason: NotChangeable) -> KeyProblem {
-    match reason {
-        NotChangeable::Revoked => KeyProblem::Revoked,
-        NotChangeable::Expired => KeyProblem::Expired,
-    }
 }
 
 fn no_content() -> Response<Body> {

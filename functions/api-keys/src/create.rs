@@ -11,9 +11,8 @@ use crate::idempotency::{self, Creation};
 impl ApiKeys {
     pub(crate) async fn create(&self, request: &Request, owner: &CurrentUser, now: Timestamp) -> Answer {
         let create = || async {
-            let new = read_json::<NewKey>(request)?.check(owner, &self.rules, now)?;
-            let key = self.new_key()?;
-            let created = Transition::creation(new.into_record(&key, owner, now));
+            let (new, key): (NewKey, _) = (read_json(request)?, self.new_key()?);
+            let created = Transition::creation(new.into_record(&key, owner, &self.rules, now)?);
             Ok(Creation { key, created, replaced: None })
         };
         idempotency::once(self, request, owner, now, create).await

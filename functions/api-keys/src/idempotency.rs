@@ -51,7 +51,7 @@ pub async fn once<F: Future<Output = Result<Creation, Problem>>>(
     let actor = actor(request, owner);
     let prepare = || async {
         let Creation { key, created, replaced } = create().await?;
-        let body = created_json(&key, created.after().clone(), now)?;
+        let body = created_json(&key, created.after.clone(), now)?;
         let seal = |request: &IdempotentRequest| request.seal(&owner.id, key.id(), &body, api.random()?, now);
         let record = idempotent.as_ref().map(seal).transpose()?;
         let transitions: Vec<Transition> = [created].into_iter().chain(replaced).collect();
@@ -156,7 +156,8 @@ impl IdempotentRequest {
     }
 }
 
-fn digest(parts: &[&[u8]]) -> [u8; 32] {
+/// SHA-256 of the parts, each after its length, so that no two lists have the same input.
+pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&part.len().to_be_bytes());

@@ -1,6 +1,6 @@
 //! Every reason for which a request about keys fails.
 
-use vega_auth::{Groups, InvalidNetwork, KeyId, KeyRecord};
+use vega_auth::{Groups, InvalidNetwork, KeyId, KeyRecord, NotChangeable};
 use vega_http::{Code, Problem, ProblemType};
 use vega_store::{CommitError, UpdateError};
 
@@ -67,6 +67,17 @@ impl ProblemType for KeyProblem {
             Self::InvalidIdempotencyKey => Code::InvalidIdempotencyKey,
             Self::IdempotencyInProgress => Code::IdempotencyInProgress,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+        }
+    }
+}
+
+impl From<NotChangeable> for KeyProblem {
+    fn from(reason: NotChangeable) -> Self {
+        match reason {
+            NotChangeable::Revoked => Self::Revoked,
+            NotChangeable::Expired => Self::Expired,
+            NotChangeable::Disabled => Self::Disabled,
+            NotChangeable::Rotated(successor) => Self::Rotated(successor),
         }
     }
 }

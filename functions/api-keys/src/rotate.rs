@@ -1,7 +1,7 @@
 //! `POST /v1/api-keys/{id}/rotate`: a successor, and time to deploy it before the old key expires.
 
 use lambda_http::Request;
-use vega_auth::{CurrentUser, NotRotatable, Timestamp};
+use vega_auth::{CurrentUser, Timestamp};
 use vega_http::{Answer, body_bytes, read_json};
 
 use crate::body::Rotation;
@@ -19,18 +19,9 @@ impl ApiKeys {
             let old = self.own(path_id(request)?, owner).await?;
             check_version(request, &old)?;
             let key = self.new_key()?;
-            let rotation = old.rotate(&key, owner, overlap_seconds, now).map_err(not_rotatable)?;
+            let rotation = old.rotate(&key, owner, overlap_seconds, now).map_err(KeyProblem::from)?;
             Ok(Creation { key, created: rotation.successor, replaced: Some(rotation.old) })
         };
         idempotency::once(self, request, owner, now, create).await
-    }
-}
-
-fn not_rotatable(reason: NotRotatable) -> KeyProblem {
-    match reason {
-        NotRotatable::Rotated(successor) => KeyProblem::Rotated(successor),
-        NotRotatable::Revoked => KeyProblem::Revoked,
-        NotRotatable::Expired => KeyProblem::Expired,
-        NotRotatable::Disabled => KeyProblem::Disabled,
     }
 }

@@ -70,11 +70,7 @@ impl Test {
 
     async fn change_by(&self, actor: &Actor, id: KeyId, change: KeyChange) -> Result<KeyRecord, CommitError> {
         let Some(changed) = self.key(id).await.change(&change, None, NOW).unwrap() else { panic!("no change") };
-        self.owners
-            .store
-            .commit(std::slice::from_ref(&changed), None, None, actor, NOW)
-            .await
-            .map(|()| changed.into_after())
+        self.owners.store.commit(std::slice::from_ref(&changed), None, None, actor, NOW).await.map(|()| changed.after)
     }
 
     fn say(&self, owner: &str, status: Option<OwnerStatus>) {

@@ -98,8 +98,7 @@ pub use jwt::{
 };
 pub use key::{
     Actor, ApiKey, AuditEvent, CachedKeys, DIGEST_VERSION, EventKind, InvalidNetwork, KeyChange, KeyDigest, KeyId,
-    KeyRecord, KeySecret, KeyState, KeyStatus, LastUse, Network, NotChangeable, NotRotatable, Rotation, Transition,
-    ValidNewKey,
+    KeyRecord, KeySecret, KeyState, KeyStatus, LastUse, Network, NotChangeable, Rotation, Transition,
 };
 pub use object::Object;
 #[cfg(feature = "schema")]

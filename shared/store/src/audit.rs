@@ -47,8 +47,8 @@ impl Store {
         actor: &Actor,
         now: Timestamp,
     ) -> impl Iterator<Item = PutBuilder> {
-        let after = transition.after();
-        let before = transition.before().map_or(Value::Null, |record| record.audited(now));
+        let after = &transition.after;
+        let before = transition.before.as_ref().map_or(Value::Null, |record| record.audited(now));
         let put = Put::builder()
             .table_name(&self.table)
             .item("pk", owner_pk(&after.owner))
@@ -60,11 +60,11 @@ impl Store {
             .item("at", number(now.0))
             .item("before", string(before.to_string()))
             .item("after", string(after.audited(now).to_string()));
-        let put = match transition.reason() {
+        let put = match &transition.reason {
             Some(reason) => put.item("reason", string(reason)),
             None => put,
         };
-        (0..).zip(transition.events()).map(move |(index, event)| {
+        (0..).zip(&transition.events).map(move |(index, event)| {
             let position = EventCursor { version: after.version, index };
             put.clone().item("sk", string(position.sort_key(after.id))).item("event", string(event.to_string()))
         })

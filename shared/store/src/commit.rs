@@ -69,13 +69,12 @@ impl Store {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<(), CommitError> {
-        let expires_now = |transition: &Transition| transition.after().state(now) == KeyState::Expired;
-        let has_leftover =
-            transitions.iter().any(|transition| transition.before().is_some() && expires_now(transition));
+        let expires_now = |transition: &Transition| transition.after.state(now) == KeyState::Expired;
+        let has_leftover = transitions.iter().any(|transition| transition.before.is_some() && expires_now(transition));
         let most = limit.map(|limit| limit.saturating_add(u32::from(has_leftover)));
         let outcome = self.try_commit(transitions, most, idempotency_record, actor, now).await;
         let (Err(CommitError::LimitReached), Some(first)) = (&outcome, transitions.first()) else { return outcome };
-        let is_swept = self.sweep(&first.after().owner, now).await?;
+        let is_swept = self.sweep(&first.after.owner, now).await?;
         match (has_leftover, is_swept) {
             (true, _) => self.try_commit(transitions, None, idempotency_record, actor, now).await,
             (false, true) => self.try_commit(transitions, limit, idempotency_record, actor, now).await,
@@ -92,7 +91,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), CommitError> {
         let Some(first) = transitions.first() else { return Ok(()) };
-        let owner = &first.after().owner;
+        let owner = &first.after.owner;
         // Each write, and what it means if its condition fails. If several fail, the first counts.
         let mut writes = Vec::new();
         if let Some(record) = idempotency_record {
@@ -103,7 +102,7 @@ impl Store {
         }
         let (mut created, mut ended) = (None, Vec::new());
         for transition in transitions {
-            let (before, after) = (transition.before(), transition.after());
+            let (before, after) = (transition.before.as_ref(), &transition.after);
             let put = put_write(self.put_record(before, after))?;
             if before.is_some() {
                 writes.push((put, CommitError::Conflict));

@@ -60,7 +60,7 @@ impl Store {
                 return Ok(Updated { record, is_changed: false });
             };
             self.commit(slice::from_ref(&transition), None, None, actor, now).await?;
-            Ok(Updated { record: transition.into_after(), is_changed: true })
+            Ok(Updated { record: transition.after, is_changed: true })
         })
         .await
     }

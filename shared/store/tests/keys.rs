@@ -77,12 +77,12 @@ async fn apply(
     now: Timestamp,
 ) -> Result<KeyRecord, CommitError> {
     let Some(transition) = read.change(&change, None, now).unwrap() else { return Ok(read.clone()) };
-    store.commit(std::slice::from_ref(&transition), None, None, actor, now).await.map(|()| transition.into_after())
+    store.commit(std::slice::from_ref(&transition), None, None, actor, now).await.map(|()| transition.after)
 }
 
 async fn revoke(store: &Store, read: &KeyRecord, actor: &Actor, now: Timestamp) -> Result<KeyRecord, CommitError> {
     let transition = read.revoke(None, now).unwrap();
-    store.commit(std::slice::from_ref(&transition), None, None, actor, now).await.map(|()| transition.into_after())
+    store.commit(std::slice::from_ref(&transition), None, None, actor, now).await.map(|()| transition.after)
 }
 
 fn purged_90_days_after(end: Timestamp) -> String {

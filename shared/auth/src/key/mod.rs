@@ -12,4 +12,4 @@ pub use audit::{Actor, AuditEvent, EventKind};
 pub use cache::CachedKeys;
 pub use network::{InvalidNetwork, Network};
 pub use record::{KeyRecord, KeyState, KeyStatus, LastUse};
-pub use transition::{KeyChange, NotChangeable, NotRotatable, Rotation, Transition, ValidNewKey};
+pub use transition::{KeyChange, NotChangeable, Rotation, Transition};

@@ -5,12 +5,18 @@ use crate::{
 };
 
 /// A change of one key: the record before and after, the audit events it causes, and the reason for them.
+/// Only this module creates one.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Transition {
-    before: Option<KeyRecord>,
-    after: KeyRecord,
-    events: Vec<EventKind>,
-    reason: Option<String>,
+    /// The record that the change was decided on; `None` for a new key.
+    pub before: Option<KeyRecord>,
+    /// The record once the change is committed.
+    pub after: KeyRecord,
+    /// The audit events, in order.
+    pub events: Vec<EventKind>,
+    /// The reason, if one was given.
+    pub reason: Option<String>,
 }
 
 impl Transition {
@@ -25,67 +31,9 @@ impl Transition {
         Self { before: Some(before.clone()), after, events, reason: reason.map(str::to_owned) }
     }
 
-    /// The record that the change was decided on; `None` for a new key.
-    pub fn before(&self) -> Option<&KeyRecord> {
-        self.before.as_ref()
-    }
-
-    /// The record once the change is committed.
-    pub fn after(&self) -> &KeyRecord {
-        &self.after
-    }
-
-    /// The same, without the rest.
-    pub fn into_after(self) -> KeyRecord {
-        self.after
-    }
-
-    /// The audit events, in order.
-    pub fn events(&self) -> &[EventKind] {
-        &self.events
-    }
-
-    /// The reason, if one was given.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
-    }
-
     /// Whether the key can do something that it couldn't before, or for longer. A new key always can.
     pub fn gives_more(&self) -> bool {
         self.before.as_ref().is_none_or(|before| self.after.gives_more_than(before))
-    }
-}
-
-/// The attributes that a person chooses for a new key, validated.
-#[derive(Clone, Debug)]
-pub struct ValidNewKey {
-    /// The name.
-    pub name: String,
-    /// The description; may be empty.
-    pub description: String,
-    /// A subset of the owner's groups.
-    pub groups: Groups,
-    /// Limits the key to these scopes, unless empty.
-    pub scopes: Vec<ScopeName>,
-    /// Limits the key to these networks, unless empty.
-    pub cidrs: Vec<Network>,
-    /// The first second at which the key is no longer valid; `None` for no expiry.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl ValidNewKey {
-    /// The record of `key`, created by `owner` at `now`.
-    pub fn into_record(self, key: &ApiKey, owner: &CurrentUser, now: Timestamp) -> KeyRecord {
-        KeyRecord {
-            owner_username: owner.username.clone(),
-            name: self.name,
-            description: self.description,
-            groups: self.groups,
-            scopes: self.scopes,
-            cidrs: self.cidrs,
-            expires_at: self.expires_at,
-            ..KeyRecord::new(key, &owner.id, now)
-        }
     }
 }
 
@@ -106,15 +54,6 @@ pub struct KeyChange {
     pub is_enabled: Option<bool>,
 }
 
-/// Why a key can't be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotChangeable {
-    /// It is revoked.
-    Revoked,
-    /// It has expired.
-    Expired,
-}
-
 /// A rotation: two transitions, to be committed together.
 #[derive(Clone, Debug)]
 pub struct Rotation {
@@ -124,17 +63,17 @@ pub struct Rotation {
     pub old: Transition,
 }
 
-/// Why a key can't be rotated.
+/// Why a key can't be changed or rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotRotatable {
-    /// It has a successor already, which can be rotated instead.
-    Rotated(KeyId),
+pub enum NotChangeable {
     /// It is revoked.
     Revoked,
     /// It has expired.
     Expired,
-    /// It is disabled: a successor would be a way around that.
+    /// It is disabled, and can't be rotated: a successor would be a way around that.
     Disabled,
+    /// It has a successor already, which can be rotated instead.
+    Rotated(KeyId),
 }
 
 impl KeyRecord {
@@ -221,15 +160,15 @@ impl KeyRecord {
         owner: &CurrentUser,
         overlap_seconds: i64,
         now: Timestamp,
-    ) -> Result<Rotation, NotRotatable> {
+    ) -> Result<Rotation, NotChangeable> {
         if let Some(successor) = self.rotated_to {
-            return Err(NotRotatable::Rotated(successor));
+            return Err(NotChangeable::Rotated(successor));
         }
         match self.state(now) {
             KeyState::Active => {}
-            KeyState::Disabled => return Err(NotRotatable::Disabled),
-            KeyState::Expired => return Err(NotRotatable::Expired),
-            KeyState::Revoked => return Err(NotRotatable::Revoked),
+            KeyState::Disabled => return Err(NotChangeable::Disabled),
+            KeyState::Expired => return Err(NotChangeable::Expired),
+            KeyState::Revoked => return Err(NotChangeable::Revoked),
         }
         let successor = Self {
             owner_username: owner.username.clone(),
@@ -297,7 +236,7 @@ mod tests {
     }
 
     fn events(transition: Option<&Transition>) -> &[EventKind] {
-        transition.map_or(&[], Transition::events)
+        transition.map_or(&[], |transition| transition.events.as_slice())
     }
 
     type Edit<'a> = &'a dyn Fn(&mut KeyRecord);
@@ -308,34 +247,17 @@ mod tests {
         let mut after = before.clone();
         after.version += 1;
         expected(&mut after);
-        assert_eq!(format!("{:?}", transition.before().unwrap()), format!("{before:?}"));
-        assert_eq!(format!("{:?}", transition.after()), format!("{after:?}"));
+        assert_eq!(format!("{:?}", transition.before.as_ref().unwrap()), format!("{before:?}"));
+        assert_eq!(format!("{:?}", transition.after), format!("{after:?}"));
     }
 
     #[test]
-    fn a_new_key_has_the_chosen_attributes_and_version_1() {
-        let new = ValidNewKey {
-            name: "ci".into(),
-            description: "for the pipeline".into(),
-            groups: Groups::known(["user"]),
-            scopes: vec!["read".parse().unwrap()],
-            cidrs: vec!["192.0.2.0/24".parse().unwrap()],
-            expires_at: Some(NOW.plus(1)),
-        };
-        let created = Transition::creation(new.into_record(&key(1), &owner(&["user"]), NOW));
-        let expected = KeyRecord {
-            owner_username: "ada lovelace".into(),
-            description: "for the pipeline".into(),
-            scopes: vec!["read".parse().unwrap()],
-            cidrs: vec!["192.0.2.0/24".parse().unwrap()],
-            created_at: NOW,
-            expires_at: Some(NOW.plus(1)),
-            version: 1,
-            ..record()
-        };
-        assert_eq!(format!("{:?}", created.after()), format!("{expected:?}"));
-        assert!(created.before().is_none() && created.gives_more());
-        assert_eq!((created.events(), created.reason()), (&[EventKind::Created][..], None));
+    fn a_new_key_is_version_1_and_always_gives_more() {
+        let created = Transition::creation(record());
+        assert_eq!(created.after.version, 1);
+        assert!(created.before.is_none());
+        assert!(created.gives_more());
+        assert_eq!((created.events, created.reason), (vec![EventKind::Created], None));
     }
 
     #[test]
@@ -363,7 +285,10 @@ mod tests {
             assert_eq!(events(changed.as_ref()), expected, "{status:?} {change:?}");
             let Some(changed) = changed else { continue };
             check(&before, &changed, after);
-            assert_eq!((changed.reason(), changed.gives_more()), (Some("tidying up"), change.is_enabled == Some(true)));
+            assert_eq!(
+                (changed.reason.as_deref(), changed.gives_more()),
+                (Some("tidying up"), change.is_enabled == Some(true))
+            );
         }
     }
 
@@ -379,7 +304,7 @@ mod tests {
             let before = key_that_is(Active, None);
             let changed = before.change(&change, None, NOW).unwrap().unwrap();
             check(&before, &changed, after);
-            assert_eq!(changed.events(), [EventKind::Changed]);
+            assert_eq!(changed.events, [EventKind::Changed]);
         }
         assert!(key_that_is(Active, None).change(&KeyChange::default(), None, NOW).unwrap().is_none());
     }
@@ -388,7 +313,7 @@ mod tests {
     #[test]
     fn the_state_of_a_key_decides_what_can_happen_to_it() {
         use NotChangeable as Fixed;
-        use NotRotatable as Final;
+        use NotChangeable as Final;
         let (future, past) = (Some(NOW.plus(1)), Some(NOW));
         for (status, expires_at, changed, revoked, leaked, rotated) in [
             (Active, None, Ok(true), true, true, Ok(())),
@@ -410,7 +335,7 @@ mod tests {
             // A retry of a rotation whose response was lost learns the successor, whatever became of the key since.
             let successor = new_key().id();
             let rotated = KeyRecord { rotated_to: Some(successor), ..key };
-            assert_eq!(rotation(&rotated), Err(NotRotatable::Rotated(successor)), "{case}");
+            assert_eq!(rotation(&rotated), Err(NotChangeable::Rotated(successor)), "{case}");
         }
     }
 
@@ -430,7 +355,7 @@ mod tests {
                     key.revoked_at = Some(NOW);
                     key.revoked_reason = reason.map(str::to_owned);
                 });
-                assert_eq!((revoked.events(), revoked.reason()), (&[event][..], reason));
+                assert_eq!((revoked.events.as_slice(), revoked.reason.as_deref()), (&[event][..], reason));
                 assert!(!revoked.gives_more());
             }
         }
@@ -450,8 +375,8 @@ mod tests {
             assert_eq!(reduced.is_some(), kept.is_some(), "{allowed:?}");
             let (Some(reduced), Some(kept)) = (reduced, kept) else { continue };
             check(&before, &reduced, |key| key.groups = Groups::known(kept.iter().copied()));
-            assert_eq!(reduced.events(), [EventKind::GroupsReduced]);
-            assert_eq!((reduced.reason(), reduced.gives_more()), (Some("owner_left_group"), false));
+            assert_eq!(reduced.events, [EventKind::GroupsReduced]);
+            assert_eq!((reduced.reason.as_deref(), reduced.gives_more()), (Some("owner_left_group"), false));
         }
     }
 
@@ -469,10 +394,10 @@ mod tests {
                 last_use: None,
                 ..before.clone()
             };
-            assert_eq!(format!("{:?}", rotation.successor.after()), format!("{expected:?}"));
-            assert!(rotation.successor.after().is_of(&new_key()));
+            assert_eq!(format!("{:?}", rotation.successor.after), format!("{expected:?}"));
+            assert!(rotation.successor.after.is_of(&new_key()));
             assert_eq!(
-                (rotation.successor.events(), rotation.old.events()),
+                (rotation.successor.events.as_slice(), rotation.old.events.as_slice()),
                 (&[EventKind::Created][..], &[EventKind::Rotated][..])
             );
             assert!(rotation.successor.gives_more() && !rotation.old.gives_more());
@@ -483,7 +408,7 @@ mod tests {
     fn a_successor_has_no_group_that_its_owner_has_left() {
         for (groups, kept) in [(&["root", "user"][..], &["user"][..]), (&[], &[])] {
             let rotation = key_that_is(Active, None).rotate(&new_key(), &owner(groups), 60, NOW).unwrap();
-            assert_eq!(rotation.successor.after().groups, Groups::known(kept.iter().copied()));
+            assert_eq!(rotation.successor.after.groups, Groups::known(kept.iter().copied()));
         }
     }
 
@@ -507,7 +432,7 @@ mod tests {
                 key.rotated_at = Some(NOW);
             });
         }
-        let old = record().rotate(&new_key(), &owner(&["user"]), 60, NOW).unwrap().old.into_after();
+        let old = record().rotate(&new_key(), &owner(&["user"]), 60, NOW).unwrap().old.after;
         assert!(old.authenticate(&key(1), None, NOW.plus(59)).is_ok());
         assert_eq!(old.authenticate(&key(1), None, NOW.plus(60)).unwrap_err(), Rejection::KeyExpired);
     }
