@@ -27,7 +27,7 @@ pub use crate::user_pool::{User, UserPool};
 pub const ATTEMPTS: u32 = 3;
 /// The largest response that is read; `DynamoDB`'s is at most 1 MB.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
-/// Errors with status 400 after which another attempt may succeed: "Error handling with DynamoDB" in its developer guide, and
+/// Errors with status 400 after which another attempt may succeed: "Error handling with `DynamoDB`" in its developer guide, and
 /// `RetryConfig::standard` of the SDK.
 const TRANSIENT: [&str; 8] = [
     "ProvisionedThroughputExceededException",
@@ -96,8 +96,10 @@ impl Api {
 /// Region, credentials and endpoints. Nothing else is looked up: no file, no profile and no metadata service.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    region: String,
-    credentials: Credentials,
+    /// The region.
+    pub region: String,
+    /// The credentials.
+    pub credentials: Credentials,
     /// The credentials as the signer takes them: built once, as every request needs them.
     identity: Identity,
     /// The endpoints that replace AWS's own, by host.
@@ -126,16 +128,6 @@ impl Settings {
     pub fn endpoint(&self, api: Api) -> String {
         let configured = self.endpoints.get(api.host).map(|url| url.trim_end_matches('/').to_owned());
         configured.unwrap_or_else(|| aws_endpoint(api.host, &self.region))
-    }
-
-    /// The region.
-    pub fn region(&self) -> &str {
-        &self.region
-    }
-
-    /// The credentials.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
     }
 
     /// Deadlines for one attempt, and for all attempts together.
@@ -189,9 +181,6 @@ pub struct Service {
 
 impl Service {
     /// `clock` dates the signatures: `SystemTime::now`, which only a `main` may name.
-    ///
-    /// # Errors
-    /// If the endpoint isn't a URL.
     pub fn new(
         client: HttpsClient,
         settings: Settings,

@@ -3,46 +3,43 @@ use vega_auth::Groups;
 
 use crate::{CallError, Service};
 
-/// The most pages of groups that are read of one person: 60 groups each.
+/// Maximum number of pages of groups read per user, with 60 groups each.
 const MAX_PAGES: usize = 10;
 
-/// A user pool of Cognito.
+/// A Cognito user pool.
 pub struct UserPool {
-    /// How it is called.
+    /// The client of Cognito's API.
     pub service: Service,
-    /// Which pool.
+    /// The pool's id.
     pub pool_id: String,
 }
 
-/// A user, as far as it matters here.
+/// The attributes of a user that we need.
 pub struct User {
-    /// What the pool calls them.
+    /// Their username in the pool.
     pub username: String,
-    /// Whether they may sign in.
+    /// Whether they can sign in.
     pub is_enabled: bool,
-    /// Their mail address, if it was shown to be theirs.
+    /// Their e-mail address, if the pool verified it.
     pub email: Option<String>,
 }
 
 impl UserPool {
-    /// The person with this `sub`, who had this username once. `None` where the pool answered that there is no such person.
-    ///
-    /// # Errors
-    /// When the pool did not say.
+    /// The user with this `sub`, who once had this username. `None` if the pool answered that there is no such user.
     pub async fn find(&self, subject: &str, username: &str) -> Result<Option<User>, CallError> {
         match self.user(subject, username).await? {
-            // Before anybody is taken for gone, they are asked for by their other name as well: a local user is known by
-            // their `sub`, one of another identity provider isn't.
+            // Before a user counts as gone, look them up by their `sub` as well: the username may have changed. Only local users
+            // can be found by their `sub`; users of another identity provider can't.
             None if username != subject => self.user(subject, subject).await,
             found => Ok(found),
         }
     }
 
-    /// The user of this name, if there is one with this `sub`: a name may have gone to somebody else.
+    /// The user with this name, if the `sub` is the same: somebody else may have the name now.
     async fn user(&self, subject: &str, username: &str) -> Result<Option<User>, CallError> {
         let answer = match self.call("AdminGetUser", &json!({ "UserPoolId": self.pool_id, "Username": username })).await
         {
-            // The one refusal that says so. A pool that isn't there, for one, is ResourceNotFoundException.
+            // Only this code means that the user doesn't exist. A missing pool is ResourceNotFoundException.
             Err(CallError::Refused(code)) if code == "UserNotFoundException" => return Ok(None),
             outcome => outcome?,
         };
@@ -59,10 +56,7 @@ impl UserPool {
         }))
     }
 
-    /// The groups of a user that access rules can name.
-    ///
-    /// # Errors
-    /// When the pool did not say, or not all.
+    /// The user's groups, as far as access rules can name them.
     pub async fn groups(&self, user: &User) -> Result<Groups, CallError> {
         const OPERATION: &str = "AdminListGroupsForUser";
         let mut names = Vec::new();
@@ -77,7 +71,7 @@ impl UserPool {
                 _ => return Ok(Groups::known(names.iter().map(String::as_str))),
             }
         }
-        // Part of the groups would look like fewer groups
+        // Some of the groups would look like fewer groups.
         Err(CallError::Unavailable(format!("{OPERATION}: more than {MAX_PAGES} pages").into()))
     }
 

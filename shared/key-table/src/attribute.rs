@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -53,18 +53,13 @@ impl Attribute {
 pub struct Item(HashMap<String, Attribute>);
 
 /// An attribute that is missing, or isn't what its name promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attribute {0} missing or malformed")]
 pub struct Malformed(pub &'static str);
-
-impl Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "attribute {} missing or malformed", self.0)
-    }
-}
 
 impl From<Malformed> for Fault {
     fn from(malformed: Malformed) -> Self {
-        Self::Record(malformed.to_string().into())
+        Self::Record(malformed.into())
     }
 }
 
@@ -80,9 +75,6 @@ impl Item {
     }
 
     /// A text.
-    ///
-    /// # Errors
-    /// When it is missing or malformed.
     pub fn text(&self, name: &'static str) -> Result<&str, Malformed> {
         match self.0.get(name) {
             Some(Attribute::S(text)) => Ok(text),
@@ -91,17 +83,11 @@ impl Item {
     }
 
     /// The value that a text stands for.
-    ///
-    /// # Errors
-    /// When it is missing or malformed.
     pub fn parsed<T: FromStr>(&self, name: &'static str) -> Result<T, Malformed> {
         self.text(name)?.parse().map_err(|_| Malformed(name))
     }
 
     /// A number.
-    ///
-    /// # Errors
-    /// When it is missing, malformed or out of range.
     pub fn number<T: FromStr>(&self, name: &'static str) -> Result<T, Malformed> {
         match self.0.get(name) {
             Some(Attribute::N(digits)) => digits.parse().map_err(|_| Malformed(name)),
@@ -110,17 +96,11 @@ impl Item {
     }
 
     /// An instant.
-    ///
-    /// # Errors
-    /// When it is missing or malformed.
     pub fn time(&self, name: &'static str) -> Result<Timestamp, Malformed> {
         self.number(name).map(Timestamp)
     }
 
     /// Bytes.
-    ///
-    /// # Errors
-    /// When they are missing or malformed.
     pub fn bytes(&self, name: &'static str) -> Result<&[u8], Malformed> {
         match self.0.get(name) {
             Some(Attribute::B(bytes)) => Ok(bytes),
@@ -129,9 +109,7 @@ impl Item {
     }
 
     /// The values that a list of texts stands for.
-    ///
-    /// # Errors
-    /// When it is missing, or an entry is malformed: that entry might be a restriction.
+    /// A malformed entry is an error: it might be a restriction.
     pub fn list<T: FromStr>(&self, name: &'static str) -> Result<Vec<T>, Malformed> {
         let Some(Attribute::L(values)) = self.0.get(name) else { return Err(Malformed(name)) };
         let value = |entry: &Attribute| match entry {
@@ -142,9 +120,6 @@ impl Item {
     }
 
     /// The values that a set of texts stands for. A missing one is empty: `DynamoDB` stores no empty set.
-    ///
-    /// # Errors
-    /// When it is malformed, or an entry is.
     pub fn set<T: FromStr>(&self, name: &'static str) -> Result<Vec<T>, Malformed> {
         match self.0.get(name) {
             None => Ok(Vec::new()),
@@ -157,9 +132,6 @@ impl Item {
 
     /// An attribute that may be missing, read by another method. A malformed one is an error all the same: an expiry that
     /// can't be read is an expiry.
-    ///
-    /// # Errors
-    /// When it is malformed.
     pub fn optional<'a, T>(
         &'a self,
         name: &'static str,

@@ -67,9 +67,7 @@ pub fn write_record(record: &KeyRecord) -> Item {
 }
 
 /// The record of a key with its last use, from all the key's items. `None` without a record.
-///
-/// # Errors
-/// When the record is unreadable, or belongs to another key.
+/// Fails when the record is unreadable, or belongs to another key.
 pub fn read_key(items: &[Item], id: KeyId) -> Result<Option<KeyRecord>, Fault> {
     let with_sort_key = |wanted: &str| items.iter().find(|item| item.text("sk").is_ok_and(|sk| sk == wanted));
     let Some(record) = with_sort_key("A") else { return Ok(None) };
@@ -82,9 +80,6 @@ pub fn read_key(items: &[Item], id: KeyId) -> Result<Option<KeyRecord>, Fault> {
 }
 
 /// The record of an item `A`, without its last use.
-///
-/// # Errors
-/// When an attribute is missing or malformed.
 pub fn read_record(item: &Item) -> Result<KeyRecord, Malformed> {
     Ok(KeyRecord {
         id: parse_key_pk(item.text("pk")?).ok_or(Malformed("pk"))?,

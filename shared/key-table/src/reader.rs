@@ -49,9 +49,6 @@ fn fault(error: CallError) -> Fault {
 }
 
 /// The key in `DynamoDB`'s answer to the authorizer's Query.
-///
-/// # Errors
-/// When the answer or a record in it is unreadable.
 pub fn read_answer(answer: &[u8], id: KeyId) -> Result<Option<KeyRecord>, Fault> {
     read_key(&read_items(answer)?, id)
 }

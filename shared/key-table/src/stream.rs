@@ -53,9 +53,6 @@ pub enum Change {
 impl Change {
     /// Reads a [record](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html) of the
     /// stream. `None` for every other change.
-    ///
-    /// # Errors
-    /// When the record breaks the layout of the table.
     pub fn read(record: &Value) -> Result<Option<Self>, Malformed> {
         let image = |name: &'static str| match &record["dynamodb"][name] {
             Value::Null => Ok(Item::default()),

@@ -74,9 +74,6 @@ impl Store {
     /// if the key isn't theirs.
     ///
     /// Once the key has expired, the first event is a derived `expired`.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn events(
         &self,
         owner: &str,

@@ -5,11 +5,10 @@
 //! condition of every transaction that creates a key or gives one more: whichever is written first, the other sees it.
 
 use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
-use aws_sdk_dynamodb::types::{ConditionCheck, Update};
 use vega_auth::{Fault, Timestamp};
 
 use crate::Store;
-use crate::item::{number, owner_pk, string};
+use crate::item::{number, owner_pk};
 use crate::transact::update_write;
 
 /// How long a bar is kept: longer than any token it is about. Cognito's access tokens live for at most a day.
@@ -17,15 +16,10 @@ const KEPT_SECONDS: i64 = 25 * 60 * 60;
 
 impl Store {
     /// Bars the tokens of `owner` that were issued up to `until`, inclusive. A later bar stays.
-    ///
-    /// # Errors
-    /// When the store doesn't answer. The bar may be in place then.
+    /// Fails when the store doesn't answer. The bar may be in place then.
     pub async fn bar(&self, owner: &str, until: Timestamp) -> Result<(), Fault> {
-        let bar = Update::builder()
-            .table_name(&self.table)
-            .key("pk", owner_pk(owner))
-            .key("sk", string("B"))
-            .update_expression("SET barred_until = :until, purge_at = :purge_at")
+        let bar = self
+            .update_at(owner_pk(owner), "B", "SET barred_until = :until, purge_at = :purge_at")
             .condition_expression("attribute_not_exists(barred_until) OR barred_until < :until")
             .expression_attribute_values(":until", number(until.0))
             .expression_attribute_values(":purge_at", number(until.plus(KEPT_SECONDS).0));
@@ -34,12 +28,10 @@ impl Store {
 
     /// Succeeds unless a token issued then is barred. Any bar applies to a token whose time of issue is unknown.
     pub(crate) fn not_barred(&self, owner: &str, issued_at: Option<Timestamp>) -> ConditionCheckBuilder {
-        let check = ConditionCheck::builder().table_name(&self.table).key("pk", owner_pk(owner)).key("sk", string("B"));
-        match issued_at {
-            None => check.condition_expression("attribute_not_exists(barred_until)"),
-            Some(at) => check
-                .condition_expression("attribute_not_exists(barred_until) OR barred_until < :issued_at")
-                .expression_attribute_values(":issued_at", number(at.0)),
-        }
+        let Some(at) = issued_at else {
+            return self.check_at(owner_pk(owner), "B", "attribute_not_exists(barred_until)");
+        };
+        self.check_at(owner_pk(owner), "B", "attribute_not_exists(barred_until) OR barred_until < :issued_at")
+            .expression_attribute_values(":issued_at", number(at.0))
     }
 }

@@ -17,8 +17,8 @@ pub fn client(settings: &Settings) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
         .endpoint_url(settings.endpoint(Api::DYNAMODB))
-        .region(Region::new(settings.region().to_owned()))
-        .credentials_provider(settings.credentials().clone())
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(settings.credentials.clone())
         .retry_config(
             RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(50)),
         )

@@ -58,9 +58,6 @@ impl Store {
     /// | a creation | fewer than `limit` | under the same condition, if the sweep removed a key |
     /// | a rotation with overlap: both keys live | fewer than `limit` | likewise |
     /// | one without: the old key expires now, and stays in the set | at most `limit` | without one: the number of live keys stays the same, even above a limit that was lowered |
-    ///
-    /// # Errors
-    /// When a condition fails, or the store doesn't answer.
     pub async fn commit(
         &self,
         transitions: &[Transition],

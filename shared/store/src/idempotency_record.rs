@@ -7,8 +7,7 @@ use vega_auth::{Fault, KeyId, Timestamp};
 use vega_key_table::{Item, Malformed};
 
 use crate::Store;
-use crate::item::{from_sdk, number, string};
-use crate::transact::fault;
+use crate::item::{number, string};
 
 /// The sealed response to a request that created a key. Nothing in the table can open it.
 #[derive(Clone, Debug)]
@@ -40,28 +39,15 @@ impl IdempotencyRecord {
 
 impl Store {
     /// The record of this request, if `owner` made it before and it can still be repeated at `now`.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn idempotency_record(
         &self,
         owner: &str,
         request: &str,
         now: Timestamp,
     ) -> Result<Option<IdempotencyRecord>, Fault> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", pk(owner, request))
-            .key("sk", string("R"))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(fault)?;
-        let Some(item) = found.item else { return Ok(None) };
-        let record = read(&from_sdk(&item), owner, request)?;
-        Ok(Some(record).filter(|record| now < record.expires_at()))
+        let item = self.item(pk(owner, request), "R").await?;
+        let record = if item.has("pk") { Some(read(&item, owner, request)?) } else { None };
+        Ok(record.filter(|record| now < record.expires_at()))
     }
 
     /// To be written with the request's effect. Its condition fails while there is a record of the same request.

@@ -1,4 +1,4 @@
-//! The owners of live keys. No caller is let in by what is read here, so an index is good enough, and cheap to read whole.
+//! The owners of live keys. Nothing read here admits a caller, so an index is sufficient, and cheap to scan.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use vega_auth::{Fault, Group, Groups, KeyId, KeyStatus, Timestamp};
 use vega_key_table::{INDEX, Item, Malformed, parse_key_pk};
 
 use crate::Store;
-use crate::item::{SdkItem, from_sdk, string};
+use crate::item::{SdkItem, from_sdk, owner_pk, string};
 use crate::transact::{fault, update_write};
 
 /// Items per page: keys, and one item for each owner. An owner may be on two pages.
@@ -45,9 +45,6 @@ pub struct OwnerCursor {
 impl Store {
     /// A page of key owners as they are at `now`, starting after `after`, and the cursor of the next page. Writes of the last
     /// second may be missing.
-    ///
-    /// # Errors
-    /// When the store doesn't answer, or an item can't be read.
     pub async fn key_owners(
         &self,
         after: Option<OwnerCursor>,
@@ -92,18 +89,12 @@ impl Store {
     }
 
     /// The groups an owner of keys was last seen in; `None` if none were recorded.
-    ///
-    /// # Errors
-    /// When the store doesn't answer, or the item can't be read.
     pub async fn seen_in(&self, owner: &str) -> Result<Option<Groups>, Fault> {
-        let item = self.owner_item(owner).await?;
+        let item = self.item(owner_pk(owner), "M").await?;
         Ok(item.optional("holder", |item, _| seen(item))?)
     }
 
     /// Records the groups an owner of live keys was seen in.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn note_seen_in(&self, owner: &str, username: &str, groups: Groups) -> Result<(), Fault> {
         // DynamoDB has no empty set.
         let rest = if groups.is_empty() { " REMOVE #groups" } else { ", #groups = :groups" };
@@ -113,9 +104,6 @@ impl Store {
     }
 
     /// Removes an owner without live keys from the index.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn retire(&self, owner: &str, now: Timestamp) -> Result<(), Fault> {
         self.sweep(owner, now).await?;
         let update = self
@@ -142,21 +130,13 @@ impl Store {
     }
 
     /// Where the last scan of the key owners stopped; `None` if it was complete.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn owner_cursor(&self) -> Result<Option<OwnerCursor>, Fault> {
-        let get = self.client.get_item().table_name(&self.table).key("pk", string(CURSOR)).key("sk", string(CURSOR));
-        let found = get.send().await.map_err(fault)?.item.unwrap_or_default();
-        let found = from_sdk(&found);
+        let found = self.item(string(CURSOR), CURSOR).await?;
         let text = |name| found.text(name).ok().map(str::to_owned);
         Ok(text("owner").zip(text("key_pk")).map(|(owner, key_pk)| OwnerCursor { owner, key_pk }))
     }
 
     /// Saves where a scan of the key owners stopped; `None` if it was complete.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn save_owner_cursor(&self, cursor: Option<&OwnerCursor>) -> Result<(), Fault> {
         let mut put =
             self.client.put_item().table_name(&self.table).item("pk", string(CURSOR)).item("sk", string(CURSOR));

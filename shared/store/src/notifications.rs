@@ -1,4 +1,4 @@
-//! Notifications that were sent, and keys that expire. No caller is let in by what is read here.
+//! Notifications that were sent, and keys that expire. Nothing read here admits a caller.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use vega_auth::{Fault, KeyId, Timestamp};

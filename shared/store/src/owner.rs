@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use vega_auth::{Fault, KeyId, KeyRecord, KeyState, Timestamp};
-use vega_key_table::{Item, purge_time, read_last_use, read_record};
+use vega_key_table::{purge_time, read_last_use, read_record};
 
 use crate::Store;
 use crate::commit::id_set;
@@ -20,9 +20,6 @@ const MAX_LISTED_ENDED: usize = 1000;
 
 impl Store {
     /// All of an owner's keys that haven't been purged, revoked ones included, newest first. Strongly consistent.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn list(&self, owner: &str) -> Result<Vec<KeyRecord>, Fault> {
         let (live, ended) = self.owner_keys(owner).await?;
         let mut records = self.records(live.into_iter().chain(ended)).await?;
@@ -33,23 +30,8 @@ impl Store {
 
     /// The owner's live and ended key ids.
     async fn owner_keys(&self, owner: &str) -> Result<(Vec<KeyId>, Vec<KeyId>), Fault> {
-        let item = self.owner_item(owner).await?;
+        let item = self.item(owner_pk(owner), "M").await?;
         Ok((item.set("live")?, item.set("ended")?))
-    }
-
-    /// The owner's item; empty if there is none.
-    pub(crate) async fn owner_item(&self, owner: &str) -> Result<Item, Fault> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", owner_pk(owner))
-            .key("sk", string("M"))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(fault)?;
-        Ok(from_sdk(&found.item.unwrap_or_default()))
     }
 
     /// The records of these keys, with their last use. A purged key is left out.
@@ -94,9 +76,7 @@ impl Store {
 
     /// Moves an owner's expired keys, each with the second at which it expired, from the live ones to the ended, and out of the
     /// index `key-owners`. If one of them changed since it was read, its batch is left for the next sweep.
-    ///
-    /// # Errors
-    /// When the store doesn't answer. Some may have been moved by then.
+    /// Fails when the store doesn't answer. Some may have been moved by then.
     pub async fn end_expired(&self, owner: &str, expired: &[(KeyId, Timestamp)]) -> Result<(), Fault> {
         for some in expired.chunks(KEYS_PER_SWEEP) {
             let mut items = Vec::new();
@@ -123,11 +103,7 @@ impl Store {
     /// Removes a purged key from the owner's live ones. Its absence is a condition of the same transaction, because a read may
     /// miss a key that is just being created.
     pub(crate) async fn drop_purged(&self, owner: &str, id: KeyId) -> Result<bool, Fault> {
-        let absent = ConditionCheck::builder()
-            .table_name(&self.table)
-            .key("pk", key_pk(id))
-            .key("sk", string("A"))
-            .condition_expression("attribute_not_exists(pk)");
+        let absent = self.check_at(key_pk(id), "A", "attribute_not_exists(pk)");
         let drop = self.owner_update(owner, "DELETE live :ids").expression_attribute_values(":ids", id_set(&[id]));
         self.transact_if_due(vec![check(absent)?, update_write(drop)?]).await
     }
@@ -158,11 +134,7 @@ impl Store {
 
     /// Schedules the deletion of a key's item. The last use shows where a person was, so it is deleted with the record.
     pub(crate) fn schedule_purge(&self, id: KeyId, sk: &str, purge_at: Timestamp) -> UpdateBuilder {
-        Update::builder()
-            .table_name(&self.table)
-            .key("pk", key_pk(id))
-            .key("sk", string(sk))
-            .update_expression("SET purge_at = :purge_at")
+        self.update_at(key_pk(id), sk, "SET purge_at = :purge_at")
             .expression_attribute_values(":purge_at", number(purge_at.0))
     }
 
@@ -192,13 +164,10 @@ impl Store {
             }
         }
         Ok(())
+
     }
 
     pub(crate) fn owner_update(&self, owner: &str, expression: &str) -> UpdateBuilder {
-        Update::builder()
-            .table_name(&self.table)
-            .key("pk", owner_pk(owner))
-            .key("sk", string("M"))
-            .update_expression(expression)
+        self.update_at(owner_pk(owner), "M", expression)
     }
 }

@@ -1,5 +1,6 @@
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::KeysAndAttributes;
+use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes, Update};
 use vega_auth::{Fault, KeyId, KeyRecord};
 use vega_aws::Settings;
 use vega_key_table::{Item, key_pk, read_key};
@@ -28,9 +29,6 @@ impl Store {
     }
 
     /// A key's record, with its last use; `None` if there is no such key. Strongly consistent.
-    ///
-    /// # Errors
-    /// When the store doesn't answer, or the record can't be read.
     pub async fn find(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         read_key(&self.items_of_key(&key_pk(id)).await?, id)
     }
@@ -56,6 +54,23 @@ impl Store {
             }
         }
         Ok(items)
+    }
+
+    /// The item at this place; empty if there is none. Strongly consistent.
+    pub(crate) async fn item(&self, pk: AttributeValue, sk: &str) -> Result<Item, Fault> {
+        let get = self.client.get_item().table_name(&self.table).key("pk", pk).key("sk", string(sk));
+        Ok(from_sdk(&get.consistent_read(true).send().await.map_err(fault)?.item.unwrap_or_default()))
+    }
+
+    /// An update of the item at this place, for a transaction.
+    pub(crate) fn update_at(&self, pk: AttributeValue, sk: &str, expression: &str) -> UpdateBuilder {
+        Update::builder().table_name(&self.table).key("pk", pk).key("sk", string(sk)).update_expression(expression)
+    }
+
+    /// A condition on the item at this place, for a transaction.
+    pub(crate) fn check_at(&self, pk: AttributeValue, sk: &str, condition: &str) -> ConditionCheckBuilder {
+        let check = ConditionCheck::builder().table_name(&self.table).key("pk", pk).key("sk", string(sk));
+        check.condition_expression(condition)
     }
 
     async fn items_of_key(&self, pk: &str) -> Result<Vec<Item>, Fault> {

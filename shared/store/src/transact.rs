@@ -33,16 +33,20 @@ impl From<Fault> for TransactionError {
 impl Store {
     /// Writes all or nothing. A transaction that met another one is retried.
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<(), TransactionError> {
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let sent = self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
             let Err(error) = sent else { return Ok(()) };
-            match conclusion(&error) {
-                Conclusion::Condition(index) => return Err(TransactionError::Condition(index)),
-                Conclusion::Transient if attempt < CONFLICT_TRIES => backoff(attempt).await,
-                Conclusion::Transient | Conclusion::Other => return Err(TransactionError::Fault(fault(error))),
+            let codes = cancellation_codes(&error);
+            if let Some(index) = codes.iter().position(|code| *code == "ConditionalCheckFailed") {
+                return Err(TransactionError::Condition(index));
             }
+            if attempt == CONFLICT_TRIES || !codes.iter().any(|code| TRANSIENT.contains(code)) {
+                return Err(TransactionError::Fault(fault(error)));
+            }
+            backoff(attempt).await;
+            attempt += 1;
         }
-        Err(TransactionError::Fault(Fault::Store("out of retries".into())))
     }
 
     /// The same for a write that isn't needed if a condition fails. Whether it was made.
@@ -55,27 +59,16 @@ impl Store {
     }
 }
 
-enum Conclusion {
-    Condition(usize),
-    /// Nothing was written, and a retry may succeed.
-    Transient,
-    Other,
-}
-
 /// Reasons for which a sound transaction is cancelled. The SDK doesn't retry these.
 const TRANSIENT: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
 
-fn conclusion(error: &SdkError<TransactWriteItemsError>) -> Conclusion {
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
-        return Conclusion::Other;
-    };
-    let codes = || cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default());
-    if let Some(index) = codes().position(|code| code == "ConditionalCheckFailed") {
-        Conclusion::Condition(index)
-    } else if codes().any(|code| TRANSIENT.contains(&code)) {
-        Conclusion::Transient
-    } else {
-        Conclusion::Other
+/// The code for each write of a cancelled transaction.
+fn cancellation_codes(error: &SdkError<TransactWriteItemsError>) -> Vec<&str> {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default()).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -44,9 +44,6 @@ impl<E> From<Fault> for UpdateError<E> {
 impl Store {
     /// Reads a key, and commits the transition that `decide` returns for it. If the key changed meanwhile, both are repeated:
     /// whatever `decide` checks, permissions above all, holds for the version that is replaced.
-    ///
-    /// # Errors
-    /// When there is no such key, `decide` refuses, or the transition can't be committed.
     pub async fn update<E>(
         &self,
         id: KeyId,
@@ -67,9 +64,6 @@ impl Store {
 }
 
 /// Repeats `attempt`, which reads, decides and commits, when another writer was faster.
-///
-/// # Errors
-/// The error of the last attempt.
 pub async fn retry<T, E, F: Future<Output = Result<T, UpdateError<E>>>>(
     attempt: impl Fn() -> F,
 ) -> Result<T, UpdateError<E>> {

@@ -1,4 +1,4 @@
-//! What the authorizer asks of the table, asked of both ways there are to it: they must answer alike.
+//! The authorizer's requests to the table, through both adapters, which must give the same results.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -12,9 +12,9 @@ const NOW: Timestamp = Timestamp(1_800_000_000);
 
 #[allow(clippy::large_enum_variant, reason = "there are two of them")]
 enum Adapter {
-    /// The SDK's.
+    /// Through the SDK.
     Store(Store),
-    /// The authorizer's own.
+    /// The authorizer's own reader.
     Reader(KeyReader),
 }
 
@@ -52,7 +52,7 @@ fn used(at: Timestamp) -> LastUse {
 }
 
 #[tokio::test]
-async fn both_find_the_same_record_and_no_missing_one() {
+async fn both_find_the_same_record_or_none() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     database.reader().record_use(id, &used(NOW)).await.unwrap();
@@ -66,7 +66,7 @@ async fn both_find_the_same_record_and_no_missing_one() {
 }
 
 #[tokio::test]
-async fn both_read_every_earlier_change() {
+async fn both_read_what_was_just_written() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     let [store, reader] = Adapter::both(&database);
@@ -89,7 +89,7 @@ async fn a_recorded_use_never_goes_backwards() {
 }
 
 #[tokio::test]
-async fn a_use_from_another_network_has_a_minute_of_its_own() {
+async fn a_use_from_another_network_has_its_own_minute() {
     let database = TestDatabase::start().await;
     let (id, reader) = (key(&database).await, database.reader());
     let moved = |at| LastUse { moved_at: Some(NOW.plus(at)), ..used(NOW.plus(at)) };
@@ -104,7 +104,7 @@ async fn a_use_from_another_network_has_a_minute_of_its_own() {
 }
 
 #[tokio::test]
-async fn garbled_records_and_outages_are_the_same_faults_to_both() {
+async fn both_report_garbled_records_and_outages_alike() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     database.garble(id, "expires_at").await;
@@ -118,7 +118,7 @@ async fn garbled_records_and_outages_are_the_same_faults_to_both() {
 }
 
 #[tokio::test]
-async fn both_retry_transient_failures_and_nothing_else() {
+async fn both_retry_transient_failures_up_to_three_attempts() {
     let database = TestDatabase::start().await;
     let id = key(&database).await;
     for fault in [InjectedFault::DropConnection, InjectedFault::Throttle, InjectedFault::Fail, InjectedFault::Hang] {
@@ -138,9 +138,9 @@ async fn both_retry_transient_failures_and_nothing_else() {
     }
 }
 
-/// The clock is the test's: it runs ahead whenever all wait.
+/// With a paused clock, which advances whenever every task waits.
 #[tokio::test(start_paused = true)]
-async fn a_database_that_never_answers_is_a_fault_in_time_to_both() {
+async fn a_silent_database_is_a_fault_within_the_deadline() {
     let silent = TestServer::start(Reply::Hang).await;
     let settings = emulator(silent.url());
     let id = "000000000000".parse().unwrap();
