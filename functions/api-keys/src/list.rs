@@ -1,7 +1,6 @@
 //! `GET /v1/api-keys?status=&q=&sort=&limit=&cursor=`: filter, order and page.
 
 use schemars::JsonSchema;
-use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 use vega_auth::{KeyId, KeyRecord, KeyState, Timestamp};
 
@@ -61,8 +60,6 @@ pub struct Page {
 
 impl<'a> Query<'a> {
     /// Reads the query for `owner`'s keys.
-    ///
-    /// # Errors
     /// 400 naming the invalid parameter.
     pub fn read(parameters: &'a Parameters, owner: &'a str) -> Result<Self, InvalidQuery> {
         let one = |name: &str| parameters.one(name);
@@ -78,7 +75,7 @@ impl<'a> Query<'a> {
         let list = ["keys", owner, one("status").unwrap_or_default(), one("q").unwrap_or_default(), sort];
         Ok(Self {
             list,
-            status: one("status").map(|name| state(name).ok_or(InvalidQuery::Status)).transpose()?,
+            status: one("status").map(|name| name.parse().map_err(|_| InvalidQuery::Status)).transpose()?,
             text: one("q").map(str::to_lowercase),
             by,
             descending,
@@ -104,10 +101,6 @@ impl<'a> Query<'a> {
         let next_cursor = wanted.last().filter(|_| more).map(|(place, _)| cursor::write(&self.list, place));
         Page { items: wanted.into_iter().map(|(_, record)| KeyView::new(record, now)).collect(), next_cursor }
     }
-}
-
-fn state(name: &str) -> Option<KeyState> {
-    KeyState::deserialize(StrDeserializer::<ValueError>::new(name)).ok()
 }
 
 fn is_about(record: &KeyRecord, text: &str) -> bool {

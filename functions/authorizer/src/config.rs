@@ -1,6 +1,5 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{AccessRules, TokenSource};
@@ -41,7 +40,12 @@ impl Config {
         let keys_table = environment.required("VEGA_KEYS_TABLE", text);
         let rules =
             environment.required("LAMBDA_TASK_ROOT", |root| read_rules(Path::new(root)).map_err(|all| all.join("; ")));
-        let http_api_response = environment.optional("VEGA_HTTP_API_RESPONSE", HttpApiResponse::Policy, str::parse);
+        let http_api_response =
+            environment.optional("VEGA_HTTP_API_RESPONSE", HttpApiResponse::Policy, |name| match name {
+                "policy" => Ok(HttpApiResponse::Policy),
+                "simple" => Ok(HttpApiResponse::Simple),
+                _ => Err("expected policy or simple"),
+            });
         let key_cache_seconds = environment.optional("VEGA_KEY_CACHE_SECONDS", 0, |text| {
             text.parse().ok().filter(|seconds| *seconds <= 3600).ok_or("expected a number of seconds, at most 3600")
         });
@@ -70,8 +74,6 @@ impl Config {
 }
 
 /// Reads the rules in the folder `access` below `root`, and checks the size of their policies.
-///
-/// # Errors
 /// Every problem.
 pub fn read_rules(root: &Path) -> Result<AccessRules, Vec<String>> {
     let rules = vega_access_files::read_below(root)?;
@@ -124,18 +126,6 @@ pub enum HttpApiResponse {
     /// `isAuthorized`, for this route only. An API that caches it must have `$context.routeKey` among its identity sources,
     /// or the response for one route decides another.
     Simple,
-}
-
-impl FromStr for HttpApiResponse {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "policy" => Ok(Self::Policy),
-            "simple" => Ok(Self::Simple),
-            _ => Err("expected policy or simple"),
-        }
-    }
 }
 
 #[cfg(test)]

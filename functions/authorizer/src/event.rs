@@ -90,9 +90,7 @@ struct Connection<'a> {
 
 impl<'a> Event<'a> {
     /// Parses an event.
-    ///
-    /// # Errors
-    /// When it isn't an event's JSON. The parser's message is dropped: it could repeat what the client sent.
+    /// Fails when it isn't an event's JSON. The parser's message is dropped: it could repeat what the client sent.
     pub fn read<'de: 'a>(event: impl Deserializer<'de, Error = serde_json::Error>) -> Result<Self, EventError> {
         match Object::deserialize(event) {
             Ok(Object(event)) => Ok(event),
@@ -103,9 +101,7 @@ impl<'a> Event<'a> {
     }
 
     /// The form of the event, and the method called.
-    ///
-    /// # Errors
-    /// When the form is unknown, or the ARN isn't a method's.
+    /// Fails when the form is unknown, or the ARN isn't a method's.
     pub fn target(&self) -> Result<(Form, MethodArn<'_>), EventError> {
         let (form, arn) = self.form().ok_or(EventError::Unknown)?;
         Ok((form, MethodArn::parse(arn).ok_or(EventError::Unknown)?))
@@ -182,9 +178,7 @@ impl<'a> Event<'a> {
     /// The value of the one `Authorization` header. HTTP APIs join two headers with a comma, which no token contains.
     ///
     /// `headers` has one value per name, `multiValueHeaders` all of them. A client can send the name in several cases.
-    ///
-    /// # Errors
-    /// When there is no header, more than one, or the two maps disagree.
+    /// Fails when there is no header, more than one, or the two maps disagree.
     pub fn authorization(&self) -> Result<&str, Rejection> {
         if let Some(token) = &self.authorization_token {
             return Ok(token);
@@ -203,8 +197,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// # Errors
-    /// When the query string contains a credential (RFC 6750 section 2.3), which logs and browser histories keep.
+    /// Fails when the query string contains a credential (RFC 6750 section 2.3), which logs and browser histories keep.
     pub fn refuse_credential_in_query(&self) -> Result<(), Rejection> {
         match (&self.query_string_parameters, &self.multi_value_query_string_parameters) {
             (Some(Query { has_credential: true }), _) | (_, Some(Query { has_credential: true })) => {

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ pub struct LogLine {
     /// `allow`, `deny`, `reject` or `fault`.
     pub outcome: &'static str,
     /// The reason: `ok`, `forbidden`, `insufficient_scope`, or the code of the rejection or fault.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// API Gateway's request id, if the event has one.
     pub request_id: Option<String>,
     /// The template of the path, if the event has one.
@@ -45,12 +46,12 @@ pub struct LogLine {
 impl LogLine {
     pub(crate) fn new(event: Option<&Event<'_>>, arn: Option<&MethodArn<'_>>, decided: &Outcome) -> Self {
         let (outcome, code) = match decided {
-            Outcome::Allow(_) => ("allow", "ok"),
-            Outcome::Deny(_, reason) => ("deny", reason.code()),
-            Outcome::Reject(reason) => ("reject", reason.code()),
-            Outcome::Fault(fault) => ("fault", fault.code()),
-            Outcome::BadEvent(error @ EventError::Malformed) => ("reject", error.code()),
-            Outcome::BadEvent(error @ (EventError::Unreadable | EventError::Unknown)) => ("fault", error.code()),
+            Outcome::Allow(_) => ("allow", "ok".into()),
+            Outcome::Deny(_, reason) => ("deny", reason.code().into()),
+            Outcome::Reject(reason) => ("reject", reason.code().into()),
+            Outcome::Fault(fault) => ("fault", fault.code().into()),
+            Outcome::BadEvent(error @ EventError::Malformed) => ("reject", error.code().into()),
+            Outcome::BadEvent(error @ (EventError::Unreadable | EventError::Unknown)) => ("fault", error.code().into()),
         };
         let mut line = Self {
             outcome,

@@ -40,10 +40,7 @@ impl From<AuthError> for Outcome {
 }
 
 impl Outcome {
-    /// The response to API Gateway. `is_shared` if a cache may apply it to other routes.
-    ///
-    /// # Errors
-    /// When nobody was authenticated.
+    /// The response to API Gateway. `is_shared` if a cache may apply it to other routes. Fails when nobody was authenticated.
     pub fn into_response(self, is_shared: bool) -> Result<AuthorizerResponse, Refusal> {
         let (caller, denied) = match self {
             Self::Allow(caller) => (caller, None),

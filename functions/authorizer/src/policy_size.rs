@@ -5,8 +5,7 @@ use crate::policy::{MAX_RESOURCE, denials, resources};
 /// Largest policy we create, in bytes: WebSocket APIs accept at most 8 KB of response.
 const MAX_POLICY_BYTES: usize = 7 * 1024;
 
-/// # Errors
-/// When a policy for the whole API could exceed API Gateway's limits. Checked at init, so no caller meets it.
+/// Fails when a policy for the whole API could exceed API Gateway's limits. Checked at init, so no caller meets it.
 pub fn check_size(rules: &AccessRules) -> Result<(), String> {
     if rules.caching() != Caching::Token {
         return Ok(());

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 use vega_auth::{CurrentUser, DeniedAs};
@@ -50,24 +49,15 @@ impl AuthorizerResponse {
 }
 
 /// The error instead of a response. Its text is all that API Gateway, and so the client, can learn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// 401. API Gateway requires exactly this word.
+    #[error("Unauthorized")]
     Unauthorized,
     /// 503, for any other text.
+    #[error("temporarily unavailable")]
     Unavailable,
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unauthorized => "Unauthorized",
-            Self::Unavailable => "temporarily unavailable",
-        })
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 #[cfg(test)]
 mod tests {

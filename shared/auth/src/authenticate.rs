@@ -14,16 +14,12 @@ use crate::{
 pub trait KeyRecords {
     /// The record of `id`. The read is strongly consistent, unless [`crate::CachedKeys`] answers from memory; only that
     /// needs `now`.
-    ///
-    /// # Errors
-    /// When the store could not answer within the adapter's own deadline. A missing record is `Ok(None)`.
+    /// Fails when the store could not answer within the adapter's own deadline. A missing record is `Ok(None)`.
     fn find(&self, id: KeyId, now: Timestamp) -> impl Future<Output = Result<Option<KeyRecord>, Fault>> + Send;
 
     /// Writes the last use of the key, unless a later or equally recent one is recorded: see
     /// [`KeyRecord::use_to_record`].
-    ///
-    /// # Errors
-    /// When the store did not answer at once. The next use is recorded instead.
+    /// Fails when the store did not answer at once. The next use is recorded instead.
     fn record_use(&self, id: KeyId, last: &LastUse) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
@@ -90,9 +86,6 @@ pub struct Authenticator<F, K> {
 
 impl<F: FetchKeySet, K: KeyRecords> Authenticator<F, K> {
     /// The caller who presents `credential` at `now`, from `address` if the event names one.
-    ///
-    /// # Errors
-    /// When the credential is not valid, or we could not find out.
     pub async fn authenticate(
         &self,
         credential: Credential<'_>,

@@ -20,9 +20,7 @@ pub struct BearerToken<'a>(&'a str);
 
 impl<'a> BearerToken<'a> {
     /// Checks the length first, then every character.
-    ///
-    /// # Errors
-    /// When the text is too long, or not a `b64token`.
+    /// Fails when the text is too long, or not a `b64token`.
     pub fn new(text: &'a str) -> Result<Self, Rejection> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::TooLong);
@@ -50,9 +48,7 @@ impl<'a> Credential<'a> {
     ///
     /// The form is RFC 6750 section 2.1, `credentials = "Bearer" 1*SP b64token`, with the scheme in any case
     /// (RFC 9110 section 11.1) and exactly one space.
-    ///
-    /// # Errors
-    /// When the value is not a bearer token of a known form.
+    /// Fails when the value is not a bearer token of a known form.
     pub fn from_header(value: &'a str) -> Result<Self, Rejection> {
         if value.is_empty() {
             return Err(Rejection::NoCredential);

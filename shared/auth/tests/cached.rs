@@ -52,16 +52,16 @@ async fn code<K: KeyRecords>(
     credential: &str,
     address: &str,
     seconds: i64,
-) -> &'static str {
+) -> String {
     let header = format!("Bearer {credential}");
     let credential = Credential::from_header(&header).unwrap();
     match authenticator.authenticate(credential, address.parse().ok(), NOW.plus(seconds)).await {
         Ok(caller) => {
             assert_eq!(caller.user.id, "ada");
-            "ok"
+            "ok".to_owned()
         }
         Err(AuthError::Rejected(reason)) => reason.code(),
-        Err(AuthError::Unavailable(fault)) => fault.code(),
+        Err(AuthError::Unavailable(fault)) => fault.code().to_owned(),
     }
 }
 

@@ -86,7 +86,7 @@ impl Gateway {
             }
             Err(refusal) => refusal.to_string(),
         };
-        (outcome, line.code.to_owned())
+        (outcome, line.code.into_owned())
     }
 
     async fn key(&self, change: impl FnOnce(&mut KeyRecord)) -> ApiKey {
@@ -184,7 +184,8 @@ async fn a_valid_key_is_accepted_and_its_use_recorded() {
     let key = gateway.key(|_| {}).await;
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     let dump = gateway.database.dump().await;
-    assert!(dump.contains("192.0.2.1") && dump.contains("curl/8"), "{dump}");
+    assert!(dump.contains("192.0.2.1"), "{dump}");
+    assert!(dump.contains("curl/8"), "{dump}");
 }
 
 /// The owner's program calls every other second, and a thief for 50 s in between.

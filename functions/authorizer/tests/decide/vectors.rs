@@ -73,7 +73,7 @@ async fn every_event_vector_has_its_expected_outcome() {
                 let response = serde_json::to_value(response).unwrap();
                 format!("{}:{}", line.outcome, response["context"]["id"].as_str().unwrap())
             }
-            Err(refusal) => outcome((refusal.to_string(), line.code.to_owned())),
+            Err(refusal) => outcome((refusal.to_string(), line.code.into_owned())),
         };
         assert_eq!(seen, vector.expect, "{}", vector.name);
     }

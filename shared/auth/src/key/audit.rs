@@ -1,7 +1,3 @@
-use std::fmt;
-use std::str::FromStr;
-
-use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -47,21 +43,6 @@ pub enum EventKind {
     Leaked,
     /// Its owner left a group, so the key lost it too.
     GroupsReduced,
-}
-
-/// The name in the table and in JSON.
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-impl FromStr for EventKind {
-    type Err = ValueError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::deserialize(StrDeserializer::new(name))
-    }
 }
 
 /// An audit event as the API shows it. Without the digest, or anything else from which a key could be derived or guessed.

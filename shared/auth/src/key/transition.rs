@@ -81,9 +81,7 @@ impl KeyRecord {
     pub const MAX_OVERLAP_SECONDS: i64 = 7 * 24 * 60 * 60;
 
     /// Changes attributes of the key. `None` if that leaves it as it is.
-    ///
-    /// # Errors
-    /// When the key is revoked, or has expired by `now`.
+    /// Fails when the key is revoked, or has expired by `now`.
     pub fn change(
         &self,
         change: &KeyChange,
@@ -151,9 +149,7 @@ impl KeyRecord {
 
     /// Replaces this key with `key`, which inherits everything, keeps only the groups `owner` still has, and expires when this
     /// one would have. This one stays valid for `overlap_seconds`, but never for longer than it was.
-    ///
-    /// # Errors
-    /// When this key can't be rotated at `now`.
+    /// Fails when this key can't be rotated at `now`.
     pub fn rotate(
         &self,
         key: &ApiKey,
@@ -400,7 +396,8 @@ mod tests {
                 (rotation.successor.events.as_slice(), rotation.old.events.as_slice()),
                 (&[EventKind::Created][..], &[EventKind::Rotated][..])
             );
-            assert!(rotation.successor.gives_more() && !rotation.old.gives_more());
+            assert!(rotation.successor.gives_more());
+            assert!(!rotation.old.gives_more());
         }
     }
 
