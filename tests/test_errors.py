@@ -35,7 +35,7 @@ ELSEWHERE = {
     # The emulator doesn't throttle.
     "too_many_requests": "test_gateway_responses_are_readable_and_as_documented",
     # No HTTP client sends a control character.
-    "malformed_request": "a_header_with_a_control_character_is_unreadable_and_no_fault",
+    "malformed_request": "a_control_character_in_a_header_is_unreadable_not_a_fault",
     # A working stack has no faults.
     "temporarily_unavailable": "an_outage_is_503_without_details",
     # It would take a hundred keys per provider.

@@ -1,5 +1,5 @@
-//! Embeds the built page, `dashboard/dist`. A release without it fails; a debug build warns, so that Rust can be worked
-//! on without Node.js, and then answers 404 in the page's place.
+//! Embeds the built page, `dashboard/dist`. A release build without it fails. A debug build warns, and responds with 404 in
+//! the page's place, so that work on the Rust code doesn't require Node.js.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::{env, fs, io};
 
 const HOW: &str = "dashboard/dist isn't built: run `make dashboard` first";
 
-#[expect(clippy::disallowed_methods, reason = "cargo tells a build script by the environment, and by nothing else")]
+#[expect(clippy::disallowed_methods, reason = "cargo passes everything to a build script in environment variables")]
 fn main() -> Result<(), String> {
     let dist = PathBuf::from("../../dashboard/dist");
     println!("cargo::rerun-if-changed={}", dist.display());
@@ -33,7 +33,7 @@ fn main() -> Result<(), String> {
     fs::write(out, table).map_err(|error| error.to_string())
 }
 
-/// All files below `folder`, in order.
+/// All files below `folder`, sorted by path.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -4,7 +4,7 @@ use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::{CurrentUser, Group, KeyRecord, Timestamp, Transition};
-use vega_http::{Answer, Problem, json};
+use vega_http::{Answer, Problem, RequestProblem, json};
 use vega_store::{CommitError, Store};
 
 use crate::problem::{InvalidQuery, KeyProblem};
@@ -26,13 +26,9 @@ pub struct Revoked {
 }
 
 impl<'a> Administrator<'a> {
-    /// # Errors
     /// 403 for everybody else.
-    pub fn check(person: &'a CurrentUser) -> Result<Self, KeyProblem> {
-        if person.groups.contains(Group::Root) || person.groups.contains(Group::Operator) {
-            return Ok(Self(person));
-        }
-        Err(KeyProblem::AdministratorOnly)
+    pub fn check(person: &'a CurrentUser) -> Result<Self, RequestProblem> {
+        if person.is_administrator() { Ok(Self(person)) } else { Err(RequestProblem::AdministratorOnly) }
     }
 
     /// A key of group `root` can be revoked only by `root`: nobody revokes the key of a more powerful group.

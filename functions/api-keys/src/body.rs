@@ -312,7 +312,8 @@ mod tests {
         assert_eq!(key.scopes.iter().map(ScopeName::as_str).collect::<Vec<_>>(), ["deploy", "read"]);
         assert_eq!(texts(&key.cidrs), ["203.0.113.0/24", "2001:db8::/32"]);
         let none = wanted(r#"{"name":"ci"}"#).unwrap();
-        assert!(none.scopes.is_empty() && none.cidrs.is_empty());
+        assert!(none.scopes.is_empty());
+        assert!(none.cidrs.is_empty());
     }
 
     #[test]
@@ -360,7 +361,8 @@ mod tests {
             patch.check(&owner(), &rules()).map_err(|problem| problem.to_string())
         };
         assert_eq!(patch(r#"{"status":"disabled"}"#).unwrap().is_enabled, Some(false));
-        assert!(patch("{}").unwrap().name.is_none() && patch("{}").unwrap().scopes.is_none());
+        assert!(patch("{}").unwrap().name.is_none());
+        assert!(patch("{}").unwrap().scopes.is_none());
         assert_eq!(
             patch(r#"{"scopes":[],"cidrs":[]}"#).unwrap().scopes,
             Some(vec![]),

@@ -1,10 +1,10 @@
 //! `PATCH` and `DELETE` of a key.
 
+use http::StatusCode;
 use http::header::IF_MATCH;
-use http::{Response, StatusCode};
-use lambda_http::{Body, Request};
+use lambda_http::Request;
 use vega_auth::{Actor, CurrentUser, KeyId, KeyRecord, Timestamp};
-use vega_http::{Answer, read_json};
+use vega_http::{Answer, empty, read_json};
 use vega_store::UpdateError;
 
 use crate::body::KeyPatch;
@@ -46,7 +46,7 @@ impl ApiKeys {
             Ok::<_, KeyProblem>(Some(revocation))
         };
         match self.store.update(id, actor, now, decide).await {
-            Ok(_) => Ok(no_content()),
+            Ok(_) => Ok(empty(StatusCode::NO_CONTENT)),
             Err(UpdateError::NotFound) => Err(missing.into()),
             Err(error) => Err(self.problem(error)),
         }
@@ -61,10 +61,4 @@ pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), KeyPro
         .to_str()
         .is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag.as_bytes() == current.as_bytes()));
     if matches { Ok(()) } else { Err(KeyProblem::VersionMismatch) }
-}
-
-fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
 }

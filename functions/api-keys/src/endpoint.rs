@@ -149,19 +149,19 @@ impl Endpoint {
             }
             Self::RevokeOwnKey => route.with(api_key_only).with(revokes),
             Self::AdminListKeys => route
-                .error(&KeyProblem::AdministratorOnly)
+                .error(&RequestProblem::AdministratorOnly)
                 .description("Like the list of one's own keys.")
                 .required_query("owner", OWNER, &owner())
                 .with(key_list),
             Self::AdminRevokeKeys => route
-                .error(&KeyProblem::AdministratorOnly)
+                .error(&RequestProblem::AdministratorOnly)
                 .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))
                 .required_query("owner", OWNER, &owner())
                 .query("block_older_tokens", BLOCK, &json!({ "type": "boolean", "default": false }))
                 .with(reason)
                 .json::<Revoked>(200, "The keys are revoked.", json!({ "revoked": 3 })),
             Self::AdminRevokeKey => route
-                .error(&KeyProblem::AdministratorOnly)
+                .error(&RequestProblem::AdministratorOnly)
                 .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))
                 .path("id", "The key's public id.", &schema_of::<KeyId>())
                 .error(&KeyProblem::NoSuchKey)

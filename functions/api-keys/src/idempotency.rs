@@ -76,8 +76,6 @@ pub struct IdempotentRequest {
 
 impl IdempotentRequest {
     /// The request, if it has an `Idempotency-Key`.
-    ///
-    /// # Errors
     /// 400 when there are two, or one that isn't 16 to 255 visible ASCII characters.
     pub fn read(request: &Request) -> Result<Option<Self>, KeyProblem> {
         let mut keys = request.headers().get_all(IDEMPOTENCY_KEY).iter();
@@ -96,8 +94,6 @@ impl IdempotentRequest {
     }
 
     /// The response to an earlier request of the owner with this `Idempotency-Key`.
-    ///
-    /// # Errors
     /// 422 when that request had another body.
     async fn stored_response(
         &self,

@@ -18,8 +18,6 @@ pub enum KeyProblem {
     OwnPoolOnly,
     #[error("This route is for API keys; you have an access token.")]
     ApiKeyOnly,
-    #[error("This route requires group root or operator.")]
-    AdministratorOnly,
     #[error("The key {0} has group root: only a member of group root can revoke it.")]
     RootOnly(KeyId),
     #[error(
@@ -55,7 +53,7 @@ impl ProblemType for KeyProblem {
     fn code(&self) -> Code {
         match self {
             Self::OwnPoolOnly => Code::PersonRequired,
-            Self::PersonOnly | Self::ApiKeyOnly | Self::AdministratorOnly | Self::RootOnly(_) => Code::Forbidden,
+            Self::PersonOnly | Self::ApiKeyOnly | Self::RootOnly(_) => Code::Forbidden,
             Self::TokenOutdated => Code::TokenOutdated,
             Self::NotYours | Self::NoSuchKey => Code::NotFound,
             Self::LimitReached { .. } => Code::KeyLimitReached,

@@ -15,7 +15,6 @@ pub const MAX_REASON: usize = 200;
 pub struct Parameters(QueryMap);
 
 impl Parameters {
-    /// # Errors
     /// 400 if a parameter isn't `known`, or is given twice.
     pub fn read(request: &Request, known: &[&str]) -> Result<Self, InvalidQuery> {
         let parameters = request.query_string_parameters();

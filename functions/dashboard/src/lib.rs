@@ -1,7 +1,8 @@
-//! `/api-keys`: the page where people manage their keys, and `GET /v1/auth/config`, by which it learns how they sign in.
+//! `/api-keys`: the page where people manage their keys, and `GET /v1/auth/config`, the page's configuration. Its source is in
+//! the folder `dashboard`.
 //!
-//! The built page is part of the binary. Its files have the hash of their content in their names, so they are good for
-//! ever; the page itself is asked for each time. Nothing here is secret, and nobody needs to be signed in to load it.
+//! The built page is part of the binary. File names contain a hash of the content, so files can be cached forever; the page
+//! itself can't. Nothing here is secret, and loading it requires no sign-in.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
@@ -10,13 +11,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::UserPool;
 use vega_auth::config::{Environment, text};
-use vega_http::{Answer, Code, Problem, ProblemType, json, path_parameter, route, source_address};
+use vega_http::{Answer, Code, Problem, ProblemType, empty, json, path_parameter, route, source_address};
 use vega_openapi::{Route, schema_of};
 
-/// The files of the built page: the path below `dashboard/dist`, and the content. All of them are text.
+/// The files of the built page: the path below `dashboard/dist`, and the content. All files are text.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
-/// The page, and what it is told.
+/// The page and its configuration.
 pub struct Dashboard {
     files: &'static [(&'static str, &'static str)],
     sign_in: SignIn,
@@ -24,47 +25,47 @@ pub struct Dashboard {
     policy: HeaderValue,
 }
 
-/// `GET /v1/auth/config`: what the page is told. None of it is secret.
+/// `GET /v1/auth/config`: the page's configuration. None of it is secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DashboardConfig")]
 struct Config<'a> {
     #[serde(flatten)]
     sign_in: &'a SignIn,
-    /// Within how many seconds a revocation counts.
+    /// The time until a revocation takes effect everywhere, in seconds.
     revocation_seconds: u32,
-    /// Where the caller is, as the API sees it: a key can be held to it.
+    /// The caller's address, as the API sees it: a key can be limited to it.
     address: String,
 }
 
-/// How people sign in. Any page that signs people in shows as much.
+/// The way to sign in. Any page with a sign-in reveals as much.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 enum SignIn {
-    /// `POST /v1/auth/login`, on a developer's machine.
+    /// With `POST /v1/auth/login`, on a developer's machine.
     Custom,
     /// At the user pool, over SRP.
     Cognito {
         /// The pool's region.
         region: String,
-        /// The pool.
+        /// The pool's id.
         user_pool_id: String,
-        /// The client whose tokens are taken.
+        /// The app client whose tokens are accepted.
         app_client_id: String,
-        /// Where the pool is, if it isn't at AWS.
+        /// The endpoint of an emulator, if the pool isn't at AWS.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String")]
         user_pool_endpoint: Option<String>,
     },
 }
 
-/// The routes, as docs/openapi.json shows them.
+/// The routes, as docs/openapi.json describes them.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::public("GET /v1/auth/config", "getDashboardConfig", "How people sign in")
-            .description("What the dashboard is told. None of it is secret.")
+        Route::public("GET /v1/auth/config", "getDashboardConfig", "Get the dashboard's configuration")
+            .description("The way to sign in, and what the page shows about revocations and networks. None of it is secret.")
             .json::<Config>(
                 200,
-                "How.",
+                "The configuration.",
                 serde_json::json!({
                     "provider": "cognito", "region": "us-west-1", "user_pool_id": "us-west-1_xxxxx", "app_client_id": "xxxxx",
                     "revocation_seconds": 0, "address": "203.0.113.7",
@@ -77,8 +78,8 @@ pub fn routes() -> Vec<Route> {
             .description("The headers of the page, for availability checks and link previews.")
             .text(200, "The headers.", "text/html; charset=utf-8"),
         Route::public("GET /api-keys/{file}", "getDashboardFile", "A file of the dashboard")
-            .description("Its name has the hash of its content: it is good for ever.")
-            .path("file", "The rest of the path.", &schema_of::<String>())
+            .description("Its name contains a hash of its content, so it can be cached forever.")
+            .path("file", "The file's path below `/api-keys/`.", &schema_of::<String>())
             .text(200, "The file.", "text/javascript; charset=utf-8")
             .immutable()
             .error(&NoSuchPage),
@@ -86,9 +87,9 @@ pub fn routes() -> Vec<Route> {
 }
 
 impl Dashboard {
-    /// Reads the provider, the pool and its endpoint where that is `cognito`, and what may be kept of a decision, for how long.
+    /// Reads the provider, for `cognito` its pool and endpoint, and the times for which decisions are cached.
     pub fn read(environment: &mut Environment<'_>, files: &'static [(&'static str, &'static str)]) -> Option<Self> {
-        // API Gateway may keep a decision for the one, the authorizer what it read for the other
+        // API Gateway caches decisions for the first, the authorizer caches key records for the second.
         let [by_gateway, by_authorizer] = ["VEGA_AUTHORIZER_CACHE_SECONDS", "VEGA_KEY_CACHE_SECONDS"]
             .map(|name| environment.optional(name, 0, str::parse::<u16>));
         let (sign_in, endpoint) = SignIn::read(environment)?;
@@ -99,15 +100,12 @@ impl Dashboard {
         }
     }
 
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// 404 for a file that is not part of this build.
+    /// Responds to a request; 404 for a file that is not part of this build.
     pub fn handle(&self, request: &Request) -> Answer {
         // HEAD is like GET without the body, which API Gateway leaves out.
         match route(request).replacen("HEAD ", "GET ", 1).as_str() {
             "GET /v1/auth/config" => json(200, &self.config(request)),
-            // Its links are relative, so it must be loaded without the slash, under a stage as under a domain.
+            // The page's links are relative, so that they work below a stage and on a domain, but not with a trailing slash.
             "GET /api-keys" if request.uri().path().ends_with('/') => Ok(redirect("../api-keys")),
             "GET /api-keys" => {
                 let mut page = self.file("index.html", "no-store")?;
@@ -157,7 +155,7 @@ impl Dashboard {
 }
 
 impl SignIn {
-    /// How people sign in, and the one other origin that the page talks to for it.
+    /// The way to sign in, and the one other origin that the page connects to for that.
     fn read(environment: &mut Environment<'_>) -> Option<(Self, Option<String>)> {
         match environment.required("VEGA_AUTH_PROVIDER", text)?.as_str() {
             "custom" => Some((Self::Custom, None)),
@@ -175,7 +173,7 @@ impl SignIn {
     }
 }
 
-/// What every file says beside its policy.
+/// The headers of every file, besides its policy.
 const HEADERS: [(&str, &str); 6] = [
     ("strict-transport-security", "max-age=63072000"),
     ("x-content-type-options", "nosniff"),
@@ -185,7 +183,7 @@ const HEADERS: [(&str, &str); 6] = [
     ("permissions-policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ];
 
-/// Nothing but our own files runs, and text never becomes script. Svelte's policy makes elements of its own templates.
+/// Only our own files run, and text never becomes script. The Trusted Types policy is Svelte's, for its own templates.
 fn content_security_policy(endpoint: Option<&str>) -> String {
     let endpoint = endpoint.map(|endpoint| format!(" {endpoint}")).unwrap_or_default();
     format!(
@@ -195,7 +193,7 @@ fn content_security_policy(endpoint: Option<&str>) -> String {
     )
 }
 
-/// An endpoint without a path: the origin that the policy names. Anything else could widen the policy.
+/// An endpoint without a path: an origin for the content security policy. Anything else could widen that policy.
 fn origin(url: &str) -> Result<String, &'static str> {
     let url = url.trim_end_matches('/');
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
@@ -217,13 +215,12 @@ fn content_type(name: &str) -> &'static str {
 }
 
 fn redirect(location: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
     response.headers_mut().insert(LOCATION, HeaderValue::from_static(location));
     response
 }
 
-/// The one problem type of the page.
+/// The only problem type of the page.
 #[derive(Debug, thiserror::Error)]
 #[error("There is no such page. The dashboard is at /api-keys.")]
 struct NoSuchPage;
@@ -364,7 +361,8 @@ mod tests {
         ] {
             assert!(policy.split("; ").any(|directive| directive == part), "{part}: {policy}");
         }
-        assert!(!policy.contains("unsafe") && !policy.contains('*'));
+        assert!(!policy.contains("unsafe"));
+        assert!(!policy.contains('*'));
     }
 
     #[test]
@@ -428,6 +426,8 @@ mod tests {
         for name in named {
             assert!(FILES.iter().any(|(known, _)| *known == name), "{name}");
         }
-        assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains("<script>"));
+        assert!(!page.contains("<style"));
+        assert!(!page.contains(" style="));
+        assert!(!page.contains("<script>"));
     }
 }

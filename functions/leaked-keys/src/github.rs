@@ -1,4 +1,4 @@
-//! GitHub's secret scanning partner protocol: who signed a report, what it says, and what is answered.
+//! GitHub's secret scanning partner protocol: the keys that sign reports, the reports, and the responses.
 //! <https://docs.github.com/en/code-security/secret-scanning/secret-scanning-partner-program>
 
 use std::collections::HashMap;
@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vega_auth::{NotAKeySet, Object, PublishedKeys};
 
-/// The most keys we keep. GitHub publishes a handful, the retired ones included.
+/// Maximum number of keys that are kept. GitHub publishes a handful, including retired ones.
 const MAX_KEYS: usize = 64;
-/// What stands before the point in the DER of every P-256 public key (RFC 5480 section 2): algorithm, curve, bit string.
+/// The bytes before the point in the DER of every P-256 public key (RFC 5480 section 2): algorithm, curve, bit string.
 const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -23,7 +23,7 @@ const P256_PREFIX: [u8; 26] = [
 /// An uncompressed point: 04, x, y.
 const POINT_LEN: usize = 65;
 
-/// The keys that GitHub signs its reports with, by their identifier.
+/// The keys that GitHub signs its reports with, by identifier.
 #[derive(Debug)]
 pub struct GithubKeys(HashMap<String, Arc<GithubKey>>);
 
@@ -34,14 +34,14 @@ pub struct GithubKey([u8; POINT_LEN]);
 impl PublishedKeys for GithubKeys {
     type Key = GithubKey;
 
-    /// GitHub lets an address ask 60 times an hour without an account, and anybody may name an identifier that isn't there.
-    /// A key that GitHub has begun to sign with is known after this at most.
+    /// GitHub allows 60 requests per hour and address without an account, and anyone can send an unknown identifier. A new key
+    /// of GitHub's is known after at most this time.
     const COOL_DOWN_SECONDS: i64 = 15 * 60;
 
-    /// Four fetches in a row have failed by then. Before, a stranger's identifier is refused, and rings no alarm.
+    /// By then, four fetches in a row have failed. Until then, an unknown identifier is rejected without an alarm.
     const ABSENT_SECONDS: Option<i64> = Some(60 * 60);
 
-    /// Keys that aren't P-256 are skipped; of an identifier that stands twice, neither is used.
+    /// Keys that aren't P-256 are skipped. If an identifier occurs twice, neither key is used.
     fn parse(json: &[u8]) -> Result<Self, NotAKeySet> {
         #[derive(Deserialize)]
         struct Document {
@@ -87,45 +87,45 @@ impl GithubKey {
     }
 }
 
-/// One place where GitHub found something that looks like a key. It may say more than this.
+/// A match: a place where GitHub found text that looks like a key. GitHub may send further members.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "GithubMatch")]
 pub struct Match {
-    /// What it found.
+    /// The text that was found.
     pub token: String,
-    /// The name that GitHub has for our pattern.
+    /// GitHub's name for our token type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where; may be empty.
+    /// The URL of the place; may be empty.
     #[serde(default)]
     pub url: String,
-    /// In what kind of place: `content`, `commit`, `gist_content` …
+    /// The kind of place: `content`, `commit`, `gist_content` …
     #[serde(default)]
     pub source: String,
 }
 
 impl Match {
-    /// Where it was found, for the owner.
+    /// The place, for the key's owner.
     pub fn found_at(&self) -> String {
         if self.url.is_empty() { format!("GitHub, {}", self.source) } else { self.url.clone() }
     }
 }
 
-/// What GitHub wants to know of each match.
+/// The response about each match.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GithubFeedback")]
 pub struct Feedback {
-    /// What it found.
+    /// The text that was found.
     token_raw: String,
-    /// The name that GitHub has for our pattern.
+    /// GitHub's name for our token type.
     token_type: String,
-    /// Whether it is, or was, a key of ours: `true_positive` or `false_positive`.
+    /// `true_positive` if it is, or was, a key of ours, otherwise `false_positive`.
     #[schemars(regex(pattern = "^(true|false)_positive$"))]
     label: &'static str,
 }
 
 impl Feedback {
-    /// `is_ours` is whether it is, or was, a key of ours.
+    /// `is_ours`: whether it is, or was, a key of ours.
     pub fn new(found: Match, is_ours: bool) -> Self {
         let label = if is_ours { "true_positive" } else { "false_positive" };
         Self { token_raw: found.token, token_type: found.kind, label }
@@ -217,6 +217,7 @@ mod tests {
         assert!(with(serde_json::json!([good, good])).is_err(), "which of the two counts is not ours to guess");
         let [list, unnamed] = [serde_json::json!([[good]]), serde_json::json!({ "public_keys": [[identifier, pem]] })];
         assert!([list, unnamed].iter().all(|array| GithubKeys::parse(array.to_string().as_bytes()).is_err()));
-        assert!(GithubKeys::parse(b"{}").is_err() && GithubKeys::parse(b"").is_err());
+        assert!(GithubKeys::parse(b"{}").is_err());
+        assert!(GithubKeys::parse(b"").is_err());
     }
 }

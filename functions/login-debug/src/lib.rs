@@ -16,12 +16,12 @@ use vega_auth::{BearerToken, Claims, Groups, HmacSecret, Timestamp, TokenUse, Un
 use vega_http::{Answer, Code, Problem, ProblemType, RequestProblem, json, read_json, route};
 use vega_openapi::Route;
 
-/// How long an access token is good.
+/// Lifetime of an access token.
 const ACCESS_SECONDS: i64 = 60 * 60;
-/// How long a refresh token is good.
+/// Lifetime of a refresh token.
 const REFRESH_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// The login: its one user, and what signs the tokens.
+/// The login: its one user, and the keys that sign and verify tokens.
 pub struct DebugLogin {
     user: DebugUser,
     sign: EncodingKey,
@@ -45,7 +45,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What the debug user signs in with.
+/// The debug user's credentials.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
@@ -55,11 +55,11 @@ struct Credentials {
     password: Password,
 }
 
-/// What asks for a new access token.
+/// A request for a new access token.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RefreshRequest {
-    /// As the login gave it.
+    /// The login's refresh token.
     refresh_token: String,
 }
 
@@ -68,14 +68,14 @@ struct RefreshRequest {
 struct Tokens {
     /// For `Authorization: Bearer`.
     access_token: String,
-    /// For `POST /v1/auth/refresh`; the login alone gives one.
+    /// For `POST /v1/auth/refresh`; only the login returns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     refresh_token: Option<String>,
-    /// How to send it.
+    /// The authentication scheme.
     #[schemars(extend("const" = "Bearer"))]
     token_type: &'static str,
-    /// How many seconds the access token is good.
+    /// Access token lifetime, in seconds.
     expires_in: i64,
 }
 
@@ -97,11 +97,11 @@ impl ProblemType for LoginProblem {
     }
 }
 
-/// The routes, as docs/openapi.json shows them.
+/// The routes, as docs/openapi.json describes them.
 pub fn routes() -> Vec<Route> {
     vec![
         Route::public("POST /v1/auth/login", "login", "Sign the debug user in")
-            .description("Provider custom only: on a developer's machine. With Cognito, sign in there, over SRP.")
+            .description("For provider custom only, on a developer's machine. With Cognito, people sign in at the user pool, over SRP.")
             .body::<Credentials>(example!({ "email": "debug@example.com", "password": "vega-debug-password" }))
             .json::<Tokens>(
                 200,
@@ -112,7 +112,7 @@ pub fn routes() -> Vec<Route> {
             )
             .error(&LoginProblem::WrongCredentials),
         Route::public("POST /v1/auth/refresh", "refresh", "Renew the access token")
-            .description("Provider custom only.")
+            .description("For provider custom only.")
             .body::<RefreshRequest>(example!({ "refresh_token": "eyJ…" }))
             .json::<Tokens>(
                 200,
@@ -142,10 +142,8 @@ impl DebugLogin {
         }
     }
 
-    /// Answers a request at `now`.
-    ///
-    /// # Errors
-    /// 401 for a wrong password or refresh token, 400 for a body that is not what it should be.
+    /// Responds to a request at `now`:
+    /// 401 for a wrong password or refresh token, 400 for a malformed body.
     pub fn handle(&self, request: &Request, now: Timestamp) -> Answer {
         match route(request).as_str() {
             "POST /v1/auth/login" => self.login(&read_json(request)?, now),
@@ -155,21 +153,13 @@ impl DebugLogin {
     }
 
     fn login(&self, credentials: &Credentials, now: Timestamp) -> Answer {
-        // Both are compared, in constant time: how long it takes says nothing about either.
+        // Both are compared in constant time, so the response time reveals nothing about either.
         let email = credentials.email.as_bytes().ct_eq(self.user.email.as_bytes());
         let password = credentials.password.0.as_bytes().ct_eq(self.user.password.0.as_bytes());
         if !bool::from(email & password) {
             return Err(LoginProblem::WrongCredentials.into());
         }
-        json(
-            200,
-            &Tokens {
-                access_token: self.issue(TokenUse::Access, ACCESS_SECONDS, now)?,
-                refresh_token: Some(self.issue(TokenUse::Refresh, REFRESH_SECONDS, now)?),
-                token_type: "Bearer",
-                expires_in: ACCESS_SECONDS,
-            },
-        )
+        self.tokens(Some(self.issue(TokenUse::Refresh, REFRESH_SECONDS, now)?), now)
     }
 
     fn refresh(&self, request: &RefreshRequest, now: Timestamp) -> Answer {
@@ -180,15 +170,12 @@ impl DebugLogin {
         if verified.is_err() {
             return Err(LoginProblem::InvalidRefreshToken.into());
         }
-        json(
-            200,
-            &Tokens {
-                access_token: self.issue(TokenUse::Access, ACCESS_SECONDS, now)?,
-                refresh_token: None,
-                token_type: "Bearer",
-                expires_in: ACCESS_SECONDS,
-            },
-        )
+        self.tokens(None, now)
+    }
+
+    fn tokens(&self, refresh_token: Option<String>, now: Timestamp) -> Answer {
+        let access_token = self.issue(TokenUse::Access, ACCESS_SECONDS, now)?;
+        json(200, &Tokens { access_token, refresh_token, token_type: "Bearer", expires_in: ACCESS_SECONDS })
     }
 
     fn issue(&self, token_use: TokenUse, lifetime_seconds: i64, now: Timestamp) -> Result<String, Problem> {

@@ -1,4 +1,4 @@
-//! Mail: wiring alone, see the library.
+//! Mail: wiring only, see the library.
 
 use std::time::{Instant, SystemTime};
 
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Error> {
                 "duration_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             })
         );
-        // An error makes Lambda try again
+        // An error makes Lambda retry.
         cause.map_or(Ok(()), |cause| Err(Error::from(cause)))
     }))
     .await

@@ -1,16 +1,16 @@
-//! `GET /v1/auth/me`: who am I, as the authorizer found me.
+//! `GET /v1/auth/me`: the caller, as the authorizer identified them.
 
 use lambda_http::Request;
 use vega_auth::CurrentUser;
 use vega_http::{Answer, RequestProblem, current_user, json, route};
 use vega_openapi::Route;
 
-/// The routes, as docs/openapi.json shows them.
+/// The routes, as docs/openapi.json describes them.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new("GET /v1/auth/me", "getCurrentUser", "Who am I")
+        Route::new("GET /v1/auth/me", "getCurrentUser", "Get the caller")
             .allows_api_keys()
-            .description("The caller as the authorizer found them: the way to try a token.")
+            .description("The caller, as the authorizer identified them. Use it to try out a token.")
             .json::<CurrentUser>(
                 200,
                 "The caller.",
@@ -22,9 +22,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// Answers with the caller's `CurrentUser`.
-///
-/// # Errors
+/// Returns the caller's `CurrentUser`.
 /// 401 when the request did not come through the authorizer.
 pub fn handle(request: &Request) -> Answer {
     match route(request).as_str() {

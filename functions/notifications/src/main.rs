@@ -1,4 +1,4 @@
-//! Notifications: wiring alone, see the library.
+//! Notifications: wiring only, see the library.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -1,4 +1,4 @@
-//! `GET /v1/openapi.json`: the OpenAPI document of the whole API, for anybody.
+//! `GET /v1/openapi.json`: the OpenAPI document of the whole API. Public.
 
 use http::Response;
 use http::header::CONTENT_TYPE;
@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use vega_http::{Answer, Problem, RequestProblem, route};
 use vega_openapi::Route;
 
-/// As it is checked in. tests/document.rs holds it to what the functions say of themselves.
+/// The checked-in document. tests/document.rs compares it with the functions' own descriptions.
 pub const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
-/// The routes, as docs/openapi.json shows them.
+/// The routes, as docs/openapi.json describes them.
 pub fn routes() -> Vec<Route> {
     vec![Route::public("GET /v1/openapi.json", "getOpenApi", "This document").json::<Map<String, Value>>(
         200,
@@ -19,10 +19,7 @@ pub fn routes() -> Vec<Route> {
     )]
 }
 
-/// Answers with the document.
-///
-/// # Errors
-/// 404 for any other route.
+/// Returns the document.
 pub fn handle(request: &Request) -> Answer {
     match route(request).as_str() {
         "GET /v1/openapi.json" => Response::builder()

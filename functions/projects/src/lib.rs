@@ -1,55 +1,42 @@
-//! `GET /v1/projects` and `GET /v1/admin/projects`: the example of a function behind the authorizer.
+//! `GET /v1/projects` and `GET /v1/admin/projects`: an example of a function behind the authorizer.
 //!
-//! It shows the two things that such a function does: it reads who is calling from the request context, and, where a
-//! mistake in the access rules would hurt, it checks the group again.
+//! It reads the caller from the request context and, where a mistake in the access rules would do harm, checks the group
+//! again.
 
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json as example;
-use vega_auth::{CurrentUser, Group};
-use vega_http::{Answer, Code, ProblemType, RequestProblem, current_user, json, route};
+use vega_auth::CurrentUser;
+use vega_http::{Answer, RequestProblem, current_user, json, route};
 use vega_openapi::{GatewayProblem, Route};
 
-/// A project of the example.
+/// A project.
 #[derive(Serialize, JsonSchema)]
 struct Project {
     /// The stable id.
     id: &'static str,
-    /// The name to show.
+    /// The display name.
     name: &'static str,
 }
 
-/// The projects that the caller may see.
+/// The projects that the caller can see.
 #[derive(Serialize, JsonSchema)]
 struct Projects {
-    /// All of them.
+    /// The projects.
     items: &'static [Project],
-    /// Who is looking.
+    /// The caller's username.
     viewer: String,
 }
 
-/// What the example serves. A real function would ask its database, by `CurrentUser::id`.
-const PROJECTS: [Project; 2] = [Project { id: "vega", name: "Vega" }, Project { id: "lyra", name: "Lyra" }];
-/// What only administrators see.
-const ALL_PROJECTS: [Project; 3] = [
+/// A real function would ask its database, by `CurrentUser::id`. Only administrators see the last one.
+const PROJECTS: [Project; 3] = [
     Project { id: "vega", name: "Vega" },
     Project { id: "lyra", name: "Lyra" },
     Project { id: "altair", name: "Altair" },
 ];
 
-/// The one problem type of the example.
-#[derive(Debug, thiserror::Error)]
-#[error("This route requires group root or operator.")]
-struct AdministratorsOnly;
-
-impl ProblemType for AdministratorsOnly {
-    fn code(&self) -> Code {
-        Code::Forbidden
-    }
-}
-
-/// The routes, as docs/openapi.json shows them.
+/// The routes, as docs/openapi.json describes them.
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new("GET /v1/projects", "listProjects", "The example's projects")
@@ -70,26 +57,19 @@ pub fn routes() -> Vec<Route> {
                 example!({ "items": [{ "id": "altair", "name": "Altair" }], "viewer": "ada" }),
             )
             .error(&GatewayProblem::Forbidden)
-            .error(&AdministratorsOnly),
+            .error(&RequestProblem::AdministratorOnly),
     ]
 }
 
-/// Answers with the example's projects.
-///
-/// # Errors
-/// 401 without a caller, 403 on the admin route for anybody but groups `root` and `operator`.
+/// Returns the example's projects: all of them on the route for administrators, 403 there for anybody else.
 pub fn handle(request: &Request) -> Answer {
     let user = current_user(request)?;
     match route(request).as_str() {
-        "GET /v1/projects" => list(&PROJECTS, user),
-        "GET /v1/admin/projects" if is_administrator(&user) => list(&ALL_PROJECTS, user),
-        "GET /v1/admin/projects" => Err(AdministratorsOnly.into()),
+        "GET /v1/projects" => list(&PROJECTS[..2], user),
+        "GET /v1/admin/projects" if user.is_administrator() => list(&PROJECTS, user),
+        "GET /v1/admin/projects" => Err(RequestProblem::AdministratorOnly.into()),
         _ => Err(RequestProblem::NoSuchRoute.into()),
     }
-}
-
-fn is_administrator(user: &CurrentUser) -> bool {
-    user.groups.contains(Group::Root) || user.groups.contains(Group::Operator)
 }
 
 fn list(items: &'static [Project], viewer: CurrentUser) -> Answer {
@@ -98,6 +78,8 @@ fn list(items: &'static [Project], viewer: CurrentUser) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use vega_http::Code;
+
     use super::*;
 
     fn request(path: &str, groups: &str) -> Request {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Groups, KeyId, Network, ScopeName, Timestamp};
+use crate::{Group, Groups, KeyId, Network, ScopeName, Timestamp};
 
 /// The caller, as the authorizer identified them. Functions behind it know nothing else about the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,6 +92,11 @@ const ISSUED_AT: &str = "issued_at";
 const EXPIRES_AT: &str = "expires_at";
 
 impl CurrentUser {
+    /// Whether the caller administers other people's keys: in group `root` or `operator`.
+    pub fn is_administrator(&self) -> bool {
+        self.groups.contains(Group::Root) || self.groups.contains(Group::Operator)
+    }
+
     /// The authorizer's `context`: a flat map of strings, since API Gateway carries nothing else to a REST integration
     /// ([output of a Lambda authorizer](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html)).
     pub fn to_context(&self) -> BTreeMap<&'static str, String> {
@@ -121,9 +126,7 @@ impl CurrentUser {
     }
 
     /// Reads the members of [`Self::to_context`] from a function's request context.
-    ///
-    /// # Errors
-    /// When a member is missing or malformed. The request then counts as unauthenticated: fail closed.
+    /// Fails when a member is missing or malformed. The request then counts as unauthenticated: fail closed.
     pub fn from_context<'a>(member: impl Fn(&str) -> Option<&'a str>) -> Result<Self, ContextError> {
         let required = |name| member(name).filter(|text| !text.is_empty()).ok_or(ContextError(name));
         let instant = |name| member(name).map(|text| text.parse().map_err(|_| ContextError(name))).transpose();

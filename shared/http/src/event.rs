@@ -3,13 +3,13 @@ use lambda_http::request::LambdaRequest;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// What Lambda hands to an HTTP function. A client can put into it what the library refuses, a control character in any
-/// header among them: such a request is answered like every bad one, where a failing function would ring an alarm.
+/// The event of an HTTP function. A client can send what the library rejects, such as a control character in a header. The
+/// response to that is a 400, like any other bad request's; a failing function would trigger an alarm.
 #[derive(Debug)]
 pub struct Event {
-    /// The request; of one that can't be read, the place in which API Gateway saw it, and nothing else.
+    /// The request. If it can't be read, only its method and request context.
     pub request: LambdaRequest,
-    /// Whether it could be read.
+    /// Whether the request could be read.
     pub is_readable: bool,
 }
 
@@ -33,8 +33,8 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
-/// The library makes a URL of the host and scheme that a client wrote, and panics where they make none. Nothing here
-/// depends on either.
+/// Removes the host. The library builds a URL from the host and scheme that the client sent, and panics if the result isn't
+/// one. No function needs either.
 fn forget_host(request: &mut LambdaRequest) {
     let (headers, domain_name) = match request {
         LambdaRequest::ApiGatewayV1(request) => (&mut request.headers, &mut request.request_context.domain_name),
@@ -52,7 +52,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::request::{request_id, route};
+    use crate::request::{current_user, path_parameter, request_id, route, source_address};
 
     fn read(change: impl FnOnce(&mut Value)) -> (Request, bool) {
         let mut event = json!({
@@ -72,7 +72,33 @@ mod tests {
     }
 
     #[test]
-    fn a_header_with_a_control_character_is_unreadable_and_no_fault() {
+    fn an_event_of_payload_format_2_is_read_like_one_of_format_1() {
+        let event = json!({
+            "version": "2.0", "routeKey": "GET /v1/api-keys/{id}", "rawPath": "/live/v1/api-keys/7Gh2kQ9XbT4m",
+            "rawQueryString": "", "headers": { "host": "localhost" }, "pathParameters": { "id": "7Gh2kQ9XbT4m" },
+            "requestContext": {
+                "requestId": "r-2", "routeKey": "GET /v1/api-keys/{id}", "stage": "live", "domainName": "localhost",
+                "http": {
+                    "method": "GET", "path": "/live/v1/api-keys/7Gh2kQ9XbT4m", "protocol": "HTTP/1.1",
+                    "sourceIp": "192.0.2.1", "userAgent": "curl/8"
+                },
+                "authorizer": { "lambda": {
+                    "id": "user-1", "username": "ada", "groups": "user", "authenticated_by": "jwt"
+                } }
+            },
+            "isBase64Encoded": false
+        });
+        let Event { request, is_readable } = serde_json::from_str(&event.to_string()).unwrap();
+        assert!(is_readable);
+        let request: Request = request.into();
+        assert_eq!((route(&request), request_id(&request)), ("GET /v1/api-keys/{id}".into(), "r-2".into()));
+        assert_eq!(source_address(&request), "192.0.2.1");
+        assert_eq!(path_parameter(&request, "id").as_deref(), Some("7Gh2kQ9XbT4m"));
+        assert_eq!(current_user(&request).unwrap().id, "user-1");
+    }
+
+    #[test]
+    fn a_control_character_in_a_header_is_unreadable_not_a_fault() {
         for (name, value) in
             [("X-Odd", "a\u{1}b"), ("X-Odd", "a\u{7f}"), ("X-Odd", "a\nb"), ("X-\u{1}Odd", "a"), ("", "a")]
         {
@@ -87,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_is_unreadable_and_no_fault() {
+    fn a_lone_surrogate_is_unreadable_not_a_fault() {
         let json = r#"{"path":"/\ud800","httpMethod":"GET","requestContext":{"identity":{"userAgent":"\udfff"}}}"#;
         let event: Event = serde_json::from_str(json).unwrap();
         assert!(!event.is_readable);
@@ -95,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_character_in_any_place_makes_the_library_panic() {
+    fn no_character_anywhere_makes_the_library_panic() {
         let odd = (0..=0xff_u8).map(|byte| char::from(byte).to_string());
         for text in odd.chain(["[".into(), "a b".into(), ":x".into(), "%".into(), "%zz".into(), "\u{202e}".into()]) {
             let _ = read(|event| event["path"] = json!(format!("/v1/{text}")));
@@ -110,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_request_is_answered_too() {
+    fn an_event_that_is_not_a_request_is_unreadable() {
         for json in ["{}", "[]", "null", r#"{"detail-type":"Scheduled Event"}"#] {
             assert!(!serde_json::from_str::<Event>(json).unwrap().is_readable, "{json}");
         }

@@ -16,15 +16,12 @@ pub use request::{
 };
 pub use serve::{Handler, Settings, answer, configure, main, serve, within};
 
-use http::Response;
 use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
 use lambda_http::Body;
 use serde::Serialize;
 
 /// A response with a JSON body.
-///
-/// # Errors
-/// If `body` can't be serialised, which is our mistake.
 pub fn json<T: Serialize>(status: u16, body: &T) -> Answer {
     let text = serde_json::to_string(body).map_err(|error| Problem::fault("unwritable_answer", &error))?;
     Response::builder()
@@ -32,4 +29,11 @@ pub fn json<T: Serialize>(status: u16, body: &T) -> Answer {
         .header(CONTENT_TYPE, "application/json")
         .body(Body::from(text))
         .map_err(|error| Problem::fault("unwritable_answer", &error))
+}
+
+/// A response without a body.
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
 }

@@ -80,6 +80,8 @@ pub enum RequestProblem {
     Malformed,
     #[error("This route requires a signed-in caller.")]
     Unauthenticated,
+    #[error("This route requires group root or operator.")]
+    AdministratorOnly,
     #[error("There is no such route.")]
     NoSuchRoute,
     #[error("Send JSON, with content-type: application/json.")]
@@ -97,6 +99,7 @@ impl ProblemType for RequestProblem {
         match self {
             Self::Malformed => Code::MalformedRequest,
             Self::Unauthenticated => Code::InvalidToken,
+            Self::AdministratorOnly => Code::Forbidden,
             Self::NoSuchRoute => Code::NotFound,
             Self::NotJsonType => Code::UnsupportedMediaType,
             Self::TooLarge { .. } => Code::BodyTooLarge,

@@ -1,7 +1,10 @@
+use std::collections::HashMap;
+
 use http::header::CONTENT_TYPE;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt as _};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use vega_auth::CurrentUser;
 
 use crate::{Problem, RequestProblem};
@@ -9,54 +12,53 @@ use crate::{Problem, RequestProblem};
 /// The largest body we read. The largest legitimate one, a key with a full description, is under 2 KB.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// The caller, as the authorizer identified them.
-///
-/// # Errors
-/// 401 if the request context contains no current user: the request did not pass the authorizer.
+/// The caller, as the authorizer identified them; 401 if the request did not pass the authorizer.
 pub fn current_user(request: &Request) -> Result<CurrentUser, Problem> {
-    let context = request.request_context();
-    let member = |name: &str| match &context {
-        RequestContext::ApiGatewayV1(context) => context.authorizer.fields.get(name)?.as_str(),
-        RequestContext::ApiGatewayV2(context) => context.authorizer.as_ref()?.fields.get(name)?.as_str(),
-        #[allow(unreachable_patterns, reason = "a feature that another crate turns on adds variants")]
-        _ => None,
-    };
-    CurrentUser::from_context(member).map_err(|_| RequestProblem::Unauthenticated.into())
+    let authorizer = context(request).authorizer;
+    CurrentUser::from_context(|name| authorizer.get(name)?.as_str()).map_err(|_| RequestProblem::Unauthenticated.into())
 }
 
 /// API Gateway's request id, for logs and audit events.
 pub fn request_id(request: &Request) -> String {
-    match request.request_context() {
-        RequestContext::ApiGatewayV1(context) => context.request_id,
-        RequestContext::ApiGatewayV2(context) => context.request_id,
-        #[allow(unreachable_patterns, reason = "a feature that another crate turns on adds variants")]
-        _ => None,
-    }
-    .unwrap_or_default()
+    context(request).request_id.unwrap_or_default()
 }
 
 /// The caller's address, as API Gateway saw it; never from a header, which a caller could forge.
 pub fn source_address(request: &Request) -> String {
-    match request.request_context() {
-        RequestContext::ApiGatewayV1(context) => context.identity.source_ip,
-        RequestContext::ApiGatewayV2(context) => context.http.source_ip,
-        #[allow(unreachable_patterns, reason = "a feature that another crate turns on adds variants")]
-        _ => None,
-    }
-    .unwrap_or_default()
+    context(request).source_address.unwrap_or_default()
 }
 
 /// The route that API Gateway matched, such as `GET /v1/api-keys/{id}`: the same under a stage prefix and a custom domain.
 pub fn route(request: &Request) -> String {
-    let resource = match request.request_context() {
-        RequestContext::ApiGatewayV1(context) => context.resource_path,
-        RequestContext::ApiGatewayV2(context) => {
-            context.route_key.and_then(|key| key.split_once(' ').map(|(_, path)| path.to_owned()))
-        }
+    format!("{} {}", request.method(), context(request).resource.unwrap_or_default())
+}
+
+/// The members of API Gateway's request context that we use, the same for both payload formats.
+#[derive(Default)]
+struct Context {
+    authorizer: HashMap<String, Value>,
+    request_id: Option<String>,
+    source_address: Option<String>,
+    resource: Option<String>,
+}
+
+fn context(request: &Request) -> Context {
+    match request.request_context() {
+        RequestContext::ApiGatewayV1(context) => Context {
+            authorizer: context.authorizer.fields,
+            request_id: context.request_id,
+            source_address: context.identity.source_ip,
+            resource: context.resource_path,
+        },
+        RequestContext::ApiGatewayV2(context) => Context {
+            authorizer: context.authorizer.map(|authorizer| authorizer.fields).unwrap_or_default(),
+            request_id: context.request_id,
+            source_address: context.http.source_ip,
+            resource: context.route_key.and_then(|key| Some(key.split_once(' ')?.1.to_owned())),
+        },
         #[allow(unreachable_patterns, reason = "a feature that another crate turns on adds variants")]
-        _ => None,
-    };
-    format!("{} {}", request.method(), resource.unwrap_or_default())
+        _ => Context::default(),
+    }
 }
 
 /// A path parameter.
@@ -74,8 +76,6 @@ pub fn body_bytes(request: &Request) -> &[u8] {
 }
 
 /// Reads a JSON body of at most [`MAX_BODY_BYTES`]. Unknown members are rejected if `T` denies them.
-///
-/// # Errors
 /// 413, 415, or 400 `invalid_body` with what is wrong where. The values sent are not repeated.
 pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, RequestProblem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -134,6 +134,7 @@ mod tests {
     use vega_auth::{Groups, Timestamp};
 
     use super::*;
+    use crate::{Code, ProblemType as _};
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -152,6 +153,33 @@ mod tests {
     #[serde(rename_all = "snake_case")]
     enum Status {
         Active,
+    }
+
+    fn read_body(media_type: &str, body: impl Into<Body>) -> Result<Sent, Code> {
+        let request = http::Request::post("/").header(CONTENT_TYPE, media_type).body(body.into()).unwrap();
+        read_json(&request).map_err(|problem| problem.code())
+    }
+
+    #[test]
+    fn only_a_json_object_of_a_json_media_type_is_read() {
+        const SENT: &str = r#"{"text":"a"}"#;
+        for media_type in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(read_body(media_type, SENT).is_ok(), "{media_type}");
+        }
+        assert!(read_body("application/json", SENT.as_bytes().to_vec()).is_ok());
+        for media_type in ["", "text/plain", "application/json5"] {
+            assert_eq!(read_body(media_type, SENT).unwrap_err(), Code::UnsupportedMediaType, "{media_type}");
+        }
+        for body in ["", "null", r#"["a"]"#, r#" ["a"]"#, r#"{"text":"a"}{}"#, r#"{"text":"a","owner":"bob"}"#] {
+            assert_eq!(read_body("application/json", body).unwrap_err(), Code::InvalidBody, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_has_at_most_16_kb() {
+        let body = |length: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(length - r#"{"text":""}"#.len()));
+        assert!(read_body("application/json", body(MAX_BODY_BYTES)).is_ok());
+        assert_eq!(read_body("application/json", body(MAX_BODY_BYTES + 1)).unwrap_err(), Code::BodyTooLarge);
     }
 
     #[test]

@@ -49,9 +49,6 @@ impl<F: Fn(&Request, Timestamp) -> Answer + Sync> Handler for F {
 }
 
 /// The `main` of an HTTP function whose handler is its configuration.
-///
-/// # Errors
-/// If the configuration is invalid, or the Lambda Runtime API can't be reached.
 pub async fn main<H: Handler + Sync>(
     function: &'static str,
     read: impl FnOnce(&mut Environment<'_>) -> Option<H>,
@@ -61,9 +58,6 @@ pub async fn main<H: Handler + Sync>(
 }
 
 /// The first half of [`main`]: reads the environment.
-///
-/// # Errors
-/// If the configuration is invalid.
 #[expect(clippy::disallowed_methods, reason = "for main: reads the environment and passes it on")]
 pub fn configure<T>(
     function: &'static str,
@@ -78,9 +72,6 @@ pub fn configure<T>(
 }
 
 /// The second half of [`main`]: serves until Lambda ends the process. Logs one line per request, without its content.
-///
-/// # Errors
-/// If the Lambda Runtime API can't be reached.
 pub async fn serve(settings: Settings, handler: impl Handler + Sync) -> Result<(), Error> {
     let (settings, handler) = (&settings, &handler);
     lambda_runtime::run(service_fn(async |LambdaEvent { payload, context }: LambdaEvent<Event>| {
@@ -92,9 +83,7 @@ pub async fn serve(settings: Settings, handler: impl Handler + Sync) -> Result<(
 }
 
 /// Waits for `answer` until `deadline`.
-///
-/// # Errors
-/// The answer's own, or 503 after the deadline.
+/// After that, the response is 503.
 pub async fn within(deadline: Duration, answer: impl Future<Output = Answer>) -> Answer {
     tokio::time::timeout(deadline, answer).await.unwrap_or_else(|elapsed| Err(Problem::fault("deadline", &elapsed)))
 }

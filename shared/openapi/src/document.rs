@@ -9,29 +9,26 @@ use vega_http::{Code, problem_json};
 use crate::route::{Body, Error, Response};
 use crate::{Route, schema_of};
 
-/// Two types of one name whose schemas differ: the document has one place for both.
+/// Two types with the same name and different schemas.
 #[derive(Debug)]
 pub struct SchemaConflict(pub String);
 
-/// What clients must know before any one route.
+/// The introduction, about all routes.
 const ABOUT: &str = "\
-Authentication for an HTTP API: a bearer token in, the right caller and nobody else gets through.
+Authentication for an HTTP API with bearer tokens.
 
-The token is an access token of a person who signed in, or an API key (`vk_…`) of a program of theirs.
+A token is the access token of a person who signed in, or an API key (`vk_…`) that a program uses on a person's behalf.
 
-Every error is `application/problem+json` (RFC 9457) with a stable `error` code beside the standard members; match that, \
-and show `detail` to people. A request that fails has changed nothing, unless it is a 503: then the answer of a change may \
-be lost, and reading again tells.
+Every error is `application/problem+json` (RFC 9457) with a stable `error` code besides the standard members. Match the code, \
+and show `detail` to people. A failed request has changed nothing, except possibly after a 503, when only the response may \
+have been lost: read again to find out.
 
-A path, or a method of a path, that isn't here is 404 `not_found`. What API Gateway can't take for another reason of its \
-own, as a firewall's, is `bad_request` with the status it chose.
+A path or method that isn't listed here is 404 `not_found`. A request that API Gateway itself rejects for another reason, for \
+instance because of a firewall rule, is `bad_request` with the status that API Gateway chose.
 
-Web pages of the allowed origin may call it (CORS); no cookie is involved.";
+Web pages of the allowed origin can call the API (CORS). It uses no cookies.";
 
-/// The document of these functions' routes, by the functions' names.
-///
-/// # Errors
-/// When two types share a name.
+/// The document with the routes of these functions: name, description and routes of each. Fails if two types conflict.
 pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Result<Value, SchemaConflict> {
     let settings =
         || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
@@ -65,10 +62,10 @@ pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Resu
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [
-            { "url": "http://localhost:8000", "description": "The local stack: make dev" },
+            { "url": "http://localhost:8000", "description": "The local stack (`make dev`)" },
             {
-                "url": "https://{domain}", "description": "A deployment with a domain of its own",
-                "variables": { "domain": { "default": "api.vega.example.com", "description": "DomainName of the template" } },
+                "url": "https://{domain}", "description": "A deployment with its own domain",
+                "variables": { "domain": { "default": "api.vega.example.com", "description": "The template's parameter `DomainName`" } },
             },
         ],
         "tags": tags,
@@ -80,7 +77,7 @@ pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Resu
             "securitySchemes": {
                 "bearer": {
                     "type": "http", "scheme": "bearer",
-                    "description": "An access token (a JWT) of Cognito, or of the debug login on a developer's machine; or an API key, `vk_…`.",
+                    "description": "An access token (a JWT) from Cognito or, on a developer's machine, from the debug login; or an API key, `vk_…`.",
                 },
             },
         },
@@ -90,7 +87,7 @@ pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Resu
     Ok(document)
 }
 
-/// serde's default of a member that may be left out is `None`, which isn't a value that a client could send.
+/// Removes the default `null`, which serde has for an optional member, and which a client can't send.
 fn without_null_defaults(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -166,7 +163,7 @@ fn response(response: Response, shown: &mut SchemaGenerator) -> Value {
     value
 }
 
-/// The errors of one status. Routes with the same ones share a response, named by its codes.
+/// The errors with one status. Routes with the same errors share a response, which is named after the codes.
 fn shared_error_response(status: StatusCode, errors: &[Error], shared: &mut Map<String, Value>) -> Value {
     let mut codes: Vec<Code> = errors.iter().map(|error| error.code).collect();
     codes.dedup();
@@ -189,7 +186,7 @@ fn error_response(status: StatusCode, codes: &[Code], errors: &[Error]) -> Value
         let name = if nth == 1 { text(*code) } else { format!("{}.{nth}", text(*code)) };
         examples.insert(name, json!({ "value": problem_json(*code, detail) }));
     }
-    // a header that only some of the codes have is not one of the response
+    // A header that only some of the codes have isn't part of the response.
     let headers: Vec<&str> = ["Retry-After", "WWW-Authenticate"]
         .into_iter()
         .filter(|name| codes.iter().all(|code| code.header().is_some_and(|(header, _)| header == *name)))
@@ -211,7 +208,7 @@ fn error_response(status: StatusCode, codes: &[Code], errors: &[Error]) -> Value
     })
 }
 
-/// Every error code in order of status, with its meaning.
+/// Every error code with its meaning, in order of status.
 pub fn codes_with_meanings() -> Vec<(Code, String)> {
     let schema = schema_of::<Code>();
     let one = |variant: &Value| {
@@ -231,7 +228,7 @@ fn problem() -> Value {
         "type": "object",
         "required": ["type", "title", "status", "error", "detail"],
         "properties": {
-            "type": { "const": "about:blank", "description": "Nothing more than the status says (RFC 9457 section 4.2.1); `error` is the finer code." },
+            "type": { "const": "about:blank", "description": "Adds nothing to the status (RFC 9457 section 4.2.1); `error` is more precise." },
             "title": { "type": "string", "description": "The status in words." },
             "status": { "type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status." },
             "error": { "$ref": "#/components/schemas/ErrorCode", "description": "The stable code for programs." },
@@ -241,12 +238,13 @@ fn problem() -> Value {
 }
 
 fn headers() -> Value {
-    let header = |says: &str, schema: Value| json!({ "description": says, "required": true, "schema": schema });
+    let header =
+        |description: &str, schema: Value| json!({ "description": description, "required": true, "schema": schema });
     json!({
-        "Cache-Control": header("No cache may keep it: everything here depends on who asks.", json!({ "const": "no-store" })),
+        "Cache-Control": header("Caches must not store the response: it depends on the caller.", json!({ "const": "no-store" })),
         "ETag": header("The version of the key, for `If-Match`.", json!({ "type": "string", "pattern": "^\"[0-9]+\"$" })),
-        "Location": header("Where the new key is.", json!({ "type": "string", "format": "uri-reference" })),
-        "Retry-After": header("Seconds to wait before the next try.", json!({ "type": "integer", "minimum": 1 })),
+        "Location": header("The URL of the new key.", json!({ "type": "string", "format": "uri-reference" })),
+        "Retry-After": header("Seconds to wait before the next attempt.", json!({ "type": "integer", "minimum": 1 })),
         "WWW-Authenticate": header("The challenge of RFC 6750.", json!({ "type": "string", "pattern": "^Bearer " })),
     })
 }
@@ -259,4 +257,87 @@ fn headers_of(names: &[&str]) -> Value {
         .map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
         .collect::<Map<_, _>>()
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+    use vega_http::{ProblemType, RequestProblem};
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    struct Thing {
+        /// May be left out of a request.
+        #[serde(default)]
+        note: Option<String>,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("There are too many things.")]
+    struct Limited;
+
+    impl ProblemType for Limited {
+        fn code(&self) -> Code {
+            Code::KeyLimitReached
+        }
+    }
+
+    fn composed(routes: Vec<Route>) -> Value {
+        document("1", vec![("things", "Things.", routes)]).unwrap()
+    }
+
+    fn create() -> Route {
+        Route::new("POST /v1/things", "createThing", "Create a thing")
+            .body::<Thing>(json!({ "note": "x" }))
+            .json::<Thing>(201, "The thing.", json!({ "note": "x" }))
+    }
+
+    #[test]
+    fn a_route_has_its_body_response_and_errors_by_status() {
+        let document = composed(vec![create().error(&Limited)]);
+        let operation = &document["paths"]["/v1/things"]["post"];
+        assert_eq!(operation["operationId"], "createThing");
+        assert_eq!(operation["requestBody"]["required"], true);
+        assert_eq!(operation["responses"]["201"]["description"], "The thing.");
+        let statuses: Vec<_> = operation["responses"].as_object().unwrap().keys().collect();
+        assert_eq!(statuses, ["201", "400", "401", "409", "413", "415", "429", "503"]);
+        let problem = &document["components"]["responses"]["key_limit_reached"];
+        let example = &problem["content"]["application/problem+json"]["examples"]["key_limit_reached"]["value"];
+        assert_eq!(*example, problem_json(Code::KeyLimitReached, "There are too many things."));
+        assert!(document["components"]["schemas"]["Thing"]["properties"]["note"].get("default").is_none());
+    }
+
+    #[test]
+    fn only_a_public_route_does_without_a_token() {
+        let document = composed(vec![Route::public("GET /v1/things", "listThings", "List things"), create()]);
+        let path = &document["paths"]["/v1/things"];
+        assert_eq!(path["get"]["security"], json!([]));
+        assert!(path["get"]["responses"].get("401").is_none());
+        assert!(path["post"].get("security").is_none());
+        assert_eq!(document["security"], json!([{ "bearer": [] }]));
+    }
+
+    #[test]
+    fn routes_with_the_same_errors_share_a_response() {
+        let other = Route::new("GET /v1/things", "listThings", "List things").error(&RequestProblem::NoSuchRoute);
+        let document = composed(vec![create().error(&RequestProblem::NoSuchRoute), other]);
+        let path = &document["paths"]["/v1/things"];
+        assert_eq!(path["post"]["responses"]["404"], json!({ "$ref": "#/components/responses/not_found" }));
+        assert_eq!(path["post"]["responses"]["404"], path["get"]["responses"]["404"]);
+    }
+
+    #[test]
+    fn two_types_of_the_same_name_conflict() {
+        #[derive(Serialize, JsonSchema)]
+        #[schemars(rename = "Thing")]
+        struct Other {
+            number: u8,
+        }
+        let other =
+            Route::new("GET /v1/things", "getThing", "Get a thing").json::<Other>(200, "It.", json!({ "number": 1 }));
+        let conflict = document("1", vec![("things", "Things.", vec![create(), other])]).unwrap_err();
+        assert_eq!(conflict.0, "Thing");
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use vega_auth::{Fault, KeyId, KeyRecord, KeyState, Timestamp};
 use vega_key_table::{purge_time, read_last_use, read_record};
 
@@ -164,7 +164,6 @@ impl Store {
             }
         }
         Ok(())
-
     }
 
     pub(crate) fn owner_update(&self, owner: &str, expression: &str) -> UpdateBuilder {
