@@ -17,10 +17,10 @@ use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Task};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
-use vega_auth::{AccessRules, Authenticator, CachedKeys, FetchKeySet, Groups, HmacSecret, Timestamp, TokenVerifier};
+use vega_auth::{AccessRules, Authenticator, CachedKeys, Groups, HmacSecret, Timestamp, TokenVerifier};
 use vega_http::Handler as _;
 use vega_key_table::KeyReader;
-use vega_testing::{InjectedFault, TestDatabase};
+use vega_testing::{InjectedFault, NoIssuer, TestDatabase};
 
 const START: Timestamp = Timestamp(1_800_000_000);
 const DAY: i64 = 24 * 60 * 60;
@@ -416,14 +416,6 @@ impl Model {
 }
 
 // --- the real thing ---------------------------------------------------------------------------------------------------
-
-struct NoIssuer;
-
-impl FetchKeySet for NoIssuer {
-    async fn fetch(&self) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-        Err("there is none".into())
-    }
-}
 
 /// A user pool that says the same of everybody.
 #[derive(Clone)]

@@ -39,9 +39,7 @@ pub struct TooLarge;
 impl HttpsClient {
     /// Trusts Mozilla's certificate authorities, which are built in: reading the system's from files would add some
     /// milliseconds to each cold start. `authorities` (`SSL_CERT_FILE`) replaces them.
-    ///
-    /// # Errors
-    /// When that file can't be read or contains no certificate.
+    /// Fails when that file can't be read or contains no certificate.
     pub fn new(authorities: Option<&Path>) -> Result<Self, Failure> {
         let roots = match authorities {
             None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
@@ -64,9 +62,7 @@ impl HttpsClient {
     }
 
     /// The response to `request`, of at most `max_bytes`. A pooled connection that was closed is replaced.
-    ///
-    /// # Errors
-    /// When there is no complete response, or it is [`TooLarge`].
+    /// Fails when there is no complete response, or it is [`TooLarge`].
     pub async fn send(&self, request: Request<Bytes>, max_bytes: usize) -> Result<Response<Bytes>, Failure> {
         let (head, body) = self.0.request(request.map(Full::new)).await?.into_parts();
         match Limited::new(body, max_bytes).collect().await {

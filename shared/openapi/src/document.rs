@@ -329,14 +329,15 @@ mod tests {
     }
 
     #[test]
-    fn two_types_of_the_same_name_conflict() {
-        #[derive(Serialize, JsonSchema)]
+    fn a_request_and_a_response_type_of_one_name_conflict() {
+        #[derive(Deserialize, JsonSchema)]
         #[schemars(rename = "Thing")]
         struct Other {
+            #[expect(dead_code, reason = "only the schema matters")]
             number: u8,
         }
         let other =
-            Route::new("GET /v1/things", "getThing", "Get a thing").json::<Other>(200, "It.", json!({ "number": 1 }));
+            Route::new("PUT /v1/things", "replaceThing", "Replace a thing").body::<Other>(json!({ "number": 1 }));
         let conflict = document("1", vec![("things", "Things.", vec![create(), other])]).unwrap_err();
         assert_eq!(conflict.0, "Thing");
     }

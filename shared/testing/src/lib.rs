@@ -2,6 +2,7 @@
 //!
 //! - [`vectors`]: the attack catalogue of `tests/vectors` as requests.
 //! - [`TestServer`]: an HTTP server on loopback whose replies a test chooses.
+//! - [`NoKeys`] and [`NoIssuer`]: ports with nothing behind them.
 //! - `TestDatabase`: a `DynamoDB` API in the test's process, with injected faults (feature `database`).
 //! - `key`, `record`, `actor`: an API key, its record and somebody who changes it (feature `database`).
 //!
@@ -21,6 +22,7 @@ mod database;
 mod faults;
 #[cfg(feature = "database")]
 mod fixtures;
+mod ports;
 mod server;
 pub mod vectors;
 
@@ -32,6 +34,7 @@ pub use self::database::{TestDatabase, emulator, reader};
 pub use self::faults::InjectedFault;
 #[cfg(feature = "database")]
 pub use self::fixtures::{actor, key, key_with_secret, numbered_key, record};
+pub use self::ports::{NoIssuer, NoKeys};
 pub use self::server::{Reply, TestServer, read_request, response};
 
 /// The instant that most tests happen at.

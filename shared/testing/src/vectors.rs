@@ -1,7 +1,7 @@
-//! The attack catalogue in `tests/vectors`, made into what a caller would send. Its form is told in the README there.
+//! The attack catalogue in `tests/vectors` as the requests that a caller would send. The README there describes its format.
 //!
-//! Tokens are put together and signed by another library than the one that verifies them. For tests and fuzzing only:
-//! whatever is wrong with a vector is a panic.
+//! Another library than the one that verifies them builds and signs the tokens. For tests and fuzzing only: a malformed vector
+//! is a panic.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test's fixture")]
 
 use base64::Engine as _;
@@ -10,22 +10,22 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The instant of a vector that names none.
+/// The default instant of a vector.
 pub const NOW: i64 = 1_800_000_000;
 /// The secret of provider `custom`.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
-/// The good API key: a published vector of the format. It opens nothing.
+/// The valid API key: a published test vector of the format. It grants nothing.
 pub const API_KEY: &str = "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT";
-/// The issuer's key set, where nothing is wrong with it.
+/// The issuer's valid key set.
 pub const KEY_SET: &str = include_str!("../../../tests/vectors/keys/jwks.json");
-/// The region, pool and client whose tokens are good.
+/// The region, pool and client whose tokens are accepted.
 pub const POOL: [&str; 3] = ["us-west-1", "us-west-1_Test", "client1"];
 const COGNITO: &str = include_str!("../../../tests/vectors/cognito.json");
 /// Sources of every partition, with both forms of issuers, a replica, people and machines.
 pub const SOURCES: &str = include_str!("../../../tests/vectors/sources.json");
 const ISSUER: &str = "https://cognito-idp.us-west-1.amazonaws.com/us-west-1_Test";
 
-/// Who issued the good credential that the vectors of a file differ from.
+/// The kind of the valid credential that the vectors of a file start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A user pool: RS256.
@@ -36,17 +36,17 @@ pub enum Kind {
     ApiKey,
 }
 
-/// A credential that differs from a good one in a single respect, and what becomes of it.
+/// A credential that differs from a valid one in a single respect, and the expected decision.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vector {
-    /// What is different.
+    /// The difference.
     pub name: String,
-    /// What says that it must be refused.
+    /// The specification that requires the decision.
     pub about: Option<String>,
     /// `allow:<subject>`, `deny:<subject>`, `reject:<code>` or `fault`.
     pub expect: String,
-    /// The instant; [`NOW`], where left out.
+    /// The instant; [`NOW`] by default.
     now: Option<i64>,
     #[serde(default)]
     header: Map<String, Value>,
@@ -68,7 +68,7 @@ pub struct Vector {
     keys: Vec<Value>,
     key_set: Option<String>,
     key: Option<String>,
-    /// What is different about the key's record.
+    /// The changes to the key's record.
     #[serde(default)]
     pub record: Map<String, Value>,
     /// Who issued the valid token, if not the usual pool to the usual client.
@@ -132,7 +132,7 @@ impl Source {
 }
 
 impl Kind {
-    /// Every vector of this kind. The first one is good.
+    /// Every vector of this kind. The first one is valid.
     pub fn vectors(self) -> Vec<Vector> {
         serde_json::from_str(match self {
             Self::Cognito => COGNITO,
@@ -150,13 +150,13 @@ impl Kind {
     }
 }
 
-/// An event that differs from a good one in a single respect, and what becomes of it. The caller presents [`API_KEY`].
+/// An event that differs from a valid one in a single respect, and the expected decision. The caller presents [`API_KEY`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventVector {
-    /// What is different.
+    /// The difference.
     pub name: String,
-    /// What says that it must be refused.
+    /// The specification that requires the decision.
     pub about: Option<String>,
     /// `allow:<subject>`, `deny:<subject>`, `reject:<code>` or `fault`.
     pub expect: String,
@@ -166,7 +166,7 @@ pub struct EventVector {
 }
 
 impl EventVector {
-    /// Every event. The first one is good.
+    /// Every event. The first one is valid.
     pub fn all() -> Vec<Self> {
         serde_json::from_str(include_str!("../../../tests/vectors/events.json")).unwrap()
     }
@@ -199,7 +199,7 @@ impl EventVector {
     }
 }
 
-/// The claims of a good token of this kind.
+/// The claims of a valid token of this kind.
 pub fn good_claims(kind: Kind) -> Value {
     let (issuer, client) = if kind == Kind::Custom { ("vega:custom", "vega-debug") } else { (ISSUER, POOL[2]) };
     json!({
@@ -209,7 +209,7 @@ pub fn good_claims(kind: Kind) -> Value {
 }
 
 impl Vector {
-    /// The seconds since 1970 at which it is presented.
+    /// The instant at which it is presented, in seconds since 1970.
     pub fn now(&self) -> i64 {
         self.now.unwrap_or(NOW)
     }
@@ -223,7 +223,7 @@ impl Vector {
         self.filled(self.authorization.as_deref().unwrap_or("Bearer {token}")).replace("{token}", &credential)
     }
 
-    /// The header and claims of the token, as text, before anything is done to their encoding.
+    /// The token's header and claims as text, before they are encoded.
     pub fn parts(&self, kind: Kind) -> [String; 2] {
         [
             self.text(kind.good_header(), &self.header, self.in_header.as_ref()),
@@ -245,7 +245,7 @@ impl Vector {
         claims
     }
 
-    /// The token alone.
+    /// The token.
     pub fn token(&self, kind: Kind) -> String {
         let [header, claims] = self.parts(kind);
         let header = self.header_part.clone().unwrap_or_else(|| URL_SAFE_NO_PAD.encode(header));
@@ -270,7 +270,7 @@ impl Vector {
         self.authorization.is_none()
     }
 
-    /// The issuer's key set at that moment.
+    /// The issuer's key set at that instant.
     pub fn key_set(&self) -> String {
         if let Some(text) = &self.key_set {
             return self.filled(text);
@@ -309,7 +309,7 @@ impl Vector {
     }
 }
 
-/// A token of this header and these claims, whatever they are, signed by the secret of provider `custom`.
+/// A token with any header and claims, signed with the secret of provider `custom`.
 pub fn sign_hs256(header: &[u8], claims: &[u8]) -> String {
     let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let key = EncodingKey::from_secret(SECRET.as_bytes());
@@ -317,12 +317,12 @@ pub fn sign_hs256(header: &[u8], claims: &[u8]) -> String {
     format!("{input}.{signature}")
 }
 
-/// The claims of a token that was verified elsewhere.
+/// The claims of a token, unverified.
 pub fn claims_of(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }
 
-/// Made for these vectors with `openssl genrsa`; they open nothing.
+/// Created for these vectors with `openssl genrsa`; they grant nothing.
 fn pem(name: &str) -> &'static [u8] {
     match name {
         "issuer-1" => include_bytes!("../../../tests/vectors/keys/issuer-1.pem"),
@@ -333,7 +333,7 @@ fn pem(name: &str) -> &'static [u8] {
     }
 }
 
-/// Sets each member, or removes it where it is `null`.
+/// Sets each member, or removes it if it is `null`.
 fn merge(object: &mut Value, changes: &Map<String, Value>) {
     for (name, value) in changes {
         match value {
@@ -343,7 +343,7 @@ fn merge(object: &mut Value, changes: &Map<String, Value>) {
     }
 }
 
-/// The same bytes to a lenient reader: the last character of unpadded base64url has bits that no byte takes.
+/// Another text that a lenient decoder reads as the same bytes: the last character of unpadded base64url has unused bits.
 fn with_leftover_bits(encoded: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (rest, last) = encoded.split_at(encoded.len().saturating_sub(1));

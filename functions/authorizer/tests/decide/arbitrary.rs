@@ -4,8 +4,8 @@ use authorizer::{Authorizer, HttpApiResponse, Policies};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
 use serde_json::Value;
-use vega_auth::{Authenticator, Fault, HmacSecret, KeyId, KeyRecord, KeyRecords, LastUse, Timestamp, TokenVerifier};
-use vega_https_client::HttpKeySet;
+use vega_auth::{Authenticator, HmacSecret, TokenVerifier};
+use vega_testing::{NoIssuer, NoKeys};
 
 use crate::{ARN, NOW, RULES, SECRET, base64, event};
 
@@ -40,20 +40,7 @@ proptest! {
     }
 }
 
-/// An empty store.
-struct NoKeys;
-
-impl KeyRecords for NoKeys {
-    async fn find(&self, _: KeyId, _: Timestamp) -> Result<Option<KeyRecord>, Fault> {
-        Ok(None)
-    }
-
-    async fn record_use(&self, _: KeyId, _: &LastUse) -> Result<(), Fault> {
-        Ok(())
-    }
-}
-
-fn authorizer_without_keys() -> Authorizer<HttpKeySet, NoKeys> {
+fn authorizer_without_keys() -> Authorizer<NoIssuer, NoKeys> {
     let tokens = TokenVerifier::Custom(HmacSecret::new_from_text(SECRET).unwrap());
     let authenticator = Authenticator { tokens, keys: NoKeys };
     Authorizer {

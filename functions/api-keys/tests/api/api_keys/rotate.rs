@@ -19,9 +19,18 @@ async fn a_rotated_key_is_valid_until_just_before_its_deadline() {
     let shown = api.call("ada", "GET", &path(&old), None).await.body;
     assert_eq!((&shown["rotated_to"], &shown["version"]), (&new["id"], &json!(2)));
     assert_eq!((&shown["expires_at"], &shown["status"]), (&json!("2027-01-15T08:01:00Z"), &json!("active")));
-    assert!(is_good(&api, &old, NOW.plus(59)).await && !is_good(&api, &old, NOW.plus(60)).await);
+    assert!(is_good(&api, &old, NOW.plus(59)).await);
+    assert!(!is_good(&api, &old, NOW.plus(60)).await);
     let week = 7 * 24 * 60 * 60;
-    assert!(is_good(&api, new, NOW.plus(week - 1)).await && !is_good(&api, new, NOW.plus(week)).await);
+    assert!(is_good(&api, new, NOW.plus(week - 1)).await);
+    assert!(!is_good(&api, new, NOW.plus(week)).await);
+}
+
+#[tokio::test]
+async fn a_rotation_is_in_the_trails_of_both_keys() {
+    let api = Api::start().await;
+    let old = api.create("ada", "ci").await;
+    let new = &rotate(&api, NOW, &old, r#"{"overlap_seconds":60}"#).await.body;
     let events = pages(&api, &format!("{}/events?", path(&old))).await;
     assert_eq!((&events[0]["event"], &events[0]["after"]["rotated_to"]), (&json!("rotated"), &new["id"]));
     let [created] = &pages(&api, &format!("{}/events?", path(new))).await[..] else { panic!("one event") };
@@ -40,6 +49,11 @@ async fn the_overlap_is_a_day_by_default_and_a_week_at_most() {
         api.call("ada", "DELETE", &path(&key), None).await;
         api.call("ada", "DELETE", &format!("/v1/api-keys/{}", shown["rotated_to"].as_str().unwrap()), None).await;
     }
+}
+
+#[tokio::test]
+async fn an_invalid_overlap_leaves_the_key_as_it_is() {
+    let api = Api::start().await;
     let key = api.create("ada", "ci").await;
     for (body, status) in [
         (r#"{"overlap_seconds":-1}"#, 422),
@@ -55,7 +69,7 @@ async fn the_overlap_is_a_day_by_default_and_a_week_at_most() {
 }
 
 #[tokio::test]
-async fn only_a_valid_key_without_a_successor_can_be_rotated() {
+async fn a_disabled_revoked_or_expired_key_cannot_be_rotated() {
     let api = Api::start().await;
     let refused = async |now: Timestamp, key: &Value| {
         let seen = rotate(&api, now, key, r#"{"overlap_seconds":0}"#).await;
@@ -72,7 +86,15 @@ async fn only_a_valid_key_without_a_successor_can_be_rotated() {
     let new = rotate(&api, NOW.plus(59), &key, r#"{"overlap_seconds":604800}"#).await.body;
     assert_eq!(new["expires_at"], key["expires_at"]);
     assert!(!is_good(&api, &new, NOW.plus(60)).await, "a successor never outlives the original");
-    // once more, in the overlap and long after: the successor can be rotated, the old one can't
+}
+
+#[tokio::test]
+async fn a_rotated_key_cannot_be_rotated_but_its_successor_can() {
+    let api = Api::start().await;
+    let refused = async |now: Timestamp, key: &Value| {
+        let seen = rotate(&api, now, key, r#"{"overlap_seconds":0}"#).await;
+        (seen.status, seen.body["error"].as_str().unwrap_or_default().to_owned())
+    };
     let key = api.create("ada", "ci").await;
     let new = rotate(&api, NOW, &key, r#"{"overlap_seconds":60}"#).await.body;
     for now in [NOW, NOW.plus(59), NOW.plus(60)] {
@@ -98,7 +120,8 @@ async fn at_the_limit_only_a_rotation_without_overlap_works() {
     for _ in 0..7 {
         let new = rotate(&api, NOW, &key, r#"{"overlap_seconds":0}"#).await;
         assert_eq!(new.status, 201, "{}", new.body);
-        assert!(!is_good(&api, &key, NOW).await && is_good(&api, &new.body, NOW).await);
+        assert!(!is_good(&api, &key, NOW).await);
+        assert!(is_good(&api, &new.body, NOW).await);
         assert_eq!(api.call("ada", "GET", &path(&key), None).await.body["status"], "expired");
         let seen = api.call("ada", "POST", "/v1/api-keys", Some(json!({ "name": "one more" }))).await;
         assert_eq!(seen.body["error"], "key_limit_reached");
