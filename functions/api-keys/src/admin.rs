@@ -14,14 +14,14 @@ use crate::{ApiKeys, actor, list, path_id};
 /// Upper bound for `?owner=`; a Cognito `sub` has 36 characters.
 pub const MAX_OWNER: usize = 256;
 
-/// A person who administers other people's keys. Checked here, whatever the access rules allow.
+/// A person who administers other people's keys. Checked here too, regardless of the access rules.
 pub struct Administrator<'a>(&'a CurrentUser);
 
 /// The result of revoking an owner's keys.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RevokedKeys")]
 pub struct Revoked {
-    /// How many were revoked.
+    /// Number of revoked keys.
     revoked: usize,
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use vega_auth::{
     AccessRules, ApiKey, CurrentUser, Groups, HIDDEN, KeyChange, KeyRecord, Network, ScopeName, Timestamp, is_hidden,
 };
+use vega_http::not_null;
 
 use crate::problem::InvalidValue;
 
@@ -101,7 +102,7 @@ pub struct KeyPatch {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// How long the old key stays valid, in seconds; a day by default.
+    /// The time for which the old key stays valid, in seconds; a day by default.
     #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "i64", range(min = 0, max = KeyRecord::MAX_OVERLAP_SECONDS))]
     overlap_seconds: Option<i64>,
@@ -240,11 +241,6 @@ fn expiry(at: Option<Expiry>, in_days: Option<i64>, now: Timestamp) -> Result<Op
             Ok(Some(now.plus(days * DAY_SECONDS)))
         }
     }
-}
-
-/// A member that is present. Without this, serde would treat `null` as a missing member.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

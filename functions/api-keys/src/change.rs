@@ -39,8 +39,8 @@ impl ApiKeys {
         let reason = Parameters::read(request, &["reason"])?.reason()?;
         let decide = |key: &KeyRecord| {
             authorize(key)?;
-            // A revoked key is what the caller wants, perhaps by this very request whose response was lost: no version is
-            // checked (RFC 9110 section 13.1.1).
+            // The caller wants the key to be revoked, and this may be a repeated request whose response was lost. So the version
+            // isn't checked (RFC 9110 section 13.1.1).
             let Some(revocation) = key.revoke(reason.as_deref(), now) else { return Ok(None) };
             check_version(request, key)?;
             Ok::<_, KeyProblem>(Some(revocation))

@@ -15,7 +15,7 @@ use crate::query::MAX_REASON;
 use crate::view::{Created, KeyView};
 use crate::{DEFAULT_LIMIT, Scopes, events};
 
-/// What this function is called for.
+/// The function's endpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Endpoint {
     CreateKey,

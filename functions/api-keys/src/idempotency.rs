@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: a request that created a key can be repeated by its sender for 15 minutes.
 //!
 //! The stored response contains a whole API key. So it is sealed under the `Idempotency-Key` itself, which isn't stored: nobody
-//! who reads the table can open it. They could try likely values, though, so short ones are rejected.
+//! who reads the table can open it. They could guess short values, though, so those are rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -67,7 +67,7 @@ pub async fn once<F: Future<Output = Result<Creation, Problem>>>(
 
 /// A request that can be repeated.
 pub struct IdempotentRequest {
-    /// A secret for as long as the response is kept: never printed, and never stored.
+    /// A secret while the response is stored: never printed, never stored.
     key: Zeroizing<String>,
     /// A digest of the key, the method and the path.
     request: String,
@@ -109,7 +109,7 @@ impl IdempotentRequest {
         created_response(body, record.key_id).map(Some)
     }
 
-    /// Seals the response for `owner`, who created the key of this id.
+    /// Seals the response about the key with this id for `owner`.
     fn seal(
         &self,
         owner: &str,

@@ -65,7 +65,7 @@ pub struct Config {
     pub aws: vega_aws::Settings,
     /// `VEGA_KEYS_TABLE`.
     pub table: String,
-    /// `VEGA_KEY_LIMIT`: how many live keys a person may have.
+    /// `VEGA_KEY_LIMIT`: maximum number of live keys per person.
     pub limit: u32,
     /// The access rules, for the scopes.
     pub rules: AccessRules,

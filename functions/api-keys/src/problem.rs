@@ -97,7 +97,7 @@ impl ApiKeys {
     }
 }
 
-/// What is wrong with a query.
+/// A mistake in a query.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidQuery {
     #[error("the parameters are {0}")]
@@ -126,7 +126,7 @@ impl ProblemType for InvalidQuery {
     }
 }
 
-/// What is wrong with a member of a body. Values are not repeated: a list's entry is named by its index.
+/// A mistake in a member of a body. Values are not repeated; an entry of a list is identified by its index.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidValue {
     #[error("name: expected 1 to {MAX_NAME} characters, without hidden characters or spaces around it")]

@@ -1,8 +1,8 @@
-//! Any order of making, using, changing, rotating and ending keys, of people who join and leave groups, of time passing and
-//! of trouble with the database: the real functions on a real `DynamoDB` API, and a simple model beside them.
+//! Random sequences of operations on keys, changes of their owners' groups, passing time and database faults: the real functions
+//! on a real `DynamoDB` API are compared with a simple model.
 //!
-//! It runs for some 20 seconds with a seed of its own each time, which a failure prints beside the shortest way to it.
-//! `VEGA_MODEL_SEED=<seed> cargo test -p api-keys --test model` goes that way again.
+//! It runs for about 20 seconds with a new seed each time. A failure prints the seed and the shortest failing sequence;
+//! `VEGA_MODEL_SEED=<seed> cargo test -p api-keys --test model` repeats it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::cell::{Cell, RefCell};
@@ -24,9 +24,9 @@ use vega_testing::{InjectedFault, NoIssuer, TestDatabase};
 
 const START: Timestamp = Timestamp(1_800_000_000);
 const DAY: i64 = 24 * 60 * 60;
-/// Each way of things has people of its own, whom nobody knew before.
+/// People per sequence. Each sequence has new ones.
 const PEOPLE: usize = 2;
-/// Whoever has the key that a step is about.
+/// Stands for the owner of a step's key.
 const OWNER: usize = 99;
 const LIMIT: usize = 3;
 const HERE: &str = "192.0.2.1";
@@ -39,10 +39,10 @@ const RULES: &str = r#"{
     ],
     "scopes": { "deploy": ["POST /v1/projects"] }
 }"#;
-/// How long it goes on.
+/// Duration of the test.
 const BUDGET: Duration = Duration::from_secs(20);
 
-// --- what may happen --------------------------------------------------------------------------------------------------
+// --- the operations --------------------------------------------------------------------------------------------------
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -77,7 +77,7 @@ enum Step {
     Use {
         key: usize,
     },
-    /// The pool has them in these groups from now on. Their token says what it said.
+    /// The pool moves them to these groups. Their present token still has the old ones.
     Join {
         person: usize,
         groups: Groups,
@@ -85,7 +85,7 @@ enum Step {
     SignIn {
         person: usize,
     },
-    /// The look at who is still there, and in which groups.
+    /// A run of the owner sync.
     Reconcile {
         person: usize,
         is: Is,
@@ -115,7 +115,7 @@ enum IfMatch {
     Stale,
 }
 
-/// How many requests to the database go well, and what how many of the next ones meet.
+/// The number of database requests that succeed, then a fault, and the number of requests that meet it.
 type FaultPlan = Option<(usize, InjectedFault, usize)>;
 
 /// A step, in which weather, and whether it is sent once more with the same `Idempotency-Key`, if it makes a key.
@@ -123,7 +123,7 @@ type Turn = (Step, FaultPlan, bool);
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let key = 0..8_usize;
-    // mostly the owner, and sometimes whoever it is
+    // Mostly the owner, sometimes anybody.
     let by = prop_oneof![4 => Just(OWNER), 1 => 0..PEOPLE];
     let groups = || prop::sample::subsequence(vec!["operator", "user"], 0..=2).prop_map(Groups::known);
     let scopes = || prop::sample::subsequence(vec!["deploy", "read"], 0..=2);

@@ -187,7 +187,7 @@ mod tests {
             changed[at] ^= 1;
             assert!(!key.signed(body.as_bytes(), &STANDARD.encode(changed)), "byte {at} of the signature");
         }
-        // the same JSON in other bytes, cut off, and what is no base64 at all
+        // The same JSON in other bytes, a truncated signature, and text that isn't base64.
         assert!(!key.signed(format!("{body}\n").as_bytes(), signature));
         for nonsense in ["", "MEU", &signature[4..], "*"] {
             assert!(!key.signed(body.as_bytes(), nonsense));

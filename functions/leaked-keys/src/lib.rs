@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
-use lambda_http::{Body, Request};
+use lambda_http::Request;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use vega_auth::config::{Environment, is_emulator, text};
 use vega_auth::{Actor, ApiKey, FetchKeySet, HIDDEN, KeyRecord, KeySetCache, Timestamp, is_hidden};
 use vega_http::{
-    Answer, Handler, Problem, RequestProblem, body_bytes, json, read_json, request_id, route, source_address, within,
+    Answer, Handler, Problem, RequestProblem, body_bytes, empty, json, not_null, read_json, request_id, route,
+    source_address, within,
 };
 use vega_openapi::{Route, schema_of};
 use vega_store::{CommitError, Store, UpdateError};
@@ -32,13 +33,13 @@ use crate::problem::ReportProblem;
 pub const FUNCTION: &str = "leaked-keys";
 /// The actor in the audit events of the revocations made here.
 const ACTOR: &str = "system:leaked-keys";
-/// The longest `found_at`, in characters.
+/// Maximum length of `found_at`, in characters.
 const MAX_FOUND_AT: usize = 500;
-/// The most keys in a report. With the longest `found_at`, they fit into a body.
+/// Maximum number of keys in a report. With the longest `found_at`, they fit into a body.
 const MAX_KEYS: usize = 100;
 /// The largest report from GitHub that we read: some thousands of matches.
 const MAX_GITHUB_BODY_BYTES: usize = 1024 * 1024;
-/// How many keys of a report are looked up at once: a report with thousands of them takes seconds, not minutes.
+/// Keys of a report that are looked up at once: a report with thousands of them takes seconds, not minutes.
 const CONCURRENCY: usize = 16;
 /// Time limit of a request. GitHub waits for 30 s, API Gateway for 29.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -82,7 +83,7 @@ impl Config {
 #[schemars(rename = "LeakedKeys", extend("oneOf" = [{ "required": ["key"] }, { "required": ["keys"] }]))]
 struct Report {
     /// The text that was found. Anything but a complete key is accepted, and has no effect.
-    #[serde(default, deserialize_with = "text_if_present")]
+    #[serde(default, deserialize_with = "not_null")]
     #[schemars(with = "String")]
     key: Option<String>,
     /// The texts that were found in one place.
@@ -95,12 +96,7 @@ struct Report {
     found_at: String,
 }
 
-/// `null` isn't a text.
-fn text_if_present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(value).map(Some)
-}
-
-/// The routes, as docs/openapi.json shows them.
+/// The routes, as docs/openapi.json describes them.
 pub fn routes() -> Vec<Route> {
     vec![
         Route::public("POST /v1/leaked-keys", "reportLeakedKey", "Report keys that were found in the open")
@@ -117,10 +113,9 @@ pub fn routes() -> Vec<Route> {
             .error(&ReportProblem::Keys),
         Route::public("POST /v1/leaked-keys/github", "reportGithubSecrets", "GitHub's secret scanning")
             .description(
-                "The secret scanning partner protocol of GitHub: a list of matches, under its signature (ECDSA P-256 over the \
-                 raw body).",
+                "GitHub's secret scanning partner protocol: a list of matches, signed by GitHub (ECDSA P-256 over the raw body).",
             )
-            .header("Github-Public-Key-Identifier", "Which of GitHub's keys signed.", &schema_of::<String>())
+            .header("Github-Public-Key-Identifier", "The identifier of GitHub's key that signed the report.", &schema_of::<String>())
             .header("Github-Public-Key-Signature", "The signature, in base64.", &schema_of::<String>())
             .unchecked_body::<Vec<Match>>(serde_json::json!([{
                 "token": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT", "type": "vega_api_key",
@@ -128,7 +123,7 @@ pub fn routes() -> Vec<Route> {
             }]))
             .json::<Vec<Feedback>>(
                 200,
-                "Which of them are, or were, keys of ours.",
+                "For each match, whether it is, or was, a key of ours.",
                 serde_json::json!([{
                     "token_raw": "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT",
                     "token_type": "vega_api_key", "label": "true_positive",
@@ -167,9 +162,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         }
         let texts = key.into_iter().chain(keys).map(|text| (text, found_at.clone()));
         self.revoke_all(texts.collect(), request, now).await?;
-        let mut response = http::Response::new(Body::Empty);
-        *response.status_mut() = StatusCode::ACCEPTED;
-        Ok(response)
+        Ok(empty(StatusCode::ACCEPTED))
     }
 
     async fn report_github(&self, request: &Request, github: &KeySetCache<F, GithubKeys>, now: Timestamp) -> Answer {
@@ -223,7 +216,7 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         Ok(record.is_some_and(|record| record.is_of(&key)).then_some(key))
     }
 
-    /// Revokes a key that [`Self::find`] found. Whoever knows the whole key may.
+    /// Revokes a key that [`Self::find`] found. Anyone who knows the whole key may do that.
     async fn revoke(&self, key: &ApiKey, found_at: &str, request: &Request, now: Timestamp) -> Result<(), Problem> {
         let actor = Actor {
             id: ACTOR.to_owned(),

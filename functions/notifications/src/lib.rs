@@ -49,7 +49,7 @@ impl EventBus {
     async fn put(&self, detail_type: &str, detail: &str) -> Result<(), CallError> {
         let entry = json!({ "Source": self.source, "DetailType": detail_type, "Detail": detail });
         let answer = self.service.post("/", Some("AWSEvents.PutEvents"), &json!({ "Entries": [entry] })).await?;
-        // The status is 200 even if the entry was refused.
+        // The status is 200 even if the entry was rejected.
         match answer["FailedEntryCount"].as_u64() {
             Some(0) => Ok(()),
             Some(_) => {

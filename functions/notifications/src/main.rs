@@ -37,7 +37,7 @@ async fn main() -> Result<(), Error> {
         line["request_id"] = invocation.request_id.into();
         line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
         println!("{line}");
-        // An error makes Lambda try again. What was sent already is known by then.
+        // An error makes Lambda retry. Notifications that were sent are recorded, so they aren't sent again.
         if report.faults.is_empty() {
             Ok(line)
         } else {

@@ -5,7 +5,7 @@ use vega_auth::{EventKind, KeyId, Network};
 use vega_key_table::Change;
 use vega_notification::{KeyEvent, Kind};
 
-/// What an event asks for.
+/// A task, as an event requests it.
 #[derive(Debug)]
 pub enum Task {
     /// Follow up the changes that the table's stream reported.
@@ -21,9 +21,7 @@ pub enum Task {
 
 impl Task {
     /// Reads an event: records of the stream, or `EventBridge`'s schedule.
-    ///
-    /// # Errors
-    /// When it is neither, or a record breaks the layout of the table.
+    /// Fails when it is neither, or a record breaks the layout of the table.
     pub fn read(event: &Value) -> Result<Self, String> {
         if let Some(records) = event["Records"].as_array() {
             let (mut events, mut purged) = (Vec::new(), BTreeMap::<String, Vec<KeyId>>::new());
@@ -43,7 +41,7 @@ impl Task {
     }
 }
 
-/// The event that somebody is notified of, if any.
+/// The event that the key's owner is notified of, if any.
 fn key_event(change: Change) -> Option<KeyEvent> {
     match change {
         Change::Audited { key, event, at } => {
@@ -78,7 +76,7 @@ fn key_event(change: Change) -> Option<KeyEvent> {
     }
 }
 
-/// The network that an address belongs to: as much of it as a notification tells.
+/// The network of an address, which is all that a notification reveals of it.
 fn network(address: &str) -> Option<String> {
     Some(Network::around(address.parse().ok()?).to_string())
 }

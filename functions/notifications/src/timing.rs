@@ -1,4 +1,4 @@
-//! When a notification is due, and how long its having been sent is remembered.
+//! The times at which notifications are due, and for which sent ones are remembered.
 
 use vega_auth::{KeyRecord, Timestamp};
 use vega_key_table::purge_at;
@@ -6,7 +6,7 @@ use vega_notification::{KeyEvent, Kind};
 use vega_store::Expiring;
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
-/// How long after its expiry a key is still reported as expired.
+/// A key is reported as expired for this time after its expiry.
 const EXPIRED_DAYS: i64 = 7;
 /// How long before its expiry a key is first reported to expire.
 const SOON_DAYS: i64 = 14;

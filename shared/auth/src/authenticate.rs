@@ -10,7 +10,7 @@ use crate::{
     SigningKeys, Timestamp, TokenSource, TokenUse, UnverifiedJwt,
 };
 
-/// The key records, as far as a request needs them.
+/// The access to key records that a request needs.
 pub trait KeyRecords {
     /// The record of `id`. The read is strongly consistent, unless [`crate::CachedKeys`] answers from memory; only that
     /// needs `now`.

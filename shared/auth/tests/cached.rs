@@ -1,4 +1,4 @@
-//! How long a verified token or a key record in memory may decide.
+//! The time for which cached tokens and key records decide.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! The cache of an issuer's key set: what an unreliable issuer can do to us, and what invented `kid`s can make us do to it.
+//! The cache of an issuer's key set, with an unreliable issuer and with invented `kid`s.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::error::Error;

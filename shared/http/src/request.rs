@@ -4,6 +4,7 @@ use http::header::CONTENT_TYPE;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt as _};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use vega_auth::CurrentUser;
 
@@ -76,7 +77,7 @@ pub fn body_bytes(request: &Request) -> &[u8] {
 }
 
 /// Reads a JSON body of at most [`MAX_BODY_BYTES`]. Unknown members are rejected if `T` denies them.
-/// 413, 415, or 400 `invalid_body` with what is wrong where. The values sent are not repeated.
+/// 413, 415, or 400 `invalid_body` with the mistake and its place. Values are not repeated.
 pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, RequestProblem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -94,7 +95,12 @@ pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, RequestPro
     serde_json::from_slice(bytes).map_err(|error| RequestProblem::InvalidBody(BodyError::from(&error)))
 }
 
-/// What is wrong with a JSON body, and where.
+/// Reads a member that can be missing, but not `null`: serde treats the two alike.
+pub fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A mistake in a JSON body, and its place.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts say it")]
 pub enum BodyError {
@@ -130,7 +136,6 @@ impl From<&serde_json::Error> for BodyError {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
     use vega_auth::{Groups, Timestamp};
 
     use super::*;

@@ -35,7 +35,7 @@ impl Settings {
     }
 }
 
-/// What a function does with its requests.
+/// A function's handler of requests.
 pub trait Handler {
     /// Answers a request at `now`.
     fn handle(&self, request: &Request, now: Timestamp) -> impl Future<Output = Answer> + Send;

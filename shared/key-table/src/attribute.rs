@@ -52,7 +52,7 @@ impl Attribute {
 #[serde(transparent)]
 pub struct Item(HashMap<String, Attribute>);
 
-/// An attribute that is missing, or isn't what its name promises.
+/// An attribute that is missing or malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("attribute {0} missing or malformed")]
 pub struct Malformed(pub &'static str);
@@ -82,7 +82,7 @@ impl Item {
         }
     }
 
-    /// The value that a text stands for.
+    /// A value that is stored as text.
     pub fn parsed<T: FromStr>(&self, name: &'static str) -> Result<T, Malformed> {
         self.text(name)?.parse().map_err(|_| Malformed(name))
     }
@@ -108,7 +108,7 @@ impl Item {
         }
     }
 
-    /// The values that a list of texts stands for.
+    /// Values that are stored as a list of texts.
     /// A malformed entry is an error: it might be a restriction.
     pub fn list<T: FromStr>(&self, name: &'static str) -> Result<Vec<T>, Malformed> {
         let Some(Attribute::L(values)) = self.0.get(name) else { return Err(Malformed(name)) };
@@ -119,7 +119,7 @@ impl Item {
         values.iter().map(|entry| value(entry).ok_or(Malformed(name))).collect()
     }
 
-    /// The values that a set of texts stands for. A missing one is empty: `DynamoDB` stores no empty set.
+    /// Values that are stored as a set of texts. A missing set is empty: `DynamoDB` stores no empty set.
     pub fn set<T: FromStr>(&self, name: &'static str) -> Result<Vec<T>, Malformed> {
         match self.0.get(name) {
             None => Ok(Vec::new()),

@@ -2,7 +2,7 @@ use vega_auth::{Fault, Group, Groups, KeyDigest, KeyId, KeyRecord, KeyStatus, La
 
 use crate::{Attribute, Item, Malformed};
 
-/// How long an ended key stays visible before it may be purged.
+/// An ended key stays visible for this time before it can be purged.
 const TOMBSTONE_SECONDS: i64 = 90 * 24 * 60 * 60;
 
 /// The partition of a key.
@@ -26,7 +26,7 @@ pub fn purge_at(record: &KeyRecord) -> Option<Timestamp> {
     [record.revoked_at, record.expires_at].into_iter().flatten().min().map(purge_time)
 }
 
-/// When `DynamoDB` may delete what is left of a key that ends at `end`.
+/// The time from which `DynamoDB` may delete the rest of a key that ends at `end`.
 pub fn purge_time(end: Timestamp) -> Timestamp {
     end.plus(TOMBSTONE_SECONDS)
 }

@@ -11,7 +11,7 @@ pub enum Change {
     Audited {
         /// The key.
         key: KeyId,
-        /// What happened to it.
+        /// The kind of event.
         event: EventKind,
         /// When it happened.
         at: Timestamp,

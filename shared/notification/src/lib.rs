@@ -95,7 +95,7 @@ pub struct Notification {
     /// The network that the key was used from, not the full address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// The reason for a revocation, in the words of whoever revoked the key.
+    /// The reason for a revocation, in the words of the person who revoked the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// For a key that lost something: its version after that.

@@ -1,7 +1,7 @@
 //! Builder for the OpenAPI 3.1 document of all functions.
 //!
 //! Each function has a `routes()` next to its handlers; the wire types derive [`JsonSchema`]. This crate adds what all routes
-//! have in common: who can call them, and what API Gateway answers on its own. None of it runs in a deployed function: a test
+//! have in common: their callers, and API Gateway's own responses. None of it runs in a deployed function: a test
 //! writes docs/openapi.json, which is served as a file.
 
 mod document;

@@ -5,7 +5,7 @@ use vega_http::{BodyError, Code, MAX_BODY_BYTES, ProblemType, RequestProblem};
 /// A type's schema, by reference to the document's components.
 pub(crate) type Shape = fn(&mut SchemaGenerator) -> Schema;
 
-/// One operation: what a client sends, and what it receives.
+/// One operation: its request and its responses.
 #[must_use]
 pub struct Route {
     pub(crate) method: String,
@@ -40,7 +40,7 @@ pub(crate) struct Error {
     pub detail: String,
 }
 
-/// What API Gateway answers on its own. Its texts are in template.yaml, and a test compares the two.
+/// API Gateway's own problems. Their texts are in template.yaml; a test compares the two.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts say it")]
 pub enum GatewayProblem {

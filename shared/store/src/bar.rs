@@ -1,6 +1,6 @@
 //! The bar: access tokens issued up to an instant give an owner's keys nothing more.
 //!
-//! A token records who somebody was when it was issued, and is valid until it expires. When its owner is disabled, deleted or
+//! A token records its owner's groups when it was issued, and is valid until it expires. When its owner is disabled, deleted or
 //! leaves a group, no change that gives a key more may rest on it. So the bar is an item in the table, and its absence a
 //! condition of every transaction that creates a key or gives one more: whichever is written first, the other sees it.
 
@@ -11,7 +11,7 @@ use crate::Store;
 use crate::item::{number, owner_pk};
 use crate::transact::update_write;
 
-/// How long a bar is kept: longer than any token it is about. Cognito's access tokens live for at most a day.
+/// A bar is kept for longer than any token that it concerns. Cognito's access tokens live for at most a day.
 const KEPT_SECONDS: i64 = 25 * 60 * 60;
 
 impl Store {

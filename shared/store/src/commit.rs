@@ -89,7 +89,7 @@ impl Store {
     ) -> Result<(), CommitError> {
         let Some(first) = transitions.first() else { return Ok(()) };
         let owner = &first.after.owner;
-        // Each write, and what it means if its condition fails. If several fail, the first counts.
+        // Each write, with the error if its condition fails. If several fail, the first counts.
         let mut writes = Vec::new();
         if let Some(record) = idempotency_record {
             writes.push((put_write(self.put_idempotency_record(record))?, CommitError::InProgress));

@@ -1,4 +1,4 @@
-//! What makes a request repeatable: its sealed response, written in the same transaction as its effect.
+//! The sealed response that makes a request repeatable, written in the same transaction as its effect.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
@@ -29,7 +29,7 @@ pub struct IdempotencyRecord {
 }
 
 impl IdempotencyRecord {
-    /// How long a request can be repeated.
+    /// A request can be repeated for this time.
     pub const KEPT_SECONDS: i64 = 15 * 60;
 
     fn expires_at(&self) -> Timestamp {

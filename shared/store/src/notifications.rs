@@ -67,9 +67,6 @@ impl Store {
     }
 
     /// Records that this notification about a key was sent. `DynamoDB` deletes the record some time after `purge_at`.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
     pub async fn mark_notified(&self, id: KeyId, notification: &str, purge_at: Timestamp) -> Result<(), Fault> {
         let put = self
             .client

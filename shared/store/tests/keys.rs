@@ -1,4 +1,4 @@
-//! The store against a real `DynamoDB` API: what readers and writers of keys can rely on.
+//! The guarantees of the store, with a real `DynamoDB` API.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use std::cell::Cell;
@@ -131,7 +131,7 @@ async fn two_hundred_parallel_creates_at_limit_100_give_exactly_100() {
                         // taken by this very key, whose answer was lost
                         Ok(()) | Err(CommitError::IdTaken) => return 1,
                         Err(CommitError::LimitReached) => return 0,
-                        // a busy machine doesn't answer in time: what it did is asked again
+                        // A busy machine may answer too late: read again to find out what it did.
                         Err(CommitError::Fault(fault)) => assert_eq!(fault.code(), "store_unavailable"),
                         Err(other) => panic!("{other:?}"),
                     }
@@ -327,7 +327,7 @@ async fn an_expiring_key_has_a_deletion_time_from_its_creation() {
     };
     let has = |items: [String; 2], end| items.iter().all(|item| item.contains(&purged_90_days_after(end)));
     assert!(has(items(short.id).await, NOW.plus(5)));
-    // a use and a change leave it, and neither makes one for a key without an end
+    // A use and a change keep it, and neither sets one for a key without an expiry.
     for record in [&short, &endless] {
         database.reader().record_use(record.id, &used(NOW, "192.0.2.2")).await.unwrap();
         let change = KeyChange { name: Some("renamed".into()), ..KeyChange::default() };
@@ -335,7 +335,7 @@ async fn an_expiring_key_has_a_deletion_time_from_its_creation() {
     }
     assert!(has(items(short.id).await, NOW.plus(5)));
     assert!(!items(endless.id).await.concat().contains("purge_at"));
-    // a successor has its own; the old key's moves with its end
+    // A successor has its own; the old key's moves with its expiry.
     let old = store.find(endless.id).await.unwrap().unwrap();
     let new = KeyRecord { expires_at: Some(NOW.plus(99)), ..record(3, "ada") };
     rotate(&store, &old, &new, 60, 10, &actor()).await.unwrap();
@@ -398,7 +398,7 @@ async fn a_token_from_before_the_bar_gives_a_key_nothing_more() {
     }
     let version = store.find(key.id).await.unwrap().unwrap().version;
     assert_eq!((database.dump().await.lines().count(), version), (items, 1), "nothing was written");
-    // what takes something away is not held up, nor is anybody else, nor a token from after the bar
+    // The bar blocks no change that takes something away, no other owner, and no later token.
     let narrower = KeyChange { groups: Some(Groups::NONE), name: Some("less".into()), ..KeyChange::default() };
     let key = apply(&store, &key, narrower, &old, NOW).await.unwrap();
     create_by(&store, &record(5, "bob"), 10, &old).await.unwrap();

@@ -66,7 +66,7 @@ impl TestDatabase {
         let proxied = emulator(&format!("http://{}", listener.local_addr().expect("an address")));
         let faults = Arc::new(FaultPlan::default());
         let proxy = tokio::spawn(proxy(listener, address, Arc::clone(&faults)));
-        // A busy machine may answer late. Whoever gave up and asked again would make it busier.
+        // A busy machine answers late, and retries would make it busier.
         let mut settings = emulator(&format!("http://{address}"));
         settings.time_factor = 120;
         let database = Self { settings, server, port, proxy, proxied, faults };
@@ -164,7 +164,7 @@ impl TestDatabase {
         tokio::spawn(async move { while port.accept().await.is_ok() {} });
     }
 
-    /// Every item as text: for a look at what must not be stored.
+    /// Every item as text, to check that something is not stored.
     pub async fn dump(&self) -> String {
         let pages = self.client().scan().table_name(TABLE).into_paginator().items().send();
         let items = pages.collect::<Result<Vec<_>, _>>().await.expect("a scan");

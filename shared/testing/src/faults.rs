@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::{read_request, response};
 
-/// What a request to the database meets instead of its response.
+/// A fault that a request to the database meets instead of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedFault {
     /// The connection is closed without a response.

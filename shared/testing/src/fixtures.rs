@@ -27,7 +27,7 @@ pub fn record(key: &ApiKey, owner: &str) -> KeyRecord {
     }
 }
 
-/// Whoever changes a key: `id`, signed in as `ada`.
+/// The person who changes a key: `id`, signed in as `ada`.
 pub fn actor(id: &str) -> Actor {
     Actor {
         id: id.into(),

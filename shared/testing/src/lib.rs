@@ -4,10 +4,10 @@
 //! - [`TestServer`]: an HTTP server on loopback whose replies a test chooses.
 //! - [`NoKeys`] and [`NoIssuer`]: ports with nothing behind them.
 //! - `TestDatabase`: a `DynamoDB` API in the test's process, with injected faults (feature `database`).
-//! - `key`, `record`, `actor`: an API key, its record and somebody who changes it (feature `database`).
+//! - `key`, `record`, `actor`: an API key, its record and a person who changes it (feature `database`).
 //!
-//! A crate's unit tests can't use what takes that crate's own types: cargo builds the crate twice for them. Such tests
-//! are in the crate's `tests/` folder.
+//! A crate's unit tests can't pass that crate's own types to this one, because cargo builds the crate twice for them. Such
+//! tests are in the crate's `tests/` folder.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! One HTTP server for every client that a test wants to see fail: it answers as told, in well-formed responses or not.
+//! An HTTP server whose replies a test chooses, well-formed or not, to make its client fail.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What the server does with a request. Each connection serves one.
+/// The reply to a request. Each connection serves one request.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// Sends these bytes, and closes the connection.
@@ -84,7 +84,7 @@ impl TestServer {
         Self { state, url, task }
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Its URL, without a trailing slash.
     pub fn url(&self) -> &str {
         &self.url
     }

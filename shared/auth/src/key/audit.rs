@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::{Groups, KeyId, KeyRecord, Timestamp};
 
-/// Who makes a change, and with which request: recorded in its audit events.
+/// The caller who makes a change, and their request: recorded in its audit events.
 #[derive(Clone, Debug, Default)]
 pub struct Actor {
     /// The caller's stable id: a person's `sub`, or the name of a program such as `system:owners`.
@@ -20,7 +20,7 @@ pub struct Actor {
     pub token_groups: Groups,
 }
 
-/// What can happen to a key.
+/// The kinds of events in the life of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -51,11 +51,11 @@ pub enum EventKind {
 pub struct AuditEvent {
     /// When it happened.
     pub at: Timestamp,
-    /// What happened.
+    /// The kind of event.
     pub event: EventKind,
     /// The key it happened to.
     pub key_id: KeyId,
-    /// Who did it; `null` for an expiry.
+    /// The id of the caller who did it; `null` for an expiry.
     pub actor: Option<String>,
     /// Their name at the time.
     pub actor_username: Option<String>,

@@ -237,7 +237,7 @@ mod tests {
 
     type Edit<'a> = &'a dyn Fn(&mut KeyRecord);
 
-    /// Everything but the version and what `expected` changes stays as it was; the version counts one more.
+    /// Checks that only the version and the attributes that `expected` sets have changed, and the version by one.
     #[track_caller]
     fn check(before: &KeyRecord, transition: &Transition, expected: impl FnOnce(&mut KeyRecord)) {
         let mut after = before.clone();
