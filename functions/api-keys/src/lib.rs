@@ -22,7 +22,7 @@ use std::time::Duration;
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::config::{Environment, text};
+use vega_auth::config::Environment;
 use vega_auth::{AccessRules, Actor, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
 use vega_http::{Answer, Handler, Problem, current_user, json, path_parameter, request_id, source_address, within};
 use vega_store::Store;
@@ -58,29 +58,15 @@ pub struct ApiKeys {
     pub entropy: Entropy,
 }
 
-/// Configuration, read from environment variables.
-#[derive(Debug)]
-pub struct Config {
-    /// Access to the table.
-    pub aws: vega_aws::Settings,
-    /// `VEGA_KEYS_TABLE`.
-    pub table: String,
-    /// `VEGA_KEY_LIMIT`: maximum number of live keys per person.
-    pub limit: u32,
-    /// The access rules, for the scopes.
-    pub rules: AccessRules,
-}
-
-impl Config {
-    /// Reads every variable. The problems are collected in `environment`.
-    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
-        let table = environment.required("VEGA_KEYS_TABLE", text);
+impl ApiKeys {
+    /// Reads `VEGA_KEY_LIMIT`, the access rules and the table's variables. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>, entropy: Entropy) -> Option<Self> {
         let limit = environment.optional("VEGA_KEY_LIMIT", DEFAULT_LIMIT, |text| {
             text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or("expected a number from 1 to 1000")
         });
         let rules = vega_access_files::read(environment);
-        let aws = vega_aws::Settings::read(environment);
-        Some(Self { aws: aws?, table: table?, limit: limit?, rules: rules? })
+        let store = Store::read(environment);
+        Some(Self { store: store?, limit: limit?, rules: rules?, entropy })
     }
 }
 

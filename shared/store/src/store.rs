@@ -1,6 +1,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes, Update};
+use vega_auth::config::{Environment, text};
 use vega_auth::{Fault, KeyId, KeyRecord};
 use vega_aws::Settings;
 use vega_key_table::{Item, key_pk, read_key};
@@ -18,6 +19,13 @@ pub struct Store {
 }
 
 impl Store {
+    /// The table that `VEGA_KEYS_TABLE` names. The problems are collected in `environment`.
+    pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
+        let table = environment.required("VEGA_KEYS_TABLE", text);
+        let settings = Settings::read(environment);
+        Some(Self::new(&settings?, table?))
+    }
+
     /// The table of this name.
     pub fn new(settings: &Settings, table: String) -> Self {
         Self { client: crate::client(settings), table }
