@@ -6,7 +6,7 @@ use vega_auth::{HIDDEN, KeyId, KeyState};
 use vega_http::RequestProblem;
 use vega_openapi::{Route, schema_of};
 
-use crate::admin::{MAX_OWNER, Revoked};
+use crate::admin::{Enabled, MAX_OWNER, Revoked};
 use crate::body::{KeyPatch, NewKey, Rotation};
 use crate::idempotency::{MAX_LEN, MIN_LEN};
 use crate::list::{self, Page};
@@ -30,6 +30,7 @@ pub enum Endpoint {
     RevokeOwnKey,
     AdminListKeys,
     AdminRevokeKeys,
+    AdminEnableKeys,
     AdminRevokeKey,
 }
 
@@ -40,7 +41,7 @@ pub fn routes() -> Vec<Route> {
 
 impl Endpoint {
     /// An endpoint that is missing here is missing in docs/openapi.json, which a test compares with template.yaml.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CreateKey,
         Self::ListKeys,
         Self::GetKey,
@@ -53,6 +54,7 @@ impl Endpoint {
         Self::RevokeOwnKey,
         Self::AdminListKeys,
         Self::AdminRevokeKeys,
+        Self::AdminEnableKeys,
         Self::AdminRevokeKey,
     ];
 
@@ -79,6 +81,11 @@ impl Endpoint {
             Self::AdminRevokeKeys => {
                 ["DELETE /v1/admin/api-keys", "adminRevokeApiKeys", "Revoke all of an owner's keys"]
             }
+            Self::AdminEnableKeys => [
+                "POST /v1/admin/api-keys/enable",
+                "adminEnableApiKeys",
+                "Enable the keys that were disabled with their owner",
+            ],
             Self::AdminRevokeKey => ["DELETE /v1/admin/api-keys/{id}", "adminRevokeApiKey", "Revoke anybody's key"],
         }
     }
@@ -181,6 +188,17 @@ impl Endpoint {
                 .query("block_older_tokens", BLOCK, &json!({ "type": "boolean", "default": false }))
                 .reason()
                 .json::<Revoked>(200, "The keys are revoked.", json!({ "revoked": 3 })),
+            Self::AdminEnableKeys => route
+                .administrator_only()
+                .description(
+                    "After the owner was enabled again in the user pool, and the owner sync has noticed. Keys that a person disabled \
+                     stay disabled.",
+                )
+                .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))
+                .error(&KeyProblem::OwnerDisabled)
+                .required_query("owner", OWNER, &owner())
+                .reason()
+                .json::<Enabled>(200, "The keys are enabled.", json!({ "enabled": 3 })),
             Self::AdminRevokeKey => route
                 .administrator_only()
                 .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))

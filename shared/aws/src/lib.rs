@@ -16,17 +16,17 @@ use http::Request;
 use http::header::CONTENT_TYPE;
 use reqwest::Client;
 use reqwest::redirect::Policy;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vega_auth::config::{Environment, aws_endpoint, text};
 
-pub use crate::user_pool::{User, UserPool};
+pub use crate::user_pool::{Page, User, UserPool};
 
 /// One try, connection included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first try and two more, with jitter between them.
 const ATTEMPTS: u32 = 3;
-/// The largest answer we read.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// The largest answer we read. 60 users with every attribute at its largest have 6 MB.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// What services say when they are asked too often. They say it with status 400.
 const THROTTLED: [&str; 4] =
     ["ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded"];
@@ -154,6 +154,23 @@ impl Service {
             let milliseconds = 50_u64 << attempt;
             tokio::time::sleep(Duration::from_millis(milliseconds / 2 + fastrand::u64(..milliseconds / 2))).await;
             attempt += 1;
+        }
+    }
+
+    /// Puts an event with this detail, which is JSON, on `EventBridge`'s default bus.
+    ///
+    /// # Errors
+    /// When it may not have arrived.
+    pub async fn put_event(&self, source: &str, detail_type: &str, detail: &str) -> Result<(), CallError> {
+        let entry = json!({ "Source": source, "DetailType": detail_type, "Detail": detail });
+        let answer = self.post("/", Some("AWSEvents.PutEvents"), &json!({ "Entries": [entry] })).await?;
+        // The status is 200 even if the entry was refused.
+        match answer["FailedEntryCount"].as_u64() {
+            Some(0) => Ok(()),
+            Some(_) => {
+                Err(CallError::Refused(answer["Entries"][0]["ErrorCode"].as_str().unwrap_or("unknown").to_owned()))
+            }
+            None => Err(CallError::Unavailable("PutEvents: no FailedEntryCount".into())),
         }
     }
 
