@@ -49,6 +49,7 @@ ELSEWHERE = {
     # Only the own pool issues tokens to the tests.
     "person_required": "machines_and_people_of_other_pools_have_no_keys",
     # It would bar the tokens of the other tests.
+    "owner_disabled": "only_keys_disabled_with_their_owner_are_enabled_with_them",
     "token_outdated": "an_administrator_can_bar_older_tokens_from_key_changes",
     # The local stack accepts GitHub's reports, and these need its signature.
     (

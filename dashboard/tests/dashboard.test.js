@@ -628,6 +628,8 @@ describe("administration", { skip: onlyCognito }, () => {
       await signInAs(page, who);
       key = await create(page, "of a user");
       await store(page);
+      await page.getByRole("button", { name: "Disable" }).click();
+      await page.locator(".badge.disabled").waitFor();
       await page.goto(`${base}/api-keys#/owners/${who.id}`);
       await page.getByRole("heading", { level: 1, name: "Only administrators can open this page" }).waitFor();
       assert.equal(await page.getByRole("table").count(), 0);
@@ -639,6 +641,9 @@ describe("administration", { skip: onlyCognito }, () => {
       const row = page.getByRole("row").filter({ hasText: "of a user" });
       await accessible(row, "another owner");
       await fits(row, "another owner");
+      // They disabled it themselves.
+      await page.getByRole("button", { name: "Enable keys disabled with the user" }).click();
+      await accessible(page.getByText("No key was disabled with this user."), "nothing to enable");
       await page.getByRole("button", { name: "Revoke of a user" }).click();
       await page.getByRole("button", { name: "Revoke key" }).click();
       await page.locator(".badge.revoked").waitFor();

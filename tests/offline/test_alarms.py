@@ -13,7 +13,7 @@ from template import FUNCTIONS, RESOURCES, ROOT, TEMPLATE
 
 PAGE = ROOT / "docs" / "operations.md"
 ALARMS = {name: one["Properties"] for name, one in RESOURCES.items() if one["Type"] == "AWS::CloudWatch::Alarm"}
-SCHEDULED = {"Owners": range(5, 61), "Notifications": [60]}
+SCHEDULED = {"Owners": TEMPLATE["Parameters"]["OwnersMinutes"]["AllowedValues"], "Notifications": [60]}
 HOUR = 60
 HORIZON = 8 * HOUR
 
@@ -33,10 +33,21 @@ def metrics_of(alarm: dict) -> set[Metric]:
     return {metric(part["MetricStat"]["Metric"]) for part in parts}
 
 
-def period(alarm: dict) -> int:
+def period(alarm: dict, every: int) -> int:
     """An alarm's period, in minutes."""
-    [seconds] = {part["MetricStat"]["Period"] for part in alarm.get("Metrics", [])[1:]} or {alarm.get("Period")}
-    return seconds // 60
+    if "Metrics" in alarm:
+        [seconds] = {part["MetricStat"]["Period"] for part in alarm["Metrics"][1:]}
+        return seconds // 60
+    return value_at(alarm["Period"], every) // 60
+
+
+def value_at(value: int | dict, every: int) -> int:
+    """A number, or the one that a mapping has for this interval of a schedule."""
+    if not isinstance(value, dict):
+        return value
+    mapping, key, name = value["FindInMap"]
+    assert key == {"Ref": "OwnersMinutes"}
+    return TEMPLATE["Mappings"][mapping][str(every)][name]
 
 
 def metric(alarm: dict) -> Metric:
@@ -46,8 +57,12 @@ def metric(alarm: dict) -> Metric:
     return namespace.split("/")[-1], alarm["MetricName"], function
 
 
-def own(function: str) -> Metric:
-    return "${AWS::StackName}", f"{function}Faults", ""
+def own(name: str) -> Metric:
+    return "${AWS::StackName}", name, ""
+
+
+# Whether a scheduled function runs at all shows in this metric.
+PULSE = {"Owners": own("OwnersPassAge"), "Notifications": ("Lambda", "Invocations", "Notifications")}
 
 
 def metrics(function: str, failure: str) -> set[Metric]:
@@ -55,27 +70,28 @@ def metrics(function: str, failure: str) -> set[Metric]:
     shared = {SERVER_ERRORS} if function == "Authorizer" else set()
     match failure:
         case "answers 503":
-            return {own(function), *shared}
+            return {own(f"{function}Faults"), *shared}
         case "error, timeout or crash":
             return {("Lambda", "Errors", function), *shared}
         case "throttled":
             throttles = {("Lambda", "Throttles", function)}
             if function == "Mail":
                 return throttles | {("SQS", "ApproximateNumberOfMessagesVisible", "")}
-            return throttles | ({("Lambda", "Invocations", function)} if function in SCHEDULED else shared)
+            return throttles | ({PULSE[function]} if function in SCHEDULED else shared)
         case "never invoked":
-            return {("Lambda", "Invocations", function)} | (SCAN if function == "Notifications" else set())
+            return {PULSE[function]} | (SCAN if function == "Notifications" else set())
         case "the scan for expiry isn't completed":
             return SCAN
         case "falls behind":
-            return {("Lambda", "IteratorAge", function)}
+            return {own("OwnersPassAge") if function == "Owners" else ("Lambda", "IteratorAge", function)}
     raise AssertionError(failure)
 
 
-def fires(alarm: dict, value: Callable[[Iterable[int]], float | None], phase: int) -> int | None:
+def fires(alarm: dict, value: Callable[[Iterable[int]], float | None], phase: int, every: int = 1) -> int | None:
     """The minutes from a failure's beginning until the alarm goes off. `value` gives a period's datapoint, from the minutes since
     the failure began; `phase` is where in a period that was."""
-    length, of, to = period(alarm), alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]
+    length, of, to = period(alarm, every), alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]
+    threshold = value_at(alarm["Threshold"], every)
     below = alarm["ComparisonOperator"] == "LessThanThreshold"
     breaches: list[bool] = []
     for start in range(-phase - 4 * length, HORIZON, length):
@@ -83,7 +99,7 @@ def fires(alarm: dict, value: Callable[[Iterable[int]], float | None], phase: in
         if datapoint is None:
             breaches.append(alarm["TreatMissingData"] == "breaching")
         else:
-            breaches.append(datapoint < alarm["Threshold"] if below else datapoint >= alarm["Threshold"])
+            breaches.append(datapoint < threshold if below else datapoint >= threshold)
         end = start + length
         if end > 0 and sum(breaches[-of:]) >= to:
             return end
@@ -101,6 +117,11 @@ def datapoints(failure: str, name: str, every: int) -> Callable[[Iterable[int]],
                 return len(failed) / len(runs) if runs else None
             case "Invocations":
                 return len(runs) - len(failed) or None
+            case "OwnersPassAge" if failure == "falls behind":
+                # The last complete pass began one interval before the failure.
+                return max(minute + every if minute >= 0 else 0 for minute in runs) * 60 if runs else None
+            case "OwnersPassAge":
+                return 0 if len(failed) < len(runs) else None
             case "ExpiryScanAge" if failure == "never invoked":
                 return 0 if len(runs) > len(failed) else None
             case "ExpiryScanAge":
@@ -116,29 +137,32 @@ def datapoints(failure: str, name: str, every: int) -> Callable[[Iterable[int]],
     return value
 
 
-def detection(function: str, failure: str) -> dict[str, int]:
-    """Each alarm that detects the failure, with the longest it takes in minutes, at every schedule and phase."""
+def detection(function: str, failure: str) -> dict[str, list[int]]:
+    """Each alarm that detects the failure, with the longest it takes in minutes, at every schedule."""
     found = {}
     for name, alarm in ALARMS.items():
         if not metrics_of(alarm) & metrics(function, failure):
             continue
-        schedules = SCHEDULED.get(function, [1])
-        delays = [
-            fires(alarm, datapoints(failure, alarm.get("MetricName", ""), every), phase)
-            for every in schedules
-            for phase in range(period(alarm))
-        ]
-        assert None not in delays, f"{name} misses {function}: {failure}"
-        # The first run that fails may be a whole interval away.
-        found[name] = max(delays) + (max(schedules) if function in SCHEDULED and failure != "falls behind" else 0)
+        found[name] = []
+        for every in SCHEDULED.get(function, [1]):
+            value = datapoints(failure, alarm.get("MetricName", ""), every)
+            delays = [fires(alarm, value, phase, every) for phase in range(period(alarm, every))]
+            assert None not in delays, f"{name} misses {function}: {failure}"
+            # The first run that fails may be a whole interval away.
+            found[name].append(max(delays) + (every if function in SCHEDULED and failure != "falls behind" else 0))
     return found
+
+
+def shown(name: str, delays: list[int]) -> str:
+    text = f"`{name}` {delays[0]} min"
+    return text if delays[0] == delays[-1] else f"{text} ({delays[-1]} min with `OwnersMinutes` 60)"
 
 
 FAILURES = [
     *((function, failure) for function in ("Authorizer", "ApiKeys", "LeakedKeys") for failure in ["answers 503"]),
     *((function, failure) for function in FUNCTIONS for failure in ("error, timeout or crash", "throttled")),
     *((function, "never invoked") for function in SCHEDULED),
-    ("Notifications", "falls behind"),
+    *((function, "falls behind") for function in SCHEDULED),
     ("Notifications", "the scan for expiry isn't completed"),
 ]
 
@@ -147,7 +171,7 @@ def table() -> str:
     rows = ["| function | failure | alarms, and how soon at the latest |", "| --- | --- | --- |"]
     for function, failure in FAILURES:
         alarms = sorted(detection(function, failure).items(), key=lambda found: found[1])
-        rows.append(f"| {function} | {failure} | {', '.join(f'`{name}` {minutes} min' for name, minutes in alarms)} |")
+        rows.append(f"| {function} | {failure} | {', '.join(shown(*one) for one in alarms)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -174,6 +198,31 @@ def test_the_operations_page_has_the_computed_table():
         PAGE.write_text(page.replace(found[0], table()))
     else:
         assert found[0] == table(), "VEGA_RENEW=1 writes it"
+
+
+def test_a_pass_at_every_interval_keeps_its_alarm_quiet():
+    alarm = ALARMS["OwnersAgeAlarm"]
+    for every in SCHEDULED["Owners"]:
+        # A pass that takes a whole interval, and so begins one interval before it is logged.
+        for phase in range(period(alarm, every)):
+            assert (
+                fires(
+                    alarm,
+                    lambda minutes, every=every: every * 60 if any(one % every == 0 for one in minutes) else None,
+                    phase,
+                    every,
+                )
+                is None
+            )
+
+
+def test_the_age_that_an_alarm_watches_is_in_the_log():
+    counted = RESOURCES["OwnersPassAge"]["Properties"]
+    assert counted["LogGroupName"] == {"Ref": "OwnersLogs"}
+    [transformation] = counted["MetricTransformations"]
+    assert counted["FilterPattern"] == "{ " + transformation["MetricValue"] + " >= 0 }"
+    assert f'"{transformation["MetricValue"].removeprefix("$.")}":' in (ROOT / "functions/owners/src/lib.rs").read_text()
+    assert transformation["MetricName"] == ALARMS["OwnersAgeAlarm"]["MetricName"]
 
 
 def test_every_alarm_is_explained_and_tells_whoever_is_configured():

@@ -147,6 +147,9 @@ def test_a_role_writes_only_to_its_own_log_group():
 ELSEWHERE = [
     ("Owners", "cognito-idp:AdminGetUser", POOL, {}),
     ("Owners", "cognito-idp:AdminListGroupsForUser", POOL, {}),
+    ("Owners", "cognito-idp:ListUsers", POOL, {}),
+    ("Owners", "cognito-idp:ListUsersInGroup", POOL, {}),
+    ("Owners", "events:PutEvents", BUS, {"source": SOURCE, "detail-type": "Owner Sync Continues"}),
     ("Notifications", "dynamodb:DescribeStream", STREAM, {}),
     ("Notifications", "dynamodb:GetRecords", STREAM, {}),
     ("Notifications", "dynamodb:GetShardIterator", STREAM, {}),
@@ -189,4 +192,6 @@ def test_a_created_table_has_the_rights_of_an_existing_one():
 def test_events_and_mail_have_only_the_stacks_own_sender():
     assert not allows("Notifications", "events:PutEvents", BUS, source="aws.cognito-idp")
     assert not allows("Notifications", "events:PutEvents", BUS)
+    assert not allows("Owners", "events:PutEvents", BUS, **{"source": SOURCE, "detail-type": "API Key Notice"})
+    assert not allows("Owners", "events:PutEvents", BUS, **{"source": "aws.cognito-idp", "detail-type": "Owner Sync Continues"})
     assert not allows("Mail", "ses:SendEmail", MAIL, FromAddress="ceo@example.com")

@@ -155,3 +155,11 @@ def test_the_table_is_encrypted_protected_and_can_be_restored():
     assert table["DeletionProtectionEnabled"] == {"If": ["IsProtected", True, False]}
     assert RESOURCES["UserPool"]["Properties"]["DeletionProtection"] == {"If": ["IsProtected", "ACTIVE", "INACTIVE"]}
     assert TEMPLATE["Parameters"]["DeletionProtection"]["Default"] == "true"
+
+
+def test_the_owner_sync_is_invoked_by_its_own_request_for_another_run():
+    owners = FUNCTIONS["Owners"]["Properties"]
+    pattern = owners["Events"]["Continuation"]["Properties"]["Pattern"]
+    assert pattern["source"] == [owners["Environment"]["Variables"]["VEGA_NOTICE_SOURCE"]]
+    [detail_type] = pattern["detail-type"]
+    assert f'CONTINUATION: &str = "{detail_type}";' in (ROOT / "functions/owners/src/task.rs").read_text()

@@ -1,6 +1,6 @@
 import { SessionEnded, type Session } from "../session/session";
 import { fetchJson, Problem, Unreachable, type Answer, type Call } from "./http";
-import type { AuditEvent, CreatedKey, CurrentUser, Key, KeyPatch, NewKey, Page, Scope } from "./types";
+import type { AuditEvent, CreatedKey, CurrentUser, EnabledKeys, Key, KeyPatch, NewKey, Page, Scope } from "./types";
 
 /** A key with its version, which a change must state. */
 export interface Versioned {
@@ -67,6 +67,12 @@ export class Api {
   async revokeAll(owner: string, reason: string, blockTokens: boolean): Promise<void> {
     const query = new URLSearchParams({ owner, ...(reason === "" ? {} : { reason }), block_older_tokens: String(blockTokens) });
     await this.#call(`v1/admin/api-keys?${query.toString()}`, { method: "DELETE" });
+  }
+
+  /** Enables the keys that were disabled because their owner was. Returns their number. */
+  async enableAll(owner: string): Promise<number> {
+    const path = `v1/admin/api-keys/enable?owner=${encodeURIComponent(owner)}`;
+    return (await this.#call<EnabledKeys>(path, { method: "POST" })).body.enabled;
   }
 
   events(id: string, cursor: string | null): Promise<Page<AuditEvent>> {

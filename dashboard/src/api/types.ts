@@ -11,6 +11,7 @@ export type Status = Schemas["KeyState"];
 export type CreatedKey = Schemas["CreatedKey"];
 export type NewKey = Schemas["NewKey"];
 export type KeyPatch = Schemas["KeyPatch"];
+export type EnabledKeys = Schemas["EnabledKeys"];
 export type AuditEvent = Schemas["AuditEvent"];
 export type Scope = Schemas["Scope"];
 export type CurrentUser = Schemas["CurrentUser"];

@@ -3,7 +3,7 @@
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::{CurrentUser, Group, KeyRecord, Timestamp, Transition};
+use vega_auth::{Actor, CurrentUser, Group, KeyRecord, Timestamp, Transition};
 use vega_http::{Answer, Problem, RequestProblem, json};
 use vega_store::{CommitError, Store};
 
@@ -25,14 +25,22 @@ pub struct Revoked {
     revoked: usize,
 }
 
+/// The result of enabling an owner's keys.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EnabledKeys")]
+pub struct Enabled {
+    /// How many were enabled.
+    enabled: usize,
+}
+
 impl<'a> Administrator<'a> {
     /// 403 for everybody else.
     pub fn check(person: &'a CurrentUser) -> Result<Self, RequestProblem> {
         if person.is_administrator() { Ok(Self(person)) } else { Err(RequestProblem::AdministratorOnly) }
     }
 
-    /// A key of group `root` can be revoked only by `root`: nobody revokes the key of a more powerful group.
-    fn may_revoke(&self, record: &KeyRecord) -> Result<(), KeyProblem> {
+    /// A key of group `root` can be changed only by `root`: nobody changes the key of a more powerful group.
+    fn may_change(&self, record: &KeyRecord) -> Result<(), KeyProblem> {
         if record.groups.contains(Group::Root) && !self.0.groups.contains(Group::Root) {
             return Err(KeyProblem::RootOnly(record.id));
         }
@@ -48,52 +56,84 @@ impl ApiKeys {
 
     pub(crate) async fn admin_revoke(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
         let id = path_id(request).map_err(|_| KeyProblem::NoSuchKey)?;
-        let may_revoke = |key: &KeyRecord| admin.may_revoke(key);
-        self.revoke(request, id, &actor(request, admin.0), now, KeyProblem::NoSuchKey, may_revoke).await
+        let may_change = |key: &KeyRecord| admin.may_change(key);
+        self.revoke(request, id, &actor(request, admin.0), now, KeyProblem::NoSuchKey, may_change).await
     }
 
     /// Revokes all live keys of an owner, including those that are created meanwhile.
     pub(crate) async fn revoke_all(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
         let parameters = Parameters::read(request, &["owner", "reason", "block_older_tokens"])?;
         let (owner, reason) = (owner(&parameters)?, parameters.reason()?);
-        let actor = actor(request, admin.0);
         let decide = |key: &KeyRecord| {
             if !key.state(now).is_live() {
                 return Ok(None);
             }
-            admin.may_revoke(key)?;
+            admin.may_change(key)?;
             Ok(key.revoke(reason.as_deref(), now))
         };
-        let revocations = async || {
-            let keys = self.store.list(owner).await?;
-            let revocations = keys.iter().filter_map(|key| decide(key).transpose());
-            Ok::<_, Problem>(revocations.collect::<Result<Vec<Transition>, KeyProblem>>()?)
-        };
-        let mut pending = revocations().await?;
         if parameters.flag("block_older_tokens")? {
-            // Only after the permission was checked: without it, nothing is blocked either. Then once more, since older tokens
-            // may have created keys before the bar.
+            // Only if the caller may revoke the keys: without the permission, nothing is blocked either. The keys are read again
+            // afterwards, since older tokens may have created some before the bar.
+            self.transitions(owner, &decide).await?;
             self.store.bar(owner, now).await?;
-            pending = revocations().await?;
         }
-        let mut revoked = 0;
-        while !pending.is_empty() {
+        let revoked = self.commit_all(owner, &actor(request, admin.0), now, decide).await?;
+        json(200, &Revoked { revoked })
+    }
+
+    /// Enables all keys of an owner that were disabled because the owner was.
+    pub(crate) async fn enable_all(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
+        let parameters = Parameters::read(request, &["owner", "reason"])?;
+        let (owner, reason) = (owner(&parameters)?, parameters.reason()?);
+        let decide = |key: &KeyRecord| {
+            let enabling = key.enable_with_owner(reason.as_deref(), now);
+            if enabling.is_some() {
+                admin.may_change(key)?;
+            }
+            Ok(enabling)
+        };
+        let enabled = self.commit_all(owner, &actor(request, admin.0), now, decide).await?;
+        json(200, &Enabled { enabled })
+    }
+
+    /// The transitions that are due of an owner's keys.
+    async fn transitions(
+        &self,
+        owner: &str,
+        decide: impl Fn(&KeyRecord) -> Result<Option<Transition>, KeyProblem>,
+    ) -> Result<Vec<Transition>, Problem> {
+        let keys = self.store.list(owner).await?;
+        Ok(keys.iter().filter_map(|key| decide(key).transpose()).collect::<Result<_, _>>()?)
+    }
+
+    /// Commits the transitions of an owner's keys until none is due. Their number.
+    async fn commit_all(
+        &self,
+        owner: &str,
+        actor: &Actor,
+        now: Timestamp,
+        decide: impl Fn(&KeyRecord) -> Result<Option<Transition>, KeyProblem>,
+    ) -> Result<usize, Problem> {
+        let mut changed = 0;
+        loop {
+            let pending = self.transitions(owner, &decide).await?;
+            if pending.is_empty() {
+                return Ok(changed);
+            }
             for batch in pending.chunks(Store::MAX_REVOCATIONS) {
-                match self.store.commit(batch, None, None, &actor, now).await {
-                    Ok(()) => revoked += batch.len(),
-                    // One of the keys changed since it was read, so none was revoked: revoke them one by one.
+                match self.store.commit(batch, None, None, actor, now).await {
+                    Ok(()) => changed += batch.len(),
+                    // One of the keys changed since it was read, so none was changed: change them one by one.
                     Err(CommitError::Conflict) => {
-                        for revocation in batch {
-                            let updated = self.store.update(revocation.after.id, &actor, now, decide).await;
-                            revoked += usize::from(updated.map_err(|error| self.problem(error))?.is_changed);
+                        for transition in batch {
+                            let updated = self.store.update(transition.after.id, actor, now, &decide).await;
+                            changed += usize::from(updated.map_err(|error| self.problem(error))?.is_changed);
                         }
                     }
                     Err(error) => return Err(self.problem::<Problem>(error.into())),
                 }
             }
-            pending = revocations().await?;
         }
-        json(200, &Revoked { revoked })
     }
 }
 

@@ -6,7 +6,7 @@ use vega_auth::{HIDDEN, KeyId, KeyState};
 use vega_http::RequestProblem;
 use vega_openapi::{Route, schema_of};
 
-use crate::admin::{MAX_OWNER, Revoked};
+use crate::admin::{Enabled, MAX_OWNER, Revoked};
 use crate::body::{KeyPatch, NewKey, Rotation};
 use crate::idempotency::{MAX_LEN, MIN_LEN};
 use crate::list::{self, Page};
@@ -30,11 +30,12 @@ pub enum Endpoint {
     RevokeOwnKey,
     AdminListKeys,
     AdminRevokeKeys,
+    AdminEnableKeys,
     AdminRevokeKey,
 }
 
 /// Each endpoint's route as API Gateway names it, its operation id, and its summary.
-const ENDPOINTS: [(Endpoint, [&str; 3]); 13] = [
+const ENDPOINTS: [(Endpoint, [&str; 3]); 14] = [
     (Endpoint::CreateKey, ["POST /v1/api-keys", "createApiKey", "Create a key"]),
     (Endpoint::ListKeys, ["GET /v1/api-keys", "listApiKeys", "List the caller's keys"]),
     (Endpoint::GetKey, ["GET /v1/api-keys/{id}", "getApiKey", "Get a key"]),
@@ -47,6 +48,10 @@ const ENDPOINTS: [(Endpoint, [&str; 3]); 13] = [
     (Endpoint::RevokeOwnKey, ["DELETE /v1/api-keys/self", "revokeOwnApiKey", "Revoke the calling key"]),
     (Endpoint::AdminListKeys, ["GET /v1/admin/api-keys", "adminListApiKeys", "List an owner's keys"]),
     (Endpoint::AdminRevokeKeys, ["DELETE /v1/admin/api-keys", "adminRevokeApiKeys", "Revoke all of an owner's keys"]),
+    (
+        Endpoint::AdminEnableKeys,
+        ["POST /v1/admin/api-keys/enable", "adminEnableApiKeys", "Enable the keys that were disabled with their owner"],
+    ),
     (Endpoint::AdminRevokeKey, ["DELETE /v1/admin/api-keys/{id}", "adminRevokeApiKey", "Revoke anybody's key"]),
 ];
 
@@ -160,6 +165,17 @@ impl Endpoint {
                 .query("block_older_tokens", BLOCK, &json!({ "type": "boolean", "default": false }))
                 .with(reason)
                 .json::<Revoked>(200, "The keys are revoked.", json!({ "revoked": 3 })),
+            Self::AdminEnableKeys => route
+                .error(&RequestProblem::AdministratorOnly)
+                .description(
+                    "After the owner was enabled again in the user pool, and the owner sync has noticed. Keys that a person disabled \
+                     stay disabled.",
+                )
+                .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))
+                .error(&KeyProblem::OwnerDisabled)
+                .required_query("owner", OWNER, &owner())
+                .with(reason)
+                .json::<Enabled>(200, "The keys are enabled.", json!({ "enabled": 3 })),
             Self::AdminRevokeKey => route
                 .error(&RequestProblem::AdministratorOnly)
                 .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))

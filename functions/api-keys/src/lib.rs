@@ -118,6 +118,7 @@ impl ApiKeys {
             }
             Endpoint::AdminListKeys => self.admin_list(request, Administrator::check(person(&user)?)?, now).await,
             Endpoint::AdminRevokeKeys => self.revoke_all(request, Administrator::check(person(&user)?)?, now).await,
+            Endpoint::AdminEnableKeys => self.enable_all(request, Administrator::check(person(&user)?)?, now).await,
             Endpoint::AdminRevokeKey => self.admin_revoke(request, Administrator::check(person(&user)?)?, now).await,
         }
     }

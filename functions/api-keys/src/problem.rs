@@ -18,13 +18,18 @@ pub enum KeyProblem {
     OwnPoolOnly,
     #[error("This route is for API keys; you have an access token.")]
     ApiKeyOnly,
-    #[error("The key {0} has group root: only a member of group root can revoke it.")]
+    #[error("The key {0} has group root: only a member of group root can revoke or enable it.")]
     RootOnly(KeyId),
     #[error(
         "Your account, your groups or your keys changed after this access token was issued. Sign in again, then repeat the \
          request."
     )]
     TokenOutdated,
+    #[error(
+        "The owner is disabled in the user pool, according to the last owner sync. Enable the owner there, then repeat the request \
+         once the owner sync has noticed."
+    )]
+    OwnerDisabled,
     #[error("You have no such API key.")]
     NotYours,
     #[error("There is no such API key.")]
@@ -55,6 +60,7 @@ impl ProblemType for KeyProblem {
             Self::OwnPoolOnly => Code::PersonRequired,
             Self::PersonOnly | Self::ApiKeyOnly | Self::RootOnly(_) => Code::Forbidden,
             Self::TokenOutdated => Code::TokenOutdated,
+            Self::OwnerDisabled => Code::OwnerDisabled,
             Self::NotYours | Self::NoSuchKey => Code::NotFound,
             Self::LimitReached { .. } => Code::KeyLimitReached,
             Self::Expired => Code::KeyExpired,
@@ -87,6 +93,7 @@ impl ApiKeys {
             UpdateError::Refused(problem) => problem.into(),
             UpdateError::NotFound => KeyProblem::NotYours.into(),
             UpdateError::Commit(CommitError::TokenOutdated) => KeyProblem::TokenOutdated.into(),
+            UpdateError::Commit(CommitError::OwnerDisabled) => KeyProblem::OwnerDisabled.into(),
             UpdateError::Commit(CommitError::LimitReached) => KeyProblem::LimitReached { limit: self.limit }.into(),
             UpdateError::Commit(CommitError::InProgress) => KeyProblem::IdempotencyInProgress.into(),
             UpdateError::Commit(CommitError::Conflict | CommitError::IdTaken) => {

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use api_keys::ApiKeys;
 use authorizer::{Authorizer, HttpApiResponse, Policies};
-use owners::{FindOwner, OwnerStatus, Owners, PoolFault, Task};
+use owners::{Clock, OwnerStatus, Owners, Page, Pool, PoolFault, Task};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
-use vega_auth::{AccessRules, Authenticator, CachedKeys, Groups, HmacSecret, Timestamp, TokenVerifier};
+use vega_auth::{AccessRules, Authenticator, CachedKeys, Group, Groups, HmacSecret, Timestamp, TokenVerifier};
 use vega_http::Handler as _;
 use vega_key_table::KeyReader;
 use vega_testing::{InjectedFault, NoIssuer, TestDatabase};
@@ -417,14 +417,33 @@ impl Model {
 
 // --- the real thing ---------------------------------------------------------------------------------------------------
 
-/// A user pool that says the same of everybody.
+/// A user pool that says the same of everybody, and has every group.
 #[derive(Clone)]
-struct Pool(Arc<Mutex<OwnerStatus>>);
+struct SamePool(Arc<Mutex<OwnerStatus>>);
 
-impl FindOwner for Pool {
+impl Pool for SamePool {
     async fn find(&self, _: &str, _: &str) -> Result<OwnerStatus, PoolFault> {
         Ok(*self.0.lock().unwrap())
     }
+
+    async fn page(&self, _: Option<Group>, _: Option<&str>) -> Result<Page, PoolFault> {
+        Ok(Page::default())
+    }
+}
+
+/// A clock that stands still.
+struct Still(Timestamp);
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn wait_until(&self, _: Duration) {}
 }
 
 struct World {
@@ -432,12 +451,12 @@ struct World {
     /// What people call, by way of whatever trouble there is.
     api: ApiKeys,
     gate: Authorizer<NoIssuer, CachedKeys<KeyReader>>,
-    owners: Owners<Pool>,
-    pool: Pool,
+    owners: Owners<SamePool>,
+    pool: SamePool,
     /// The same without trouble: to see what is.
     calm_api: ApiKeys,
     calm_gate: Authorizer<NoIssuer, CachedKeys<KeyReader>>,
-    calm_owners: Owners<Pool>,
+    calm_owners: Owners<SamePool>,
     log: Vec<String>,
     secrets: Vec<String>,
     /// The last second that each key was ever to live.
@@ -478,8 +497,8 @@ impl World {
                 gateway_caches: false,
             }
         };
-        let pool = Pool(Arc::new(Mutex::new(OwnerStatus::Gone)));
-        let owners = |store| Owners { store, pool: pool.clone(), pace: Duration::ZERO };
+        let pool = SamePool(Arc::new(Mutex::new(OwnerStatus::Gone)));
+        let owners = |store| Owners { store, pool: pool.clone() };
         Self {
             api: api(database.faulty_store()),
             gate: gate(database.faulty_reader()),
@@ -683,12 +702,12 @@ impl World {
                 };
                 let task = Task::SyncOwner(model.people[*person].clone());
                 self.make(trouble);
-                let report = self.owners.run(&task, "r-3", || model.now, || true).await;
+                let report = self.owners.run(&task, "r-3", &Still(model.now), Duration::MAX).await;
                 self.make(None);
                 prop_assert!(!report.is_fault() || trouble.is_some(), "a fault without trouble: {:?}", report);
                 if report.is_fault() {
                     // It may have reached some of the keys; the next run reaches the others.
-                    let report = self.calm_owners.run(&task, "r-3", || model.now, || true).await;
+                    let report = self.calm_owners.run(&task, "r-3", &Still(model.now), Duration::MAX).await;
                     prop_assert!(!report.is_fault(), "{:?}", report);
                 }
                 model.reconcile(*person, *is);

@@ -131,7 +131,8 @@ impl Dashboard {
             .map_err(|error| Problem::fault("unwritable_answer", &error))?
             .replace('&', "&amp;")
             .replace('"', "&quot;");
-        let is_module = |name: &&str| name.starts_with("api-keys/assets/cognito-") && name.ends_with(".js");
+        let is_module =
+            |name: &&str| name.strip_suffix(".js").is_some_and(|stem| stem.starts_with("api-keys/assets/cognito-"));
         let module = self.files.iter().map(|(name, _)| *name).find(is_module);
         let preload = module
             .filter(|_| matches!(self.sign_in, SignIn::Cognito { .. }))

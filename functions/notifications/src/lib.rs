@@ -47,16 +47,7 @@ pub struct EventBus {
 
 impl EventBus {
     async fn put(&self, detail_type: &str, detail: &str) -> Result<(), CallError> {
-        let entry = json!({ "Source": self.source, "DetailType": detail_type, "Detail": detail });
-        let answer = self.service.post("/", Some("AWSEvents.PutEvents"), &json!({ "Entries": [entry] })).await?;
-        // The status is 200 even if the entry was rejected.
-        match answer["FailedEntryCount"].as_u64() {
-            Some(0) => Ok(()),
-            Some(_) => {
-                Err(CallError::Refused(answer["Entries"][0]["ErrorCode"].as_str().unwrap_or("unknown").to_owned()))
-            }
-            None => Err(CallError::Unavailable("PutEvents: no FailedEntryCount".into())),
-        }
+        self.service.put_event(&self.source, detail_type, detail).await
     }
 }
 

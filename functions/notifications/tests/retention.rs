@@ -4,7 +4,7 @@
 //! A failure prints its seed: `VEGA_MODEL_SEED=<seed> cargo test -p notifications --test retention` repeats it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 
 use fastrand::Rng;
@@ -152,7 +152,9 @@ impl Model {
 
     /// What the owner sync does with expired keys.
     async fn sync_owners(&self) {
-        for owner in self.store.key_owners(None, self.now).await.unwrap().0 {
+        let mut key_owners = HashMap::new();
+        self.store.key_owners(&mut key_owners, None, self.now).await.unwrap();
+        for owner in key_owners.into_values() {
             self.store.end_expired(&owner.owner, &owner.expired).await.unwrap();
             if !owner.is_live {
                 self.store.retire(&owner.owner, self.now).await.unwrap();

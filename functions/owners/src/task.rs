@@ -3,12 +3,15 @@ use serde_json::Value;
 use vega_auth::Object;
 use vega_notification::Notification;
 
+/// The `detail-type` of the event with which a run requests the next one.
+pub const CONTINUATION: &str = "Owner Sync Continues";
+
 /// The task an event stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Check every key owner, and revoke the keys of those who are gone.
+    /// Check every key owner.
     SyncAll {
-        /// The most owners whose keys may be revoked, if a person has confirmed a number; otherwise one in five.
+        /// The most owners who may lose something, if a person has confirmed a number; otherwise one in five.
         may_revoke: Option<usize>,
     },
     /// Check one owner.
@@ -43,8 +46,8 @@ struct Replay {
 }
 
 impl Task {
-    /// Reads an event: `EventBridge`'s schedule, a call of Cognito's API recorded by `CloudTrail`, a person's confirmation, or
-    /// notifications to replay.
+    /// Reads an event: `EventBridge`'s schedule, a run's request for the next one, a call of Cognito's API recorded by
+    /// `CloudTrail`, a person's confirmation, or notifications to replay.
     ///
     /// `CloudTrail` hides usernames. If a call concerned one person, their `sub` is in `additionalEventData`.
     ///
@@ -61,7 +64,7 @@ impl Task {
             return Err("expected a scheduled event, an AWS API call via CloudTrail, or may_revoke");
         };
         match detail_type.as_str() {
-            "Scheduled Event" => Ok(Self::SyncAll { may_revoke: None }),
+            "Scheduled Event" | CONTINUATION => Ok(Self::SyncAll { may_revoke: None }),
             "AWS API Call via CloudTrail" => {
                 // The call was refused.
                 if detail["errorCode"].as_str().is_some_and(|code| !code.is_empty()) {
@@ -106,6 +109,7 @@ mod tests {
         let all = Task::SyncAll { may_revoke: None };
         for (event, task) in [
             (json!({ "detail-type": "Scheduled Event", "source": "aws.events", "detail": {} }), all.clone()),
+            (json!({ "detail-type": "Owner Sync Continues", "source": "vega-auth.x", "detail": {} }), all.clone()),
             (json!({ "may_revoke": 7 }), Task::SyncAll { may_revoke: Some(7) }),
             (call("AdminDisableUser", |_| {}), Task::SyncOwner("user-1".into())),
             (call("AdminDeleteUser", |detail| detail["errorCode"] = "".into()), Task::SyncOwner("user-1".into())),

@@ -16,17 +16,17 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::InvalidUri;
 use http::{Request, Uri};
-use serde_json::Value;
+use serde_json::{Value, json};
 use vega_auth::config::{Environment, aws_endpoint, text};
 use vega_auth::error_chain;
 use vega_https_client::HttpsClient;
 
-pub use crate::user_pool::{User, UserPool};
+pub use crate::user_pool::{Page, User, UserPool};
 
 /// The first attempt and two more, with jitter between them.
 pub const ATTEMPTS: u32 = 3;
-/// The largest response that is read; `DynamoDB`'s is at most 1 MB.
-const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+/// The largest response that is read. 60 users with every attribute at its largest have 6 MB; `DynamoDB`'s is at most 1 MB.
+const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 /// Errors with status 400 after which another attempt may succeed: "Error handling with `DynamoDB`" in its developer guide, and
 /// `RetryConfig::standard` of the SDK.
 const TRANSIENT: [&str; 8] = [
@@ -196,6 +196,20 @@ impl Service {
     pub async fn post(&self, path: &str, target: Option<&str>, body: &Value) -> Result<Value, CallError> {
         let response = self.send(path, target, body.to_string().into()).await?;
         serde_json::from_slice(&response).map_err(unavailable)
+    }
+
+    /// Puts an event with this detail, which is JSON, on `EventBridge`'s default bus.
+    pub async fn put_event(&self, source: &str, detail_type: &str, detail: &str) -> Result<(), CallError> {
+        let entry = json!({ "Source": source, "DetailType": detail_type, "Detail": detail });
+        let answer = self.post("/", Some("AWSEvents.PutEvents"), &json!({ "Entries": [entry] })).await?;
+        // The status is 200 even if the entry was rejected.
+        match answer["FailedEntryCount"].as_u64() {
+            Some(0) => Ok(()),
+            Some(_) => {
+                Err(CallError::Refused(answer["Entries"][0]["ErrorCode"].as_str().unwrap_or("unknown").to_owned()))
+            }
+            None => Err(CallError::Unavailable("PutEvents: no FailedEntryCount".into())),
+        }
     }
 
     /// Posts `body`. `target` names the operation, in services with one path for all. Transient failures are retried, so an

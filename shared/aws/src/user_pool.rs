@@ -24,6 +24,15 @@ pub struct User {
     pub email: Option<String>,
 }
 
+/// A page of a listing of users.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The `sub` of each, and whether they may sign in. A page that isn't the last can be empty.
+    pub users: Vec<(String, bool)>,
+    /// The token of the next page.
+    pub next: Option<String>,
+}
+
 impl UserPool {
     /// The user with this `sub`, who once had this username. `None` if the pool answered that there is no such user.
     pub async fn find(&self, subject: &str, username: &str) -> Result<Option<User>, CallError> {
@@ -43,8 +52,7 @@ impl UserPool {
             Err(CallError::Refused(code)) if code == "UserNotFoundException" => return Ok(None),
             outcome => outcome?,
         };
-        let attributes = answer["UserAttributes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let attribute = |name| attributes.iter().find(|it| it["Name"] == name).and_then(|it| it["Value"].as_str());
+        let attribute = |name| attribute(&answer["UserAttributes"], name);
         if attribute("sub").ok_or_else(|| lacks("AdminGetUser", "sub"))? != subject {
             return Ok(None);
         }
@@ -75,9 +83,47 @@ impl UserPool {
         Err(CallError::Unavailable(format!("{OPERATION}: more than {MAX_PAGES} pages").into()))
     }
 
+    /// A page of the pool's users, or of a group's: up to 60.
+    ///
+    /// # Errors
+    /// When the pool did not say, or has no such group.
+    pub async fn list(&self, group: Option<&str>, token: Option<&str>) -> Result<Page, CallError> {
+        let (operation, next) = match group {
+            None => ("ListUsers", "PaginationToken"),
+            Some(_) => ("ListUsersInGroup", "NextToken"),
+        };
+        let mut body = json!({ "UserPoolId": self.pool_id, "Limit": 60 });
+        match group {
+            None => body["AttributesToGet"] = json!(["sub"]),
+            Some(group) => body["GroupName"] = group.into(),
+        }
+        if let Some(token) = token {
+            body[next] = token.into();
+        }
+        let answer = self.call(operation, &body).await?;
+        let mut page = Page::default();
+        for user in answer["Users"].as_array().ok_or_else(|| lacks(operation, "Users"))? {
+            let subject = attribute(&user["Attributes"], "sub").ok_or_else(|| lacks(operation, "sub"))?;
+            let is_enabled = user["Enabled"].as_bool().ok_or_else(|| lacks(operation, "Enabled"))?;
+            page.users.push((subject.to_owned(), is_enabled));
+        }
+        page.next = match &answer[next] {
+            Value::Null => None,
+            Value::String(token) if !token.is_empty() => Some(token.clone()),
+            // Anything else might hide the rest.
+            _ => return Err(CallError::Unavailable(format!("{operation}: the answer's {next} is malformed").into())),
+        };
+        Ok(page)
+    }
+
     async fn call(&self, operation: &str, body: &Value) -> Result<Value, CallError> {
         self.service.post("/", Some(&format!("AWSCognitoIdentityProviderService.{operation}")), body).await
     }
+}
+
+/// An attribute of a user, from a list of names and values.
+fn attribute<'a>(attributes: &'a Value, name: &str) -> Option<&'a str> {
+    attributes.as_array()?.iter().find(|it| it["Name"] == name)?["Value"].as_str()
 }
 
 fn lacks(operation: &str, member: &str) -> CallError {

@@ -34,6 +34,8 @@ pub enum Code {
     TokenOutdated,
     /// There is no such route, file or key; or the key belongs to somebody else.
     NotFound,
+    /// The owner of the keys is disabled in the user pool, according to the last owner sync.
+    OwnerDisabled,
     /// The caller has as many live keys as allowed.
     KeyLimitReached,
     /// The key is expired.
@@ -77,7 +79,8 @@ impl Code {
                 StatusCode::FORBIDDEN
             }
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::KeyLimitReached
+            Self::OwnerDisabled
+            | Self::KeyLimitReached
             | Self::KeyExpired
             | Self::KeyRevoked
             | Self::KeyDisabled

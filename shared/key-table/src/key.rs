@@ -58,6 +58,7 @@ pub fn write_record(record: &KeyRecord) -> Item {
         ("rotated_from", record.rotated_from.map(id)),
         ("rotated_to", record.rotated_to.map(id)),
         ("rotated_at", record.rotated_at.map(time)),
+        ("disabled_with_owner", record.disabled_with_owner.then_some(Attribute::Bool(true))),
         ("purge_at", purge_at(record).map(time)),
         // Puts it into the index for as long as somebody could use or enable it. A key that expires leaves when it is swept.
         ("holder", (record.status != KeyStatus::Revoked).then(|| Attribute::text(&record.owner))),
@@ -88,6 +89,7 @@ pub fn read_record(item: &Item) -> Result<KeyRecord, Malformed> {
         digest: KeyDigest::from_bytes(item.bytes("digest")?).ok_or(Malformed("digest"))?,
         digest_version: item.number("digest_version")?,
         status: item.parsed("status")?,
+        disabled_with_owner: item.has("disabled_with_owner"),
         name: item.text("name")?.to_owned(),
         description: item.text("description")?.to_owned(),
         groups: Groups::from_iter(item.list::<Group>("groups")?),

@@ -15,6 +15,8 @@ use crate::transact::{TransactionError, check, put_write, update_write};
 pub enum CommitError {
     /// The transition gives a key more, and the owner's status changed after the access token was issued: see [`Store::bar`].
     TokenOutdated,
+    /// The transition gives a key more, by somebody else than its owner, who was disabled when they were last seen.
+    OwnerDisabled,
     /// The owner has as many live keys as the limit allows.
     LimitReached,
     /// The new key's id is taken.
@@ -95,7 +97,15 @@ impl Store {
             writes.push((put_write(self.put_idempotency_record(record))?, CommitError::InProgress));
         }
         if transitions.iter().any(Transition::gives_more) {
-            writes.push((check(self.not_barred(owner, actor.token_issued_at))?, CommitError::TokenOutdated));
+            // Only a key that exists can get more from somebody else.
+            let is_owners = actor.id == *owner || transitions.iter().any(|transition| transition.before.is_none());
+            let (condition, meaning) = if is_owners {
+                (self.not_barred(owner, actor.token_issued_at), CommitError::TokenOutdated)
+            } else {
+                // The bar is about the owner's tokens, and says nothing about somebody else's.
+                (self.not_disabled(owner), CommitError::OwnerDisabled)
+            };
+            writes.push((check(condition)?, meaning));
         }
         let (mut created, mut ended) = (None, Vec::new());
         for transition in transitions {

@@ -1,9 +1,10 @@
 //! The owners of live keys. Nothing read here admits a caller, so an index is sufficient, and cheap to scan.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck};
 use vega_auth::{Fault, Group, Groups, KeyId, KeyStatus, Timestamp};
 use vega_key_table::{INDEX, Item, Malformed, parse_key_pk};
 
@@ -12,9 +13,7 @@ use crate::item::{SdkItem, from_sdk, owner_pk, string};
 use crate::transact::{fault, update_write};
 
 /// Items per page: keys, and one item for each owner. An owner may be on two pages.
-const ITEMS_PER_PAGE: i32 = 500;
-/// `pk` and `sk` of the item that stores where the last scan stopped.
-const CURSOR: &str = "P#key-owners";
+const ITEMS_PER_PAGE: i32 = 1000;
 
 /// An owner of keys, with a summary of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,63 +28,59 @@ pub struct KeyOwner {
     pub is_live: bool,
     /// Whether such a key is active.
     pub is_active: bool,
-    /// The groups they were last seen in, in the pool or in one of their tokens. `None` if their own item isn't on this page.
+    /// The groups they were last seen in, in the pool or in one of their tokens. `None` without an item of their own.
     pub seen_in: Option<Groups>,
+    /// Whether they were disabled when they were last seen.
+    pub is_disabled: bool,
     /// Their expired keys that are still in the index, each with the second at which it expired.
     pub expired: Vec<(KeyId, Timestamp)>,
 }
 
 /// A position in the scan of key owners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnerCursor {
-    owner: String,
-    key_pk: String,
+#[derive(Clone, Debug)]
+pub struct OwnerCursor(SdkItem);
+
+impl KeyOwner {
+    /// Adds another of the owner's items in the index.
+    fn add(&mut self, other: Self) {
+        self.groups = self.groups.iter().chain(other.groups.iter()).collect();
+        self.is_live |= other.is_live;
+        self.is_active |= other.is_active;
+        self.seen_in = self.seen_in.or(other.seen_in);
+        self.is_disabled |= other.is_disabled;
+        self.expired.extend(other.expired);
+    }
 }
 
 impl Store {
-    /// A page of key owners as they are at `now`, starting after `after`, and the cursor of the next page. Writes of the last
-    /// second may be missing.
+    /// Adds a page of key owners as they are at `now` to `key_owners`, starting after `after`. Returns the cursor of the next page.
+    /// Writes of the last second may be missing.
     pub async fn key_owners(
         &self,
+        key_owners: &mut HashMap<String, KeyOwner>,
         after: Option<OwnerCursor>,
         now: Timestamp,
-    ) -> Result<(Vec<KeyOwner>, Option<OwnerCursor>), Fault> {
-        let start = after.map(|cursor| {
-            let sk = if cursor.key_pk.starts_with("K#") { "A" } else { "M" };
-            let members = [("holder", cursor.owner), ("pk", cursor.key_pk), ("sk", sk.to_owned())];
-            members.into_iter().map(|(name, value)| (name.to_owned(), string(value))).collect::<SdkItem>()
-        });
+    ) -> Result<Option<OwnerCursor>, Fault> {
         let page = self
             .client
             .scan()
             .table_name(&self.table)
             .index_name(INDEX)
             .limit(ITEMS_PER_PAGE)
-            .set_exclusive_start_key(start)
+            .set_exclusive_start_key(after.map(|cursor| cursor.0))
             .send()
             .await
             .map_err(fault)?;
-        let mut key_owners: Vec<KeyOwner> = Vec::new();
-        let mut places: HashMap<String, usize> = HashMap::new();
         for item in page.items.unwrap_or_default() {
-            let key = read(&from_sdk(&item), now)?;
-            if let Some(known) = places.get(&key.owner).and_then(|at| key_owners.get_mut(*at)) {
-                known.groups = known.groups.iter().chain(key.groups.iter()).collect();
-                known.is_live |= key.is_live;
-                known.is_active |= key.is_active;
-                known.seen_in = known.seen_in.or(key.seen_in);
-                known.expired.extend(key.expired);
-            } else {
-                places.insert(key.owner.clone(), key_owners.len());
-                key_owners.push(key);
+            let key_owner = read(&from_sdk(&item), now)?;
+            match key_owners.entry(key_owner.owner.clone()) {
+                Entry::Occupied(mut known) => known.get_mut().add(key_owner),
+                Entry::Vacant(place) => {
+                    place.insert(key_owner);
+                }
             }
         }
-        let next = page.last_evaluated_key.and_then(|key| {
-            let key = from_sdk(&key);
-            let text = |name| key.text(name).ok().map(str::to_owned);
-            Some(OwnerCursor { owner: text("holder")?, key_pk: text("pk")? })
-        });
-        Ok((key_owners, next))
+        Ok(page.last_evaluated_key.map(OwnerCursor))
     }
 
     /// The groups an owner of keys was last seen in; `None` if none were recorded.
@@ -94,12 +89,34 @@ impl Store {
         Ok(item.optional("holder", |item, _| seen(item))?)
     }
 
-    /// Records the groups an owner of live keys was seen in.
+    /// Records that an owner of live keys was seen disabled: nobody else can enable their keys.
+    pub async fn note_disabled(&self, owner: &str) -> Result<(), Fault> {
+        let update = self
+            .owner_update(owner, "SET #status = :disabled")
+            .condition_expression("attribute_exists(live)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":disabled", string(KeyStatus::Disabled.to_string()));
+        self.transact_if_due(vec![update_write(update)?]).await.map(drop)
+    }
+
+    /// Succeeds unless the owner was disabled when they were last seen.
+    pub(crate) fn not_disabled(&self, owner: &str) -> ConditionCheckBuilder {
+        ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("pk", owner_pk(owner))
+            .key("sk", string("M"))
+            .condition_expression("attribute_not_exists(#status)")
+            .expression_attribute_names("#status", "status")
+    }
+
+    /// Records the groups an owner of live keys was seen in, and that they weren't disabled.
     pub async fn note_seen_in(&self, owner: &str, username: &str, groups: Groups) -> Result<(), Fault> {
         // DynamoDB has no empty set.
-        let rest = if groups.is_empty() { " REMOVE #groups" } else { ", #groups = :groups" };
-        let update =
-            self.key_owner_update(owner, username, rest, groups).condition_expression("attribute_exists(live)");
+        let rest = if groups.is_empty() { " REMOVE #groups, #status" } else { ", #groups = :groups REMOVE #status" };
+        let update = self
+            .key_owner_update(owner, username, rest, groups)
+            .condition_expression("attribute_exists(live)")
+            .expression_attribute_names("#status", "status");
         self.transact_if_due(vec![update_write(update)?]).await.map(drop)
     }
 
@@ -107,8 +124,9 @@ impl Store {
     pub async fn retire(&self, owner: &str, now: Timestamp) -> Result<(), Fault> {
         self.sweep(owner, now).await?;
         let update = self
-            .owner_update(owner, "REMOVE holder, owner_username, #groups")
+            .owner_update(owner, "REMOVE holder, owner_username, #groups, #status")
             .expression_attribute_names("#groups", "groups")
+            .expression_attribute_names("#status", "status")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(live)");
         self.transact_if_due(vec![update_write(update)?]).await.map(drop)
     }
@@ -128,24 +146,6 @@ impl Store {
         let names = groups.iter().map(|group| group.name().to_owned()).collect();
         update.expression_attribute_values(":groups", AttributeValue::Ss(names))
     }
-
-    /// Where the last scan of the key owners stopped; `None` if it was complete.
-    pub async fn owner_cursor(&self) -> Result<Option<OwnerCursor>, Fault> {
-        let found = self.item(string(CURSOR), CURSOR).await?;
-        let text = |name| found.text(name).ok().map(str::to_owned);
-        Ok(text("owner").zip(text("key_pk")).map(|(owner, key_pk)| OwnerCursor { owner, key_pk }))
-    }
-
-    /// Saves where a scan of the key owners stopped; `None` if it was complete.
-    pub async fn save_owner_cursor(&self, cursor: Option<&OwnerCursor>) -> Result<(), Fault> {
-        let mut put =
-            self.client.put_item().table_name(&self.table).item("pk", string(CURSOR)).item("sk", string(CURSOR));
-        if let Some(cursor) = cursor {
-            put = put.item("owner", string(&cursor.owner)).item("key_pk", string(&cursor.key_pk));
-        }
-        put.send().await.map_err(fault)?;
-        Ok(())
-    }
 }
 
 /// The owner that one item in the index belongs to: a key's record, or the owner's own item.
@@ -157,11 +157,12 @@ fn read(item: &Item, now: Timestamp) -> Result<KeyOwner, Malformed> {
         is_live: false,
         is_active: false,
         seen_in: None,
+        is_disabled: false,
         expired: Vec::new(),
     };
     let pk = item.text("pk")?;
     if pk.starts_with("U#") {
-        return Ok(KeyOwner { seen_in: Some(seen(item)?), ..owner });
+        return Ok(KeyOwner { seen_in: Some(seen(item)?), is_disabled: item.has("status"), ..owner });
     }
     let id = parse_key_pk(pk).ok_or(Malformed("pk"))?;
     if let Some(end) = item.optional("expires_at", Item::time)?.filter(|end| now >= *end) {

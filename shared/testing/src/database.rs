@@ -122,6 +122,14 @@ impl TestDatabase {
         Store::new(&self.proxied, TABLE.into())
     }
 
+    /// A store on it whose requests `answers` answers first: a table that is larger than a test can fill.
+    pub fn store_answered_by(&self, answers: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Store {
+        self.faults.answer_by(Box::new(answers));
+        let mut settings = self.proxied.clone();
+        settings.time_factor = self.settings.time_factor;
+        Store::new(&settings, TABLE.into())
+    }
+
     /// The authorizer's reader of it.
     pub fn reader(&self) -> KeyReader {
         reader(&self.settings)

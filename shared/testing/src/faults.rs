@@ -39,10 +39,14 @@ impl InjectedFault {
         [Self::DropConnection, Self::Hang, Self::Throttle, Self::Fail, Self::Garbage, Self::Truncate, Self::LagTooLong];
 }
 
+/// The body of the response to a request; `None` leaves it to the database.
+pub type Answers = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Which requests meet a fault, and the number of requests so far.
 #[derive(Default)]
 pub struct FaultPlan {
     next: Mutex<Option<Injection>>,
+    answers: Mutex<Option<Answers>>,
     requests: AtomicUsize,
 }
 
@@ -62,6 +66,14 @@ impl FaultPlan {
 
     pub fn inject_every_second(&self, fault: InjectedFault) {
         *self.next.lock().unwrap() = Some(Injection { good: 0, fault, times: usize::MAX, every_second: true });
+    }
+
+    pub fn answer_by(&self, answers: Answers) {
+        *self.answers.lock().unwrap() = Some(answers);
+    }
+
+    fn answer(&self, request: &str) -> Option<String> {
+        self.answers.lock().unwrap().as_ref()?(request)
     }
 
     pub fn clear(&self) {
@@ -102,7 +114,10 @@ pub async fn proxy(listener: TcpListener, database: SocketAddr, faults: Arc<Faul
 async fn exchange(mut client: TcpStream, database: SocketAddr, faults: &FaultPlan) -> std::io::Result<()> {
     let request = read_request(&mut client).await?;
     let reply = match faults.next() {
-        None => forward(&request, database).await?,
+        None => match faults.answer(&request) {
+            Some(body) => response("200 OK", body),
+            None => forward(&request, database).await?,
+        },
         Some(InjectedFault::DropConnection) => return Ok(()),
         Some(InjectedFault::Hang) => std::future::pending().await,
         Some(InjectedFault::Throttle) => response(

@@ -1,5 +1,10 @@
 //! `/v1/admin/api-keys`.
 
+use std::convert::Infallible;
+
+use vega_auth::{Groups, KeyRecord};
+use vega_testing::actor;
+
 use crate::*;
 
 #[tokio::test]
@@ -11,6 +16,7 @@ async fn only_root_and_operator_can_manage_others_keys() {
         for (method, target) in [
             ("GET", "/v1/admin/api-keys?owner=ada"),
             ("DELETE", "/v1/admin/api-keys?owner=ada"),
+            ("POST", "/v1/admin/api-keys/enable?owner=ada"),
             ("DELETE", one.as_str()),
         ] {
             let seen = api.call(user, method, target, None).await;
@@ -203,4 +209,70 @@ async fn revoking_all_keys_survives_concurrent_changes() {
         assert!([200, 409, 412].contains(&change.status));
         assert!(pages(&api, "/v1/api-keys?status=active&").await.is_empty());
     }
+}
+
+/// What the owner sync does with the keys of a disabled owner.
+async fn disable_with_owner(api: &Api, owner: &str) {
+    let store = &api.keys.store;
+    store.bar(owner, NOW).await.unwrap();
+    store.note_disabled(owner).await.unwrap();
+    for key in store.list(owner).await.unwrap() {
+        let decide = |key: &KeyRecord| Ok::<_, Infallible>(key.disable_with_owner(NOW));
+        store.update(key.id, &actor("system:owners"), NOW, decide).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_keys_disabled_with_their_owner_are_enabled_with_them() {
+    let mut api = Api::start().await;
+    api.keys.limit = 200;
+    let mut keys = Vec::new();
+    for number in 0..40 {
+        keys.push(api.create("ada", &format!("key {number}")).await);
+    }
+    let off = api.create("ada", "off").await;
+    let revoked = api.create("ada", "revoked").await;
+    api.call("ada", "PATCH", &path(&off), Some(json!({ "status": "disabled" }))).await;
+    disable_with_owner(&api, "ada").await;
+    api.call("ada", "DELETE", &path(&revoked), None).await;
+    let target = "/v1/admin/api-keys/enable?owner=ada&reason=back";
+    let refused = api.call(OPERATOR, "POST", target, None).await;
+    assert_eq!((refused.status, &refused.body["error"]), (409, &json!("owner_disabled")));
+    assert!(pages(&api, "/v1/api-keys?status=active&").await.is_empty(), "nothing was changed");
+    // The owner sync sees them enabled. The bar on the owner's tokens doesn't concern the administrator's.
+    api.keys.store.note_seen_in("ada", "ada", Groups::known(["user"])).await.unwrap();
+    for enabled in [40, 0] {
+        let seen = api.call(OPERATOR, "POST", target, None).await;
+        assert_eq!((seen.status, seen.body), (200, json!({ "enabled": enabled })));
+    }
+    for key in &keys {
+        assert!(is_good(&api, key, NOW).await);
+    }
+    assert_eq!(api.call("ada", "GET", &path(&off), None).await.body["status"], "disabled", "by a person");
+    assert_eq!(api.call("ada", "GET", &path(&revoked), None).await.body["status"], "revoked");
+    let events = api.call("ada", "GET", &format!("{}/events", path(&keys[0])), None).await.body;
+    let event = &events["items"][0];
+    assert_eq!(
+        (&event["event"], &event["actor"], &event["reason"]),
+        (&json!("enabled"), &json!("oscar"), &json!("back"))
+    );
+    assert_eq!((&event["before"]["status"], &event["after"]["status"]), (&json!("disabled"), &json!("active")));
+    for query in ["", "owner=ada&q=x", "owner=ada&owner=bob"] {
+        let seen = api.call(OPERATOR, "POST", &format!("/v1/admin/api-keys/enable?{query}"), None).await;
+        assert_eq!(seen.body["error"], "invalid_query", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn only_root_can_enable_a_key_of_group_root() {
+    let api = Api::start().await;
+    let roots = api.create(ROOT, "deploys it all").await;
+    let plain = api.call(ROOT, "POST", "/v1/api-keys", Some(json!({ "name": "x", "groups": ["user"] }))).await.body;
+    disable_with_owner(&api, "rita").await;
+    api.keys.store.note_seen_in("rita", "rita", Groups::known(["root", "user"])).await.unwrap();
+    let target = "/v1/admin/api-keys/enable?owner=rita";
+    assert_eq!(api.call(OPERATOR, "POST", target, None).await.status, 403);
+    assert!(!is_good(&api, &plain, NOW).await, "nothing was changed");
+    assert_eq!(api.call("root as rob", "POST", target, None).await.body, json!({ "enabled": 2 }));
+    assert!(is_good(&api, &roots, NOW).await);
 }

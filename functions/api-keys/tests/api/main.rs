@@ -143,7 +143,7 @@ fn resource(path: &str) -> (String, Option<&str>) {
     let parts: Vec<&str> = path.split('/').collect();
     let at = parts.iter().position(|part| *part == "api-keys").map_or(usize::MAX, |at| at + 1);
     match parts.get(at) {
-        None | Some(&"self") => (path.to_owned(), None),
+        None | Some(&"self" | &"enable") => (path.to_owned(), None),
         Some(id) => {
             let open: Vec<&str> =
                 parts.iter().enumerate().map(|(i, part)| if i == at { "{id}" } else { part }).collect();

@@ -22,6 +22,8 @@ pub struct KeyRecord {
     pub digest_version: u32,
     /// The status that people set. Expiry isn't a status: the clock decides that.
     pub status: KeyStatus,
+    /// Whether it was disabled because its owner was.
+    pub disabled_with_owner: bool,
     /// The name its owner gave it: 1 to 100 characters.
     pub name: String,
     /// Its purpose, in the owner's words; may be empty.
@@ -137,6 +139,7 @@ impl KeyRecord {
             digest: key.digest(),
             digest_version: DIGEST_VERSION,
             status: KeyStatus::Active,
+            disabled_with_owner: false,
             name: String::new(),
             description: String::new(),
             groups: Groups::NONE,

@@ -108,16 +108,32 @@ impl KeyRecord {
         // Disabling or enabling a key is an event of its own, whatever else changes with it.
         match change.is_enabled {
             Some(true) if self.status == KeyStatus::Disabled => {
-                after.status = KeyStatus::Active;
+                (after.status, after.disabled_with_owner) = (KeyStatus::Active, false);
                 events.push(EventKind::Enabled);
             }
-            Some(false) if self.status == KeyStatus::Active => {
-                after.status = KeyStatus::Disabled;
+            // A person who disables it wants it disabled, whatever becomes of its owner.
+            Some(false) if self.status == KeyStatus::Active || self.disabled_with_owner => {
+                (after.status, after.disabled_with_owner) = (KeyStatus::Disabled, false);
                 events.push(EventKind::Disabled);
             }
             _ => {}
         }
         Ok((!events.is_empty()).then(|| Transition::to(self, after, events, reason)))
+    }
+
+    /// Disables the key because its owner was disabled. `None` if it isn't active.
+    pub fn disable_with_owner(&self, now: Timestamp) -> Option<Transition> {
+        let after = Self { status: KeyStatus::Disabled, disabled_with_owner: true, ..self.clone() };
+        let is_due = self.state(now) == KeyState::Active;
+        is_due.then(|| Transition::to(self, after, vec![EventKind::Disabled], Some("owner_disabled")))
+    }
+
+    /// Enables the key again after its owner was. `None` unless it was disabled with them, and hasn't ended since.
+    pub fn enable_with_owner(&self, reason: Option<&str>, now: Timestamp) -> Option<Transition> {
+        let after = Self { status: KeyStatus::Active, disabled_with_owner: false, ..self.clone() };
+        let is_due = self.state(now) == KeyState::Disabled && self.disabled_with_owner;
+        let reason = reason.unwrap_or("owner_enabled");
+        is_due.then(|| Transition::to(self, after, vec![EventKind::Enabled], Some(reason)))
     }
 
     /// Revokes the key for good, even if it has expired. `None` if it is revoked: the first reason is kept.
@@ -305,20 +321,63 @@ mod tests {
         assert!(key_that_is(Active, None).change(&KeyChange::default(), None, NOW).unwrap().is_none());
     }
 
+    #[test]
+    fn only_a_key_disabled_with_its_owner_is_enabled_with_them() {
+        let (future, past) = (Some(NOW.plus(1)), Some(NOW));
+        for (status, expires_at, with_owner, disabled, enabled) in [
+            (Active, None, false, true, false),
+            (Active, future, false, true, false),
+            (Active, past, false, false, false),
+            (Disabled, None, false, false, false),
+            (Disabled, None, true, false, true),
+            (Disabled, future, true, false, true),
+            (Disabled, past, true, false, false),
+            (Revoked, None, true, false, false),
+        ] {
+            let key = KeyRecord { disabled_with_owner: with_owner, ..key_that_is(status, expires_at) };
+            let case = format!("{status:?} {expires_at:?} {with_owner}");
+            assert_eq!(key.disable_with_owner(NOW).is_some(), disabled, "{case}");
+            assert_eq!(key.enable_with_owner(None, NOW).is_some(), enabled, "{case}");
+        }
+        let active = key_that_is(Active, None);
+        let off = active.disable_with_owner(NOW).unwrap();
+        check(&active, &off, |key| (key.status, key.disabled_with_owner) = (Disabled, true));
+        assert_eq!((&off.events[..], off.reason.as_deref()), (&[EventKind::Disabled][..], Some("owner_disabled")));
+        let off = off.after;
+        for (given, reason) in [(None, "owner_enabled"), (Some("back"), "back")] {
+            let on = off.enable_with_owner(given, NOW).unwrap();
+            check(&off, &on, |key| (key.status, key.disabled_with_owner) = (Active, false));
+            assert_eq!((&on.events[..], on.reason.as_deref()), (&[EventKind::Enabled][..], Some(reason)));
+            assert!(on.gives_more());
+        }
+    }
+
+    #[test]
+    fn a_person_decides_about_a_key_disabled_with_its_owner() {
+        let off = key_that_is(Active, None).disable_with_owner(NOW).unwrap().after;
+        for (is_enabled, status, event) in [(true, Active, EventKind::Enabled), (false, Disabled, EventKind::Disabled)]
+        {
+            let change = KeyChange { is_enabled: Some(is_enabled), ..KeyChange::default() };
+            let changed = off.change(&change, None, NOW).unwrap().unwrap();
+            check(&off, &changed, |key| (key.status, key.disabled_with_owner) = (status, false));
+            assert_eq!(changed.events, [event]);
+            assert!(changed.after.enable_with_owner(None, NOW).is_none());
+        }
+    }
+
     /// For each state: whether a key can be changed, revoked, revoked as leaked, and rotated.
     #[test]
     fn the_state_of_a_key_decides_what_can_happen_to_it() {
         use NotChangeable as Fixed;
-        use NotChangeable as Final;
         let (future, past) = (Some(NOW.plus(1)), Some(NOW));
         for (status, expires_at, changed, revoked, leaked, rotated) in [
             (Active, None, Ok(true), true, true, Ok(())),
             (Active, future, Ok(true), true, true, Ok(())),
-            (Active, past, Err(Fixed::Expired), true, false, Err(Final::Expired)),
-            (Disabled, future, Ok(true), true, true, Err(Final::Disabled)),
-            (Disabled, past, Err(Fixed::Expired), true, false, Err(Final::Expired)),
-            (Revoked, future, Err(Fixed::Revoked), false, false, Err(Final::Revoked)),
-            (Revoked, past, Err(Fixed::Revoked), false, false, Err(Final::Revoked)),
+            (Active, past, Err(Fixed::Expired), true, false, Err(Fixed::Expired)),
+            (Disabled, future, Ok(true), true, true, Err(Fixed::Disabled)),
+            (Disabled, past, Err(Fixed::Expired), true, false, Err(Fixed::Expired)),
+            (Revoked, future, Err(Fixed::Revoked), false, false, Err(Fixed::Revoked)),
+            (Revoked, past, Err(Fixed::Revoked), false, false, Err(Fixed::Revoked)),
         ] {
             let key = key_that_is(status, expires_at);
             let rename = KeyChange { name: Some("new".into()), ..KeyChange::default() };
