@@ -87,9 +87,9 @@ struct Report {
     #[schemars(with = "String")]
     key: Option<String>,
     /// The texts that were found in one place.
-    #[serde(default)]
-    #[schemars(length(min = 1, max = MAX_KEYS))]
-    keys: Vec<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "Vec<String>", length(min = 1, max = MAX_KEYS))]
+    keys: Option<Vec<String>>,
     /// The place, in one line, for the keys' owners.
     #[serde(default)]
     #[schemars(length(max = MAX_FOUND_AT), regex(pattern = format!(r"^[^\x00-\x1f{HIDDEN}]*$")))]
@@ -157,10 +157,12 @@ impl<F: FetchKeySet> LeakedKeys<F> {
         if found_at.chars().count() > MAX_FOUND_AT || found_at.contains(is_hidden) {
             return Err(ReportProblem::FoundAt.into());
         }
-        if key.is_some() != keys.is_empty() || keys.len() > MAX_KEYS {
-            return Err(ReportProblem::Keys.into());
-        }
-        let texts = key.into_iter().chain(keys).map(|text| (text, found_at.clone()));
+        let texts = match (key, keys) {
+            (Some(text), None) => vec![text],
+            (None, Some(texts)) if (1..=MAX_KEYS).contains(&texts.len()) => texts,
+            _ => return Err(ReportProblem::Keys.into()),
+        };
+        let texts = texts.into_iter().map(|text| (text, found_at.clone()));
         self.revoke_all(texts.collect(), request, now).await?;
         Ok(empty(StatusCode::ACCEPTED))
     }

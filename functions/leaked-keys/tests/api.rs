@@ -190,6 +190,7 @@ async fn a_report_that_is_not_well_formed_is_refused_and_not_repeated() {
         (json!({ "keys": [{ "key": text }] }).to_string(), 400, "invalid_body"),
         (json!({ "keys": [] }).to_string(), 422, "invalid_value"),
         (json!({ "key": text, "keys": [text] }).to_string(), 422, "invalid_value"),
+        (json!({ "key": text, "keys": [] }).to_string(), 422, "invalid_value"),
         (json!({ "keys": vec![text; 101] }).to_string(), 422, "invalid_value"),
         (json!({ "key": "x".repeat(20_000) }).to_string(), 413, "body_too_large"),
     ] {
