@@ -58,7 +58,7 @@ ELSEWHERE = {
     ): "without_githubs_keys_reports_are_503_or_404_if_turned_off",
     ("reportGithubSecrets", "invalid_body"): "an_unsigned_github_report_revokes_and_reveals_nothing",
 }
-ADMINISTRATORS = {"adminListApiKeys", "adminRevokeApiKeys", "adminRevokeApiKey"}
+ADMINISTRATORS = {"adminListApiKeys", "adminRevokeApiKeys", "adminEnableApiKeys", "adminRevokeApiKey"}
 # A valid body for each operation that has one.
 BODIES = {
     "createApiKey": {"name": "e2e errors"},
