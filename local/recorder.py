@@ -77,7 +77,8 @@ def calls(service: str, operation: str, request: dict[str, Any], place: str) -> 
         case "events", "PutEvents":
             for entry in request["Entries"]:
                 bus = f"arn:aws:events:{place}:event-bus/{entry.get('EventBusName', 'default')}"
-                yield Call("events:PutEvents", bus, {"events:source": [entry["Source"]]})
+                context = {"events:source": [entry["Source"]], "events:detail-type": [entry["DetailType"]]}
+                yield Call("events:PutEvents", bus, context)
         case "ses", "SendEmail":
             sender = request["FromEmailAddress"]
             yield Call("ses:SendEmail", f"arn:aws:ses:{place}:identity/{sender}", {"ses:FromAddress": [sender]})

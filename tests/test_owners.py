@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from conftest import bearer, srp_tokens
+from conftest import bearer, eventually, srp_tokens
 
 pytestmark = [
     pytest.mark.provider("cognito"),
@@ -96,6 +96,16 @@ def run(event: dict) -> dict:
     return report
 
 
+def synchronise() -> dict:
+    """Runs a pass from now on. The stack's own schedule may be running one, and passes don't overlap."""
+
+    def complete() -> dict | None:
+        report = run(SCHEDULE)
+        return None if report["outcome"] == "busy" else report
+
+    return eventually(complete)
+
+
 OUTDATED = (403, "token_outdated")
 SCHEDULE = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
 
@@ -120,7 +130,7 @@ def test_a_disabled_owners_keys_fail_until_enabled(person):
     assert person.happened("AdminDisableUser")["disabled"] == 1
     assert (person.status("/v1/projects"), person.shown()["status"]) == (401, "disabled")
     person.cognito.admin_enable_user(**person.named)
-    run(SCHEDULE)
+    synchronise()
     assert person.status("/v1/projects") == 401
     assert person.patch(person.new_token(), {"status": "active"}) == (200, None)
     assert person.status("/v1/projects") == 200
@@ -135,7 +145,7 @@ def test_an_administrator_enables_the_keys_disabled_with_their_owner(person, api
         return api.post("/v1/admin/api-keys/enable", headers=admin.headers, params={"owner": person.sub})
 
     person.cognito.admin_disable_user(**person.named)
-    assert run(SCHEDULE)["disabled"] == 1
+    synchronise()
     refused = enable()
     assert (refused.status_code, refused.json()["error"], person.status("/v1/projects")) == (409, "owner_disabled", 401)
     person.cognito.admin_enable_user(**person.named)
@@ -143,7 +153,7 @@ def test_an_administrator_enables_the_keys_disabled_with_their_owner(person, api
     assert (enable().json(), enable().json()) == ({"enabled": 1}, {"enabled": 0})
     assert person.status("/v1/projects") == 200
     assert api.get(f"/v1/api-keys/{off}", headers=person.headers).json()["status"] == "disabled"
-    run(SCHEDULE)
+    synchronise()
     assert person.status("/v1/projects") == 200
     # Otherwise their owner would be one who is gone, in the passes of the other tests.
     api.delete(f"/v1/api-keys/{off}", headers=person.headers)
@@ -152,7 +162,7 @@ def test_an_administrator_enables_the_keys_disabled_with_their_owner(person, api
 
 def test_an_older_token_enables_no_key_of_a_disabled_owner(person):
     person.cognito.admin_disable_user(**person.named)
-    run(SCHEDULE)
+    synchronise()
     assert person.patch(person.headers, {"status": "active"}) == OUTDATED
     made = person.api.post("/v1/api-keys", headers=person.headers, json={"name": "e2e late"})
     assert (made.status_code, made.json()["error"]) == OUTDATED
@@ -162,7 +172,7 @@ def test_an_older_token_enables_no_key_of_a_disabled_owner(person):
 def test_an_older_token_gives_no_key_a_group_that_its_owner_left(person):
     assert person.patch(person.headers, {"groups": ["user"]}) == (200, None)
     person.cognito.admin_remove_user_from_group(**person.named, GroupName="operator")
-    run(SCHEDULE)
+    synchronise()
     assert person.patch(person.headers, {"groups": ["operator", "user"]}) == OUTDATED
     assert person.status("/v1/admin/projects") == 403
     person.cognito.admin_add_user_to_group(**person.named, GroupName="operator")
@@ -172,7 +182,7 @@ def test_an_older_token_gives_no_key_a_group_that_its_owner_left(person):
 
 def test_the_schedule_removes_a_group_that_the_owner_left(person):
     person.cognito.admin_remove_user_from_group(**person.named, GroupName="operator")
-    assert run(SCHEDULE)["reduced"] == 1
+    synchronise()
     assert (person.status("/v1/projects"), person.status("/v1/admin/projects")) == (200, 403)
     assert person.shown()["groups"] == ["user"]
     events = person.api.get(f"/v1/api-keys/{person.id}/events", headers=person.headers).json()["items"]
@@ -187,6 +197,6 @@ def test_an_unchanged_owners_keys_stay_unchanged(person):
     before = person.shown()
     report = person.happened("AdminDeleteUser")
     assert (report["checked"], report["gone"]) == (1, 0)
-    assert run(SCHEDULE)["outcome"] == "ok"
+    assert synchronise()["outcome"] == "ok"
     after = person.shown()
     assert (before["version"], before["status"], before["groups"]) == (after["version"], after["status"], after["groups"])

@@ -58,8 +58,9 @@ def test_a_batch_has_all_its_partition_keys():
 
 
 def test_events_and_mail_have_their_sender():
-    [event] = calls("events", "PutEvents", {"Entries": [{"Source": "vega-auth.x"}]}, PLACE)
-    assert event == Call("events:PutEvents", f"arn:aws:events:{PLACE}:event-bus/default", {"events:source": ["vega-auth.x"]})
+    [event] = calls("events", "PutEvents", {"Entries": [{"Source": "vega-auth.x", "DetailType": "a kind"}]}, PLACE)
+    assert (event.action, event.resource) == ("events:PutEvents", f"arn:aws:events:{PLACE}:event-bus/default")
+    assert event.context == {"events:source": ["vega-auth.x"], "events:detail-type": ["a kind"]}
     [mail] = calls("ses", "SendEmail", {"FromEmailAddress": "a@example.com"}, PLACE)
     assert mail.context == {"ses:FromAddress": ["a@example.com"]}
 
