@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
@@ -200,3 +201,12 @@ def test_an_unchanged_owners_keys_stay_unchanged(person):
     assert synchronise()["outcome"] == "ok"
     after = person.shown()
     assert (before["version"], before["status"], before["groups"]) == (after["version"], after["status"], after["groups"])
+
+
+def test_passes_dont_overlap_and_another_one_follows():
+    def overlapped() -> dict | None:
+        with ThreadPoolExecutor(2) as pool:
+            reports = list(pool.map(run, [SCHEDULE, SCHEDULE]))
+        return next((report for report in reports if report["continues"]), None)
+
+    assert eventually(overlapped)["outcome"] == "ok"
