@@ -29,8 +29,7 @@ pub struct RsaKey {
 }
 
 impl RsaKey {
-    /// # Errors
-    /// When this key did not sign `message`. No signature by a key below 2048 bits is accepted.
+    /// Fails unless this key signed `message`, and always for keys below 2048 bits.
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
         RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
             .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
