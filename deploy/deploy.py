@@ -270,18 +270,16 @@ def deploy(settings: dict, template: dict, run: Callable[[dict, dict[str, str]],
     run(settings, parameters(settings, template))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["check", "deploy"])
-    parser.add_argument("stage")
-    arguments = parser.parse_args()
+def stage(name: str) -> tuple[dict, dict]:
+    """The settings of a stage, and the template that they are for."""
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    return load(ROOT / "deploy" / f"{name}.toml", template), template
+
+
+def reported(command: Callable[[], None]) -> int:
+    """Runs a command, and prints a failure that a person can correct as one line. Returns the exit code."""
     try:
-        template = yaml_parse((ROOT / "template.yaml").read_text())
-        settings = load(ROOT / "deploy" / f"{arguments.stage}.toml", template)
-        check_table(settings, template)
-        if arguments.action == "deploy":
-            # The built template, which accepts only one architecture.
-            deploy(settings, yaml_parse(BUILT.read_text()))
+        command()
     except Refused as refused:
         print(refused, file=sys.stderr)
         return 1
@@ -292,6 +290,22 @@ def main() -> int:
         print("The deployment failed; the reason is above. Correct it and run the same command again.", file=sys.stderr)
         return error.returncode
     return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["check", "deploy"])
+    parser.add_argument("stage")
+    arguments = parser.parse_args()
+
+    def command() -> None:
+        settings, template = stage(arguments.stage)
+        check_table(settings, template)
+        if arguments.action == "deploy":
+            # The built template, which accepts only one architecture.
+            deploy(settings, yaml_parse(BUILT.read_text()))
+
+    return reported(command)
 
 
 if __name__ == "__main__":

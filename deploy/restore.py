@@ -19,11 +19,9 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from samcli.yamlhelper import yaml_parse
 
 import deploy
-from deploy import ROOT, Refused
+from deploy import Refused
 
 # EventBridge asks to wait so long before a replay: until then, an event may be missing from its archive.
 ARCHIVE_DELAY_SECONDS = 600
@@ -255,12 +253,11 @@ def main() -> int:
     parser.add_argument("stage")
     parser.add_argument("at", type=datetime.fromisoformat, help="the time to restore, for instance 2026-11-30T10:00:00Z")
     arguments = parser.parse_args()
-    try:
+
+    def command() -> None:
         if arguments.at.tzinfo is None:
             raise Refused(f"{arguments.at}: add the time zone, such as Z for UTC")
-        template = yaml_parse((ROOT / "template.yaml").read_text())
-        settings = deploy.load(ROOT / "deploy" / f"{arguments.stage}.toml", template)
-        restore = Restore(settings, template, arguments.at.astimezone(UTC))
+        restore = Restore(*deploy.stage(arguments.stage), arguments.at.astimezone(UTC))
         if arguments.action == "replay":
             restore.replay()
             print(f"now delete AuthorizerClosed from deploy/{arguments.stage}.toml, and deploy")
@@ -268,13 +265,8 @@ def main() -> int:
             values = restore.restore_table()
             print(f"now put this into deploy/{arguments.stage}.toml, below [parameters], and deploy:")
             print("\n".join(f"{name} = {json.dumps(value)}" for name, value in values.items()))
-    except Refused as refused:
-        print(refused, file=sys.stderr)
-        return 1
-    except (ClientError, BotoCoreError) as error:
-        print(f"AWS: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return deploy.reported(command)
 
 
 if __name__ == "__main__":

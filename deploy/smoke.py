@@ -27,10 +27,9 @@ import httpx
 import tomllib
 from botocore.client import BaseClient
 from pycognito import AWSSRP
-from samcli.yamlhelper import yaml_parse
 
 import deploy
-from deploy import ROOT, Refused
+from deploy import Refused
 
 # Of the routes that anyone can call, the one with the lowest rate that no person needs: 10 per second, in bursts of 20.
 LIMITED_ROUTE, FLOOD = "/v1/openapi.json", 150
@@ -437,8 +436,7 @@ def main() -> int:
     parser.add_argument("--known", type=Path, metavar="FILE", help="checks that are known to fail, with their reasons (TOML)")
     arguments = parser.parse_args()
     try:
-        template = yaml_parse((ROOT / "template.yaml").read_text())
-        settings = deploy.load(ROOT / "deploy" / f"{arguments.stage}.toml", template)
+        settings, template = deploy.stage(arguments.stage)
         known = tomllib.loads(arguments.known.read_text()) if arguments.known else {}
         results = Smoke(settings, template, known=known).run()
     except Refused as refused:
