@@ -178,9 +178,12 @@ fn with_methods(stage: &str, route: &Route, paths: &[String]) -> Vec<String> {
         MethodPattern::Any => Route::METHODS.as_slice(),
         MethodPattern::One(name) => &[name.as_str()][..],
     };
-    // A WebSocket API's route has no path.
-    let path = |path: &String| if methods == ["$connect"] { String::new() } else { path.clone() };
-    methods.iter().flat_map(|method| paths.iter().map(move |one| format!("{stage}/{method}{}", path(one)))).collect()
+    let resource = |method: &str, path: &str| {
+        // A WebSocket API's route has no path.
+        let path = if method == Route::CONNECT { "" } else { path };
+        [stage, "/", method, path].concat()
+    };
+    methods.iter().flat_map(|method| paths.iter().map(move |path| resource(method, path))).collect()
 }
 
 /// What the wildcards of these routes match, although no rule allows it: parameters that contain a `/`, and ambiguous paths

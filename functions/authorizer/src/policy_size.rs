@@ -1,29 +1,33 @@
-use vega_auth::{AccessRules, Authentication, Caching, CurrentUser, Group, KeyId, KeyRecord, Route, ScopeName};
+use vega_auth::{AccessRules, Authentication, Caching, CurrentUser, Group, KeyId, KeyRecord, ScopeName};
 
 use crate::policy::{MAX_RESOURCE, denials, resources};
 
 /// Largest policy we create, in bytes: WebSocket APIs accept at most 8 KB of response.
 const MAX_POLICY_BYTES: usize = 7 * 1024;
+/// The longest possible ARN before the path: partition, region, account, API id and stage at their longest.
+const LONGEST_STAGE: usize = 220;
+/// A usual stage's ARN has 70 characters.
+const USUAL_STAGE: usize = 80;
+/// The quotes and the comma of a resource.
+const SEPARATORS: usize = 3;
 
 /// Fails when a policy for the whole API could exceed API Gateway's limits. Checked at init, so no caller meets it.
 pub fn check_size(rules: &AccessRules) -> Result<(), String> {
     if rules.caching() != Caching::Token {
         return Ok(());
     }
-    // The longest possible ARN before the path: partition, region, account, API id and stage at their longest.
-    let longest_stage = "x".repeat(220);
-    // A usual stage's ARN has 70 characters; 3 more are the quotes and the comma.
-    let usual_stage = "x".repeat(80);
     for (who, caller, restrictions) in largest_callers(rules) {
         let granted = rules.granted(&caller);
-        let is_too_long =
-            |route: &Route| resources(&longest_stage, route).iter().any(|text| text.len() + 2 > MAX_RESOURCE);
-        if let Some(route) = granted.iter().find(|route| is_too_long(route)) {
-            return Err(format!("{:?}: the path is too long for a policy; shorten it", route.to_string()));
+        let mut size = restrictions;
+        for route in &granted {
+            for resource in resources("", route) {
+                if LONGEST_STAGE + resource.len() + 2 > MAX_RESOURCE {
+                    return Err(format!("{:?}: the path is too long for a policy; shorten it", route.to_string()));
+                }
+                size += USUAL_STAGE + resource.len() + SEPARATORS;
+            }
         }
-        let resources = granted.iter().flat_map(|route| resources(&usual_stage, route));
-        let size =
-            restrictions + resources.chain(denials(&usual_stage, &granted)).map(|text| text.len() + 3).sum::<usize>();
+        size += denials("", &granted).iter().map(|resource| USUAL_STAGE + resource.len() + SEPARATORS).sum::<usize>();
         if size > MAX_POLICY_BYTES {
             return Err(format!(
                 "the policy of {who} would have {size} bytes, more than {MAX_POLICY_BYTES}: join some routes with /*, or declare \"cache\": \"none\" or \

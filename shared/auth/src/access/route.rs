@@ -116,7 +116,7 @@ impl Route {
     }
 
     /// A WebSocket API's only route with an authorizer. Its ARN has neither method nor path: `…/{stage}/$connect`.
-    pub(super) const CONNECT: &str = "$connect";
+    pub const CONNECT: &str = "$connect";
 
     /// GET and HEAD on every path: the scope `read`.
     pub(super) fn all_reads() -> Vec<Self> {
@@ -204,33 +204,34 @@ impl PathPattern {
 
     /// The path in a policy, whose `*` matches any characters, including `/`, and `?` one.
     pub fn policy(&self) -> String {
-        let (segments, rest) = self.policy_parts();
-        segments.concat() + rest
+        self.policy_with_excess(None)
     }
 
     /// The paths that [`Self::policy`] matches, and this pattern doesn't: a parameter that contains a `/`. An empty parameter
     /// is ambiguous ([`Route::is_ambiguous`]).
     pub fn excess(&self) -> Vec<String> {
-        if self.parameters().next().is_none() {
-            return Vec::new();
-        }
-        let (segments, rest) = self.policy_parts();
-        let parameters = segments.iter().enumerate().filter(|(_, segment)| *segment == "/*");
-        parameters.map(|(at, _)| segments[..=at].concat() + "/*" + &segments[at + 1..].concat() + rest).collect()
+        let is_parameter = |at: &usize| matches!(self.segments[*at], Segment::Parameter(_));
+        (0..self.segments.len()).filter(is_parameter).map(|at| self.policy_with_excess(Some(at))).collect()
     }
 
-    fn policy_parts(&self) -> (Vec<String>, &'static str) {
-        let segment = |segment: &Segment| match segment {
-            Segment::Literal(text) => format!("/{text}"),
-            Segment::Parameter(_) => "/*".to_owned(),
-        };
-        let rest = match self.rest {
+    /// The path in a policy, where the parameter at `excess` contains a `/`.
+    fn policy_with_excess(&self, excess: Option<usize>) -> String {
+        let mut path = String::new();
+        for (at, segment) in self.segments.iter().enumerate() {
+            path.push('/');
+            path.push_str(match segment {
+                Segment::Literal(text) => text,
+                Segment::Parameter(_) if excess == Some(at) => "*/*",
+                Segment::Parameter(_) => "*",
+            });
+        }
+        path.push_str(match self.rest {
             Rest::Nothing if self.segments.is_empty() => "/",
             Rest::Nothing => "",
             Rest::Greedy => "/?*",
             Rest::Below => "/*",
-        };
-        (self.segments.iter().map(segment).collect(), rest)
+        });
+        path
     }
 
     /// Whether a path of this pattern matches `glob`, a path of [`Self::excess`]: a search through both patterns at once.

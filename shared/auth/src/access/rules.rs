@@ -247,10 +247,9 @@ impl FromStr for AccessRules {
         let mut rules = Vec::new();
         for part in document.rules {
             let Some(Object(written)) = source.read::<Object<WrittenRule>>(|| rule_name(part), part) else { continue };
-            let name = format!("rule {:?}", written.route);
             match Rule::try_from(written) {
                 Ok(rule) => rules.push((rule, part)),
-                Err(problem) => source.problem(part, format!("{name}: {problem}")),
+                Err(problem) => source.problem(part, format!("{}: {problem}", rule_name(part))),
             }
         }
         let mut scopes = BTreeMap::new();
@@ -286,7 +285,7 @@ impl FromStr for AccessRules {
     }
 }
 
-/// The name in a problem with a rule that can't be read.
+/// The name in a problem with a rule that can't be read, or is invalid.
 fn rule_name(part: &RawValue) -> String {
     #[derive(Deserialize)]
     struct Named {
@@ -343,11 +342,10 @@ fn read_scope(name: &str, routes: &[String]) -> Result<(ScopeName, Vec<Route>), 
 fn table(source: &mut Source<'_>, rules: &[(Rule, &RawValue)]) -> RouteTable<usize> {
     let mut table = RouteTable::default();
     for (index, (rule, part)) in rules.iter().enumerate() {
-        let name = rule.route.to_string();
         match table.insert(&rule.route, index) {
-            Err(_) => source.problem(part, format!("rule {name:?} is defined twice")),
+            Err(_) => source.problem(part, format!("rule {:?} is defined twice", rule.route.to_string())),
             Ok(Some(other)) if !rules[other].0.route.path.parameters().eq(rule.route.path.parameters()) => {
-                let other = rules[other].0.route.to_string();
+                let [name, other] = [&rule.route, &rules[other].0.route].map(ToString::to_string);
                 source.problem(part, format!("rule {name:?}: its parameters have other names than those of {other:?}"));
             }
             Ok(_) => {}
