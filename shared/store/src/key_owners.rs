@@ -8,9 +8,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck};
 use vega_auth::{Fault, Group, Groups, KeyId, KeyStatus, Timestamp};
 use vega_key_table::{INDEX, Item, Malformed, parse_key_pk};
 
-use crate::Store;
-use crate::item::{SdkItem, from_sdk, owner_pk, string};
+use crate::item::{from_sdk, owner_pk, string};
 use crate::transact::{fault, update_write};
+use crate::{Place, Store};
 
 /// Items per page: keys, and one item for each owner. An owner may be on two pages.
 const ITEMS_PER_PAGE: i32 = 1000;
@@ -36,10 +36,6 @@ pub struct KeyOwner {
     pub expired: Vec<(KeyId, Timestamp)>,
 }
 
-/// A position in the scan of key owners.
-#[derive(Clone, Debug)]
-pub struct OwnerCursor(SdkItem);
-
 impl KeyOwner {
     /// Adds another of the owner's items in the index.
     fn add(&mut self, other: Self) {
@@ -53,21 +49,21 @@ impl KeyOwner {
 }
 
 impl Store {
-    /// Adds a page of key owners as they are at `now` to `key_owners`, starting after `after`. Returns the cursor of the next page.
+    /// Adds a page of key owners as they are at `now` to `key_owners`, starting after `after`. Returns the place of the next page.
     /// Writes of the last second may be missing.
     pub async fn key_owners(
         &self,
         key_owners: &mut HashMap<String, KeyOwner>,
-        after: Option<OwnerCursor>,
+        after: Option<Place>,
         now: Timestamp,
-    ) -> Result<Option<OwnerCursor>, Fault> {
+    ) -> Result<Option<Place>, Fault> {
         let page = self
             .client
             .scan()
             .table_name(&self.table)
             .index_name(INDEX)
             .limit(ITEMS_PER_PAGE)
-            .set_exclusive_start_key(after.map(|cursor| cursor.0))
+            .set_exclusive_start_key(after.map(|place| place.0))
             .send()
             .await
             .map_err(fault)?;
@@ -80,7 +76,7 @@ impl Store {
                 }
             }
         }
-        Ok(page.last_evaluated_key.map(OwnerCursor))
+        Ok(page.last_evaluated_key.map(Place))
     }
 
     /// The groups an owner of keys was last seen in; `None` if none were recorded.

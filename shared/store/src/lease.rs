@@ -3,16 +3,14 @@
 //! A run that stops without releasing its lease loses it after [`LEASE_SECONDS`]. Each lease has a higher `fence` than the one
 //! before, so a run that was suspended for longer than that can't renew, and stops.
 
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use vega_auth::{Fault, Timestamp};
 use vega_key_table::Item;
 
 use crate::Store;
 use crate::item::{from_sdk, number, string};
-use crate::transact::{CONFLICT_TRIES, fault};
+use crate::transact::{CONFLICT_TRIES, if_met};
 
 /// A lease ends this long after it was last renewed.
 const LEASE_SECONDS: i64 = 60;
@@ -77,6 +75,7 @@ impl Store {
                 .expression_attribute_values(":until", number(now.plus(LEASE_SECONDS).0))
                 .expression_attribute_values(":one", number(1));
             if let Some(item) = if_met(take.return_values(ReturnValue::AllNew).send().await)? {
+                let item = from_sdk(&item);
                 let carried = item.optional("carried", Item::number)?;
                 let lease = Lease {
                     work,
@@ -92,7 +91,7 @@ impl Store {
                 .condition_expression("attribute_exists(leased_until)")
                 .expression_attribute_values(":true", AttributeValue::Bool(true));
             if let Some(item) = if_met(request.return_values(ReturnValue::AllNew).send().await)? {
-                return Ok(Leasing::Busy { completed: completed(&item)? });
+                return Ok(Leasing::Busy { completed: completed(&from_sdk(&item))? });
             }
             // It was released in between.
         }
@@ -131,7 +130,7 @@ impl Store {
             None => release,
         };
         let before = if_met(release.return_values(ReturnValue::AllOld).send().await)?.ok_or_else(lost)?;
-        Ok(before.has("again"))
+        Ok(before.contains_key("again"))
     }
 
     fn held(&self, lease: &Lease, expression: &str) -> UpdateItemFluentBuilder {
@@ -152,15 +151,4 @@ fn completed(item: &Item) -> Result<Option<Timestamp>, Fault> {
 
 fn lost() -> Fault {
     Fault::Store("another run has the lease".into())
-}
-
-/// The item that an update returned; `None` if its condition failed.
-fn if_met(outcome: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Option<Item>, Fault> {
-    match outcome {
-        Ok(output) => Ok(Some(from_sdk(&output.attributes.unwrap_or_default()))),
-        Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => {
-            Ok(None)
-        }
-        Err(error) => Err(fault(error)),
-    }
 }

@@ -24,7 +24,7 @@ pub use client::client;
 pub use commit::CommitError;
 pub use idempotency_record::IdempotencyRecord;
 pub use item::from_sdk;
-pub use key_owners::{KeyOwner, OwnerCursor};
+pub use key_owners::KeyOwner;
 pub use lease::{Ending, Lease, Leasing};
 pub use notifications::Expiring;
 pub use pass::{Pass, Place};

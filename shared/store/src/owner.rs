@@ -10,7 +10,7 @@ use vega_key_table::{purge_time, read_last_use, read_record};
 use crate::Store;
 use crate::commit::id_set;
 use crate::item::{from_sdk, key_pk, number, owner_pk, primary_key, string};
-use crate::transact::{TransactionError, check, fault, is_unmet, update_write};
+use crate::transact::{TransactionError, check, if_met, update_write};
 
 /// Less than half of what a transaction takes: each expired key is two writes, beside one for its owner.
 const KEYS_PER_SWEEP: usize = 45;
@@ -158,10 +158,7 @@ impl Store {
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(live) AND attribute_not_exists(ended)")
             .expression_attribute_values(":now", number(now.0));
         for update in drop.into_iter().chain([purge]) {
-            match update.send().await {
-                Err(error) if !is_unmet(&error) => return Err(fault(error)),
-                _ => {}
-            }
+            if_met(update.send().await)?;
         }
         Ok(())
     }

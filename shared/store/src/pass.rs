@@ -6,7 +6,7 @@ use vega_auth::{Fault, Timestamp};
 
 use crate::Store;
 use crate::item::{SdkItem, from_sdk, number, string};
-use crate::transact::{fault, is_unmet};
+use crate::transact::if_met;
 
 /// The longest lease: the longest that Lambda lets a function run. A later end is from a clock that was wrong.
 const MAX_LEASE_SECONDS: i64 = 15 * 60;
@@ -59,11 +59,7 @@ impl Store {
             .return_values(ReturnValue::AllNew)
             .send()
             .await;
-        let item = match outcome {
-            Ok(output) => output.attributes.unwrap_or_default(),
-            Err(error) if is_unmet(&error) => return Ok(None),
-            Err(error) => return Err(fault(error)),
-        };
+        let Some(item) = if_met(outcome)? else { return Ok(None) };
         let completed_at = from_sdk(&item).time("completed_at")?;
         let place = match item.get("place") {
             Some(AttributeValue::M(place)) => Some(Place(place.clone())),
@@ -95,9 +91,6 @@ impl Store {
             .expression_attribute_values(":holder", string(&pass.holder))
             .send()
             .await;
-        match outcome {
-            Err(error) if !is_unmet(&error) => Err(fault(error)),
-            _ => Ok(()),
-        }
+        if_met(outcome).map(drop)
     }
 }

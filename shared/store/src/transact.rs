@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, PutBuilder, UpdateBuilder};
 use vega_auth::Fault;
 
 use crate::Store;
+use crate::item::SdkItem;
 
 /// Retries of a transaction that met another one on the same item. Each waits a little longer, with jitter.
 pub const CONFLICT_TRIES: u32 = 8;
@@ -94,9 +95,15 @@ pub fn built<T, E: StdError + Send + Sync + 'static>(result: Result<T, E>) -> Re
     result.map_err(|error| Fault::Store(Box::new(error)))
 }
 
-/// Whether an update wasn't made because its condition failed.
-pub fn is_unmet(error: &SdkError<UpdateItemError>) -> bool {
-    error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
+/// The attributes that an update returned; `None` if its condition failed.
+pub fn if_met(outcome: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Option<SdkItem>, Fault> {
+    match outcome {
+        Ok(output) => Ok(Some(output.attributes.unwrap_or_default())),
+        Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => {
+            Ok(None)
+        }
+        Err(error) => Err(fault(error)),
+    }
 }
 
 pub fn fault<E: StdError + Send + Sync + 'static, R: std::fmt::Debug + Send + Sync + 'static>(
