@@ -98,13 +98,23 @@ impl Gateway {
     }
 }
 
+fn own_pool() -> UserPool {
+    let [region, pool_id, client_id] = POOL;
+    UserPool::new(region, pool_id, client_id).unwrap()
+}
+
 /// Verifies tokens of these sources, with key sets that haven't been fetched yet.
 fn cognito_tokens(issuer: &TestServer, sources: Option<&str>) -> TokenVerifier<HttpKeySet> {
-    let [region, pool_id, client_id] = POOL;
-    let pool = UserPool::new(region, pool_id, client_id).unwrap();
+    tokens_of_issuers(issuer, issuer, sources)
+}
+
+/// The own pool's key set comes from `own`, and those of the other issuers from `others`.
+fn tokens_of_issuers(own: &TestServer, others: &TestServer, sources: Option<&str>) -> TokenVerifier<HttpKeySet> {
+    let pool = own_pool();
     let client = HttpsClient::new(None).unwrap();
-    TokenVerifier::cognito(TokenSource::read(&pool, sources).unwrap(), |source| {
-        HttpKeySet::new(client.clone(), source.key_set_url(Some(issuer.url())))
+    TokenVerifier::cognito(TokenSource::read(&pool, sources).unwrap(), |issuer| {
+        let server = if issuer == pool.issuer() { own } else { others };
+        HttpKeySet::new(client.clone(), issuer.key_set_url(Some(server.url())))
     })
 }
 

@@ -76,17 +76,10 @@ async fn an_issuers_key_signs_for_no_other_issuer() {
     let stranger = json!({ "keys": [serde_json::from_str::<Value>(KEY_SET).unwrap()["keys"][1]] });
     let other = TestServer::start(Reply::ok(stranger.to_string())).await;
     let mut gateway = Gateway::cognito().await;
-    let pool = UserPool::new(POOL[0], POOL[1], POOL[2]).unwrap();
-    let client = HttpsClient::new(None).unwrap();
-    let own_issuer = pool.issuer().clone();
-    gateway.authorizer.authenticator.tokens =
-        TokenVerifier::cognito(TokenSource::read(&pool, Some(SOURCES)).unwrap(), |issuer| {
-            let server = if *issuer == own_issuer { &own } else { &other };
-            HttpKeySet::new(client.clone(), issuer.key_set_url(Some(server.url())))
-        });
+    gateway.authorizer.authenticator.tokens = tokens_of_issuers(&own, &other, Some(SOURCES));
     assert!(gateway.authorizer.authenticator.tokens.warm_up(NOW).await.is_empty());
     for source in Source::all().iter().filter(|source| !source.is_machine) {
-        let is_own = source.issuer == own_issuer.as_str();
+        let is_own = source.issuer == own_pool().issuer().as_str();
         let (_, code) = gateway.decide(&source.vectors()[0].token(Kind::Cognito)).await;
         assert_eq!(code, if is_own { "ok" } else { "unknown_signing_key" }, "{source:?}");
     }
@@ -97,20 +90,13 @@ async fn key_sets_are_fetched_at_once_and_a_failure_concerns_one_issuer() {
     let silent = TestServer::start(Reply::Hang).await;
     let other = TestServer::start(Reply::ok(KEY_SET)).await;
     let mut gateway = Gateway::cognito().await;
-    let pool = UserPool::new(POOL[0], POOL[1], POOL[2]).unwrap();
-    let client = HttpsClient::new(None).unwrap();
-    let own_issuer = pool.issuer().clone();
-    gateway.authorizer.authenticator.tokens =
-        TokenVerifier::cognito(TokenSource::read(&pool, Some(SOURCES)).unwrap(), |issuer| {
-            let server = if *issuer == own_issuer { &other } else { &silent };
-            HttpKeySet::new(client.clone(), issuer.key_set_url(Some(server.url())))
-        });
+    gateway.authorizer.authenticator.tokens = tokens_of_issuers(&other, &silent, Some(SOURCES));
     tokio::time::pause();
     let started = tokio::time::Instant::now();
     let issuers: std::collections::HashSet<_> = Source::all().iter().map(|source| source.issuer).collect();
     assert_eq!(gateway.authorizer.authenticator.tokens.warm_up(NOW).await.len(), issuers.len() - 1);
     assert!(started.elapsed() < Duration::from_secs(2), "one after the other: {:?}", started.elapsed());
     tokio::time::resume();
-    let own = Source::all().into_iter().find(|source| source.issuer == own_issuer.as_str()).unwrap();
+    let own = Source::all().into_iter().find(|source| source.issuer == own_pool().issuer().as_str()).unwrap();
     check(gateway.decide(&own.vectors()[0].token(Kind::Cognito)).await, "allow:ada", "ok");
 }
