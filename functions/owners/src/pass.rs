@@ -49,7 +49,7 @@ impl Person {
                 OwnerStatus::Gone => true,
                 OwnerStatus::Disabled => self.keys.is_active,
                 OwnerStatus::Member(groups) => {
-                    let had = union(self.keys.groups, self.keys.seen_in.unwrap_or(Groups::NONE));
+                    let had = self.keys.groups.union(self.keys.seen_in.unwrap_or(Groups::NONE));
                     !had.is_subset(groups)
                 }
             }
@@ -65,10 +65,6 @@ impl Person {
         };
         !expired.is_empty() || !is_live || has_changed
     }
-}
-
-fn union(one: Groups, other: Groups) -> Groups {
-    one.iter().chain(other.iter()).collect()
 }
 
 impl<P: Pool, C: Clock> Run<'_, P, C> {
@@ -184,7 +180,7 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
                     let Some(person) = people.get_mut(&subject) else { continue };
                     match listing.group {
                         None => person.is_enabled = Some(is_enabled),
-                        Some(group) => person.groups = union(person.groups, [group].into_iter().collect()),
+                        Some(group) => person.groups = person.groups.union([group].into_iter().collect()),
                     }
                 }
                 listing.turn(page.next)?;
@@ -200,7 +196,7 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
         self.store.end_expired(owner, expired).await?;
         let listed = person.status();
         let status = match (listed, self.pool.find(owner, username).await?) {
-            (OwnerStatus::Member(listed), OwnerStatus::Member(found)) => OwnerStatus::Member(union(listed, found)),
+            (OwnerStatus::Member(listed), OwnerStatus::Member(found)) => OwnerStatus::Member(listed.union(found)),
             // They were enabled meanwhile.
             (OwnerStatus::Disabled, OwnerStatus::Member(_)) => return Ok((listed, 0)),
             (OwnerStatus::Gone, OwnerStatus::Member(_) | OwnerStatus::Disabled) => {

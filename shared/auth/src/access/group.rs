@@ -91,6 +91,12 @@ impl Groups {
         Self(self.0 & other.0)
     }
 
+    /// The groups in either set.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
