@@ -21,8 +21,8 @@ export const isForgotten = (key: Key, now: number): boolean =>
 export const isInUse = (key: Key, now: number): boolean => isLive(key) && key.last_used_at !== null && daysSince(key.last_used_at, now) < 1;
 
 /**
- * Days for which a rotated key has had no use, if that is at least one: a shorter time proves little. The API always records the
- * first use after a rotation.
+ * Days for which no use of a rotated key has been recorded, if that is at least one: a shorter time proves little. The API records
+ * the first use after a rotation, except one that a decision cache served.
  */
 export function daysUnusedSinceRotation(key: Key, now: number): number | undefined {
   if (key.rotated_at === null) return undefined;

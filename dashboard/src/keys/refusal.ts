@@ -27,6 +27,16 @@ export function refusal(error: unknown, sent: { name?: string; cidrs?: string[] 
   }
 }
 
+/** The rejection of a member, until its value is changed from the one that was sent. */
+export function refusalOf<M extends Refusal["member"]>(
+  refused: Refusal | undefined,
+  member: M,
+  sent: Partial<Record<M, unknown>>,
+  now: Partial<Record<M, unknown>>,
+): string {
+  return refused?.member === member && JSON.stringify(now[member]) === JSON.stringify(sent[member]) ? refused.text : "";
+}
+
 function explained(network: string): string {
   const [, a, b, c, d, prefix] = (/^(\d+)\.(\d+)\.(\d+)\.(\d+)\/(\d+)$/.exec(network) ?? []).map(Number);
   if (a !== undefined && b !== undefined && c !== undefined && d !== undefined && prefix !== undefined) {
