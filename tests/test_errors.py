@@ -66,6 +66,7 @@ BODIES = {
     "rotateApiKey": {"overlap_seconds": 0},
     "login": DEBUG,
     "refresh": {"refresh_token": "x"},
+    "renewSession": {"refresh_token": "x"},
     "reportLeakedKey": {"key": "x"},
     "reportGithubSecrets": [],
 }
@@ -94,6 +95,8 @@ class Caller:
         method, path, operation = OPERATIONS[name]
         if as_ is None:
             as_ = bearer(self.token_of("operator")) if name in ADMINISTRATORS else self.user
+        # A browser's header: without it, the session's routes are forbidden.
+        headers = {"sec-fetch-site": "same-origin"} | (headers or {}) if "session" in operation["tags"] else headers
         params = {"owner": "nobody"} if "owner" in str(operation.get("parameters")) else {}
         params |= content.pop("params", {})
         if not content and name in BODIES:
@@ -166,6 +169,8 @@ def not_found(caller: Caller, name: str) -> httpx.Response:
 
 @provokes("forbidden")
 def forbidden(caller: Caller, name: str) -> httpx.Response:
+    if name in ("renewSession", "endSession"):
+        return caller.send(name, headers={"sec-fetch-site": "cross-site"})
     if name in ADMINISTRATORS | {"listAllProjects"} or name.endswith("OwnApiKey"):
         return caller.send(name, as_=caller.user)
     key = caller.key(groups=[])

@@ -33,6 +33,7 @@ FUNCTIONS = {
     "mail": "MailFunction",
     "dashboard": "DashboardFunction",
     "openapi": "OpenApiFunction",
+    "session": "SessionFunction",
 }
 EVENTS = sorted(path for path in (ROOT / "events").glob("*/*.json") if not path.name.endswith(".expected.json"))
 
@@ -143,6 +144,7 @@ def test_an_invalid_configuration_is_reported_in_full_at_start():
         ("leaked-keys", ["VEGA_KEYS_TABLE", "VEGA_GITHUB_KEYS_URL", "AWS_REGION"]),
         ("owners", ["VEGA_KEYS_TABLE", "VEGA_COGNITO_USER_POOL_ID", "AWS_REGION"]),
         ("notifications", ["VEGA_KEYS_TABLE", "VEGA_NOTICE_SOURCE", "AWS_REGION"]),
+        ("session", ["VEGA_COGNITO_APP_CLIENT_ID", "AWS_REGION"]),
         ("mail", ["VEGA_COGNITO_USER_POOL_ID", "VEGA_MAIL_FROM", "AWS_REGION"]),
     ):
         binary = ROOT / ".aws-sam" / "build" / FUNCTIONS[function] / "bootstrap"

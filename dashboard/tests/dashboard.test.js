@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { accessible, base, fillSignIn, fits, KEY, leftBehind } from "./browser.js";
+import { accessible, base, fillSignIn, fits, KEY, leftBehind, open } from "./browser.js";
 import * as cognito from "./cognito.js";
 import {
   call,
@@ -17,7 +17,6 @@ import {
   openForm,
   refreshTokenOf,
   rotate,
-  signInAgain,
   signInAs,
   someone,
   store,
@@ -69,7 +68,7 @@ test("a newcomer gets a working key in six steps and revokes it", async () => {
     // It was just used, and not only by this page, so the dialog requires its name.
     await page.reload();
     await nothingOf(key, page);
-    await signInAgain(page, who, "first key");
+    await page.getByRole("heading", { level: 1, name: "first key" }).waitFor();
     await page.getByRole("button", { name: "Revoke" }).click();
     await page.getByText("It stops working immediately").waitFor();
     const locked = page.getByRole("button", { name: "Revoke key", disabled: true });
@@ -172,7 +171,7 @@ describe("signing in", () => {
         assert.ok(!/eyJ[\w-]+\.eyJ/.test(left[place]), `a token is in ${place}`);
       }
       assert.equal(left.sessionStorage, "{}");
-      assert.equal(left.localStorage, "{}");
+      assert.deepEqual(Object.keys(JSON.parse(left.localStorage)), ["vega-signed-in"]);
     });
   });
 
@@ -237,19 +236,99 @@ describe("signing in", () => {
 });
 
 describe("the session", () => {
+  test("a reload and a new tab ask for nothing", async () => {
+    const who = await someone();
+    await onPage({}, async (page) => {
+      const sent = [];
+      page.on("request", (request) => sent.push(request));
+      await signInAs(page, who);
+      await page.reload();
+      await page.getByRole("heading", { level: 1, name: /API key/ }).waitFor();
+      await page.locator(".name").getByText(who.email).waitFor();
+      const other = await open(page.context(), "/api-keys#/new");
+      await other.getByLabel("Name", { exact: true }).waitFor();
+      assert.deepEqual(await other.wrong(), []);
+
+      const [cookie, ...more] = await page.context().cookies(`${base}/v1/session/token`);
+      assert.deepEqual(more, []);
+      const { httpOnly, secure, sameSite, path, domain, expires } = cookie;
+      assert.deepEqual(
+        { httpOnly, secure, sameSite, path, domain, expires },
+        {
+          httpOnly: true,
+          secure: true,
+          sameSite: "Strict",
+          path: "/v1/session",
+          domain: new URL(base).hostname,
+          expires: -1,
+        },
+      );
+      assert.equal(await page.evaluate(() => document.cookie), "");
+      for (const request of sent) {
+        const { cookie } = await request.allHeaders();
+        assert.equal(cookie !== undefined && new URL(request.url()).pathname !== "/v1/session/token", false, request.url());
+        if (!request.postData()?.includes("refresh_token")) continue;
+        // The sign-in's refresh token goes to the route for sessions, and nowhere else.
+        assert.equal(new URL(request.url()).pathname, "/v1/session/token");
+      }
+    });
+  });
+
   test("signing out ends the session at Cognito and in all tabs", async () => {
     const who = await someone();
-    await onPage({ pages: 2 }, async (one, other) => {
-      await signInAs(one, who);
-      const refresh = await (isCognito ? refreshTokenOf(other, who) : signInAs(other, who));
-      const revoked = isCognito && other.waitForResponse((answer) => answer.request().headers()["x-amz-target"]?.endsWith("RevokeToken"));
+    await onPage({}, async (one) => {
+      const refresh = await (isCognito ? refreshTokenOf(one, who) : signInAs(one, who));
+      const other = await open(one.context());
+      await other.getByRole("heading", { level: 1, name: /API key/ }).waitFor();
+      const ended = one.waitForResponse((answer) => answer.request().method() === "DELETE");
       await one.getByRole("button", { name: "Sign out" }).click();
       await one.getByText("You're signed out.").waitFor();
       await accessible(other.getByText("You signed out in another tab."), "signed out");
-      if (isCognito) {
-        await revoked;
-        await assert.rejects(cognito.renew(refresh), { name: "NotAuthorizedException" });
-      }
+      assert.equal((await ended).status(), 204);
+      if (isCognito) await assert.rejects(cognito.renew(refresh), { name: "NotAuthorizedException" });
+      assert.deepEqual(await one.context().cookies(`${base}/v1/session/token`), []);
+      assert.equal((await leftBehind(one)).localStorage, "{}");
+      await other.reload();
+      await other.getByRole("heading", { level: 1, name: "Sign in" }).waitFor();
+    });
+  });
+
+  test("a form on another site doesn't get to the session", async () => {
+    await onPage({}, async (page) => {
+      await signInAs(page, await someone());
+      const other = await page.context().newPage();
+      await other.setContent(`<form method="post" action="${base}/v1/session/token"><button>Send</button></form>`);
+      const answered = other.waitForResponse(`${base}/v1/session/token`);
+      await other.getByRole("button").click();
+      const answer = await answered;
+      const { cookie, "sec-fetch-site": site } = await answer.request().allHeaders();
+      assert.deepEqual([answer.status(), site, cookie, await answer.headerValue("set-cookie")], [403, "cross-site", undefined, null]);
+    });
+  });
+
+  test("an end of session that the API didn't hear of is not claimed", async () => {
+    await onPage({}, async (page) => {
+      await signInAs(page, await someone());
+      await page.context().setOffline(true);
+      await page.getByRole("button", { name: "Sign out" }).click();
+      await accessible(page.getByText("the API couldn't be reached to end the session"), "not ended");
+    });
+  });
+
+  test("somebody else's cookie doesn't continue the session", { skip: onlyCognito }, async () => {
+    await onPage({}, async (page) => {
+      await signInAs(page, await someone());
+      const [cookie] = await page.context().cookies(`${base}/v1/session/token`);
+      const other = await (async () => {
+        const context = await page.context().browser().newContext();
+        const theirs = await open(context);
+        const refresh = await refreshTokenOf(theirs, await someone());
+        await context.close();
+        return refresh;
+      })();
+      await page.context().addCookies([{ ...cookie, value: other }]);
+      await page.reload();
+      await page.getByRole("heading", { level: 1, name: "Sign in" }).waitFor();
     });
   });
 
@@ -261,9 +340,7 @@ describe("the session", () => {
       await store(page);
       const renewals = [];
       page.on("request", (request) => {
-        if (request.headers()["x-amz-target"]?.endsWith("GetTokensFromRefreshToken") || request.url().endsWith("/v1/auth/refresh")) {
-          if (request.method() === "POST") renewals.push(request);
-        }
+        if (request.url().endsWith("/v1/session/token")) renewals.push(request);
       });
       await page.clock.setSystemTime(Date.now() + 59.5 * 60_000);
       // The key, its events and the scopes are requested at the same time.

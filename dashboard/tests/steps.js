@@ -81,11 +81,6 @@ export async function nothingOf(key, page) {
   }
 }
 
-export async function signInAgain(page, who, heading) {
-  await fillSignIn(page, who);
-  await page.getByRole("heading", { level: 1, name: heading }).waitFor();
-}
-
 /** Signs in, and returns the refresh token that Cognito gave to the page. */
 export async function refreshTokenOf(page, who) {
   const target = "AWSCognitoIdentityProviderService.RespondToAuthChallenge";

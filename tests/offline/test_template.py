@@ -15,7 +15,7 @@ def test_nothing_of_the_debug_login_is_deployed_to_aws():
 
 
 def test_the_debug_login_replaces_the_user_pool():
-    assert functions(CUSTOM).keys() == FUNCTIONS.keys() - {"Owners", "Mail"} | {"LoginDebug"}
+    assert functions(CUSTOM).keys() == FUNCTIONS.keys() - {"Owners", "Mail", "Session"} | {"LoginDebug"}
     assert not [name for name, one in CUSTOM["Resources"].items() if one["Type"].startswith("AWS::Cognito::")]
     variables = CUSTOM["Resources"]["AuthorizerFunction"]["Properties"]["Environment"]["Variables"]
     assert variables["VEGA_AUTH_PROVIDER"] == "custom" and not [name for name in variables if "COGNITO" in name]
@@ -71,6 +71,7 @@ def test_only_the_listed_routes_have_no_authorizer():
         "/v1/leaked-keys",
         "/v1/leaked-keys/github",
         "/v1/openapi.json",
+        "/v1/session/token",
     }
 
 

@@ -105,7 +105,7 @@ export class Api {
     for (;;) {
       let token: string;
       try {
-        token = refused === undefined ? await this.session.accessToken() : await this.session.freshToken(refused);
+        token = await this.session.token(refused);
         if (token === refused) throw new SessionEnded();
       } catch (error) {
         if (!(error instanceof SessionEnded)) throw error instanceof Problem ? error : new Unreachable();
@@ -119,7 +119,7 @@ export class Api {
       // A rejected token is renewed once. If the renewed one is rejected too, the session is over.
       if (answer.problem.status !== 401) throw answer.problem;
       if (refused !== undefined) {
-        await this.session.signOut();
+        this.session.forget();
         await this.signInAgain();
         refused = undefined;
         continue;

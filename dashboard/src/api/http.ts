@@ -31,6 +31,8 @@ export interface Call {
   method?: "GET" | "POST" | "PATCH" | "DELETE";
   body?: unknown;
   headers?: Record<string, string>;
+  /** Whether the request carries the session's cookie. */
+  credentials?: "omit" | "same-origin";
 }
 
 /** A success without JSON isn't from the API. */
@@ -38,7 +40,7 @@ const INTERCEPTED =
   "Something between you and the API answered in its place, such as the sign-in page of a Wi-Fi network. Check your connection, then try again.";
 
 /** Sends one request. Any response that doesn't conform to the API is returned as a problem, never thrown. */
-export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {} }: Call = {}): Promise<Answer<T>> {
+export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {}, credentials = "omit" }: Call = {}): Promise<Answer<T>> {
   let answer: Response;
   let text: string;
   try {
@@ -47,7 +49,7 @@ export async function fetchJson<T>(url: URL, { method = "GET", body, headers = {
       headers: { accept: "application/json", ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
       body: body === undefined ? null : JSON.stringify(body),
       cache: "no-store",
-      credentials: "omit",
+      credentials,
       referrerPolicy: "no-referrer",
       redirect: "error",
       signal: AbortSignal.timeout(30_000),

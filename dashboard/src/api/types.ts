@@ -15,6 +15,7 @@ export type EnabledKeys = Schemas["EnabledKeys"];
 export type AuditEvent = Schemas["AuditEvent"];
 export type Scope = Schemas["Scope"];
 export type CurrentUser = Schemas["CurrentUser"];
+export type SessionToken = Schemas["SessionToken"];
 export type SignInConfig = Schemas["DashboardConfig"];
 
 export interface Page<T> {

@@ -1,13 +1,10 @@
-import { confirmResetPassword, confirmSignIn, resetPassword, signIn, signOut, type SignInOutput } from "@aws-amplify/auth";
+import { confirmResetPassword, confirmSignIn, resetPassword, signIn, type SignInOutput } from "@aws-amplify/auth";
 import { cognitoUserPoolsTokenProvider } from "@aws-amplify/auth/cognito";
 import { Amplify } from "@aws-amplify/core";
-import { Unreachable } from "../api/http";
-import { Refusal, SessionEnded, TokenHolder, type Choice, type Session, type SignInConfig, type Step } from "./session";
+import { Refusal, type Authenticator, type Choice, type SignInConfig, type Step } from "./session";
 
 /** Provider `cognito`: signs in to the user pool over SRP, so that the password is never sent. */
-export class CognitoSession implements Session {
-  readonly #tokens = new TokenHolder(() => this.#renew());
-
+export class Cognito implements Authenticator {
   constructor(config: Extract<SignInConfig, { provider: "cognito" }>) {
     const Auth = {
       Cognito: {
@@ -22,9 +19,6 @@ export class CognitoSession implements Session {
   }
 
   async signIn(email: string, password: string): Promise<Step> {
-    // Amplify would reject leftovers of an earlier session as "already signed in".
-    this.#tokens.drop();
-    await cognitoUserPoolsTokenProvider.tokenOrchestrator.clearTokens();
     return this.#step(() => signIn({ username: email, password, options: { authFlowType: "USER_SRP_AUTH" } }), email);
   }
 
@@ -41,19 +35,6 @@ export class CognitoSession implements Session {
     await refusing(() => confirmResetPassword({ username: email, confirmationCode: code, newPassword: password }));
   }
 
-  accessToken(): Promise<string> {
-    return this.#tokens.token();
-  }
-
-  freshToken(refused: string): Promise<string> {
-    return this.#tokens.token(refused);
-  }
-
-  async signOut(): Promise<void> {
-    this.#tokens.drop();
-    await signOut(); // Revokes the refresh token and the access tokens issued with it.
-  }
-
   async #step(call: () => Promise<SignInOutput>, email?: string): Promise<Step> {
     try {
       const { nextStep } = await refusing(call);
@@ -66,10 +47,12 @@ export class CognitoSession implements Session {
   async #next(next: SignInOutput["nextStep"], email: string | undefined): Promise<Step> {
     switch (next.signInStep) {
       case "DONE": {
-        const tokens = await cognitoUserPoolsTokenProvider.getTokens();
-        if (!tokens) throw new Refusal("Cognito signed you in without a token. Try again.");
-        this.#tokens.hold(tokens.accessToken.toString());
-        return { kind: "signed-in" };
+        const { tokenOrchestrator } = cognitoUserPoolsTokenProvider;
+        const tokens = await tokenOrchestrator.tokenStore?.loadTokens();
+        // Amplify keeps nothing: with its own copy, it would also call the next sign-in "already signed in".
+        await tokenOrchestrator.clearTokens();
+        if (!tokens?.refreshToken) throw new Refusal("Cognito signed you in without a refresh token. Try again.");
+        return { kind: "signed-in", refreshToken: tokens.refreshToken };
       }
       case "CONFIRM_SIGN_IN_WITH_NEW_PASSWORD_REQUIRED":
         return { kind: "new-password" };
@@ -94,19 +77,6 @@ export class CognitoSession implements Session {
       default:
         throw new Refusal("Your account uses a sign-in method this page doesn't support. Ask your administrator.");
     }
-  }
-
-  async #renew(): Promise<string> {
-    let tokens;
-    try {
-      tokens = await cognitoUserPoolsTokenProvider.getTokens({ forceRefresh: true });
-    } catch (error) {
-      if (isNetwork(error)) throw new Unreachable();
-      if (isThrottling(error)) throw new Refusal(THROTTLED);
-      throw new SessionEnded();
-    }
-    if (!tokens) throw new SessionEnded();
-    return tokens.accessToken.toString();
   }
 }
 
@@ -185,8 +155,4 @@ function notAuthorized(message: string): string {
 
 function isNetwork(error: unknown): boolean {
   return error instanceof Error && (error.name === "NetworkError" || error instanceof TypeError);
-}
-
-function isThrottling(error: unknown): boolean {
-  return error instanceof Error && WORDS[error.name] === THROTTLED;
 }

@@ -13,7 +13,7 @@ use serde_json::json as example;
 use subtle::ConstantTimeEq as _;
 use vega_auth::config::{Environment, Provider, text};
 use vega_auth::{BearerToken, Claims, Groups, HmacSecret, Timestamp, TokenUse, UnverifiedJwt};
-use vega_http::{Answer, Code, Problem, ProblemType, RequestProblem, json, read_json, route};
+use vega_http::{Answer, Code, Handler, Problem, ProblemType, RequestProblem, json, read_json, route};
 use vega_openapi::Route;
 
 /// Lifetime of an access token.
@@ -152,6 +152,15 @@ impl DebugLogin {
         }
     }
 
+    /// Whether this is one of our refresh tokens, and still valid.
+    fn is_valid(&self, refresh_token: &str, now: Timestamp) -> bool {
+        let verified = BearerToken::new(refresh_token)
+            .and_then(UnverifiedJwt::parse)
+            .and_then(|token| token.verify_hs256(&self.verify))
+            .and_then(|claims| claims.into_custom_user(TokenUse::Refresh, now));
+        verified.is_ok()
+    }
+
     fn login(&self, credentials: &Credentials, now: Timestamp) -> Answer {
         // Both are compared in constant time, so the response time reveals nothing about either.
         let email = credentials.email.as_bytes().ct_eq(self.user.email.as_bytes());
@@ -163,11 +172,7 @@ impl DebugLogin {
     }
 
     fn refresh(&self, request: &RefreshRequest, now: Timestamp) -> Answer {
-        let verified = BearerToken::new(&request.refresh_token)
-            .and_then(UnverifiedJwt::parse)
-            .and_then(|token| token.verify_hs256(&self.verify))
-            .and_then(|claims| claims.into_custom_user(TokenUse::Refresh, now));
-        if verified.is_err() {
+        if !self.is_valid(&request.refresh_token, now) {
             return Err(LoginProblem::InvalidRefreshToken.into());
         }
         self.tokens(None, now)
@@ -184,6 +189,30 @@ impl DebugLogin {
         claims.groups = self.user.groups.iter().map(|group| group.name().to_owned()).collect();
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.sign)
             .map_err(|error| Problem::fault("unsigned_token", &error))
+    }
+}
+
+impl Handler for DebugLogin {
+    async fn handle(&self, request: &Request, now: Timestamp) -> Answer {
+        if route(request).ends_with(session::PATH) {
+            return session::handle(self, request, now).await;
+        }
+        Self::handle(self, request, now)
+    }
+}
+
+/// The dashboard's session, as at Cognito, except that nothing revokes a token.
+impl session::Issuer for DebugLogin {
+    async fn renew(&self, refresh_token: &str, now: Timestamp) -> Result<Option<session::Tokens>, Problem> {
+        if !self.is_valid(refresh_token, now) {
+            return Ok(None);
+        }
+        let access_token = self.issue(TokenUse::Access, ACCESS_SECONDS, now)?;
+        Ok(Some(session::Tokens { access_token, expires_in: ACCESS_SECONDS, refresh_token: None }))
+    }
+
+    async fn revoke(&self, _: &str) -> Result<(), Problem> {
+        Ok(())
     }
 }
 
@@ -295,6 +324,18 @@ mod tests {
         for token in [access.as_str(), "", "a.b.c", "vk_x"] {
             let body = serde_json::json!({ "refresh_token": token }).to_string();
             assert_eq!(post("/v1/auth/refresh", &body).unwrap_err().0, Code::InvalidToken);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_session_lasts_as_long_as_its_refresh_token() {
+        use session::Issuer as _;
+        let (access, refresh) = tokens();
+        let login = login(&[]).unwrap();
+        let renewed = login.renew(&refresh, NOW.plus(REFRESH_SECONDS - 1)).await.unwrap().unwrap();
+        assert!(verified(&renewed.access_token).into_custom_user(TokenUse::Access, NOW.plus(REFRESH_SECONDS)).is_ok());
+        for (token, now) in [(refresh.as_str(), NOW.plus(REFRESH_SECONDS)), (access.as_str(), NOW), ("x", NOW)] {
+            assert!(login.renew(token, now).await.unwrap().is_none());
         }
     }
 

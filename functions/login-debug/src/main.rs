@@ -4,9 +4,5 @@ use login_debug::DebugLogin;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    vega_http::main("login-debug", |environment| {
-        let login = DebugLogin::read(environment)?;
-        Some(move |request: &_, now| login.handle(request, now))
-    })
-    .await
+    vega_http::main("login-debug", DebugLogin::read).await
 }

@@ -17,6 +17,7 @@ fn composed() -> Value {
             ("dashboard", "The page where people manage their keys.", dashboard::routes()),
             ("me", "The calling user or key.", me::routes()),
             ("projects", "The example of a protected function.", projects::routes()),
+            ("session", "Keeps a person signed in to the dashboard.", session::routes()),
             ("login-debug", "The debug user's login, on a developer's machine only.", login_debug::routes()),
             ("openapi", "This document.", openapi::routes()),
         ],

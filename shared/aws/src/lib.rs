@@ -47,8 +47,8 @@ type Failure = Box<dyn StdError + Send + Sync>;
 pub struct Api {
     /// The first label of its host name.
     host: &'static str,
-    /// Its name in signatures.
-    signing_name: &'static str,
+    /// Its name in signatures; `None` if its operations need none.
+    signing_name: Option<&'static str>,
     /// The variable that replaces its endpoint, as the SDKs read it.
     endpoint_variable: &'static str,
     media_type: &'static str,
@@ -61,7 +61,7 @@ impl Api {
     /// A point read takes single-digit milliseconds, so a slow attempt is lost. All attempts stay well within the authorizer's 5 s.
     pub const DYNAMODB: Self = Self {
         host: "dynamodb",
-        signing_name: "dynamodb",
+        signing_name: Some("dynamodb"),
         endpoint_variable: "AWS_ENDPOINT_URL_DYNAMODB",
         media_type: "application/x-amz-json-1.0",
         attempt_timeout: Duration::from_millis(900),
@@ -70,23 +70,25 @@ impl Api {
     /// User pools.
     pub const COGNITO: Self = Self {
         host: "cognito-idp",
-        signing_name: "cognito-idp",
+        signing_name: Some("cognito-idp"),
         endpoint_variable: "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
         media_type: "application/x-amz-json-1.1",
         attempt_timeout: Duration::from_secs(3),
         timeout: Duration::from_secs(10),
     };
+    /// The operations of user pools for signing in, which need no credentials.
+    pub const SIGN_IN: Self = Self { signing_name: None, ..Self::COGNITO };
     /// `EventBridge`.
     pub const EVENTS: Self = Self {
         host: "events",
-        signing_name: "events",
+        signing_name: Some("events"),
         endpoint_variable: "AWS_ENDPOINT_URL_EVENTBRIDGE",
         ..Self::COGNITO
     };
     /// The mail service, version 2 of its API.
     pub const SES: Self = Self {
         host: "email",
-        signing_name: "ses",
+        signing_name: Some("ses"),
         endpoint_variable: "AWS_ENDPOINT_URL_SESV2",
         media_type: "application/json",
         ..Self::COGNITO
@@ -252,17 +254,18 @@ impl Service {
         Err(unavailable(format!("status {} {code}", status.as_u16())))
     }
 
-    /// The request with its signature (AWS Signature Version 4).
+    /// The request with its signature (AWS Signature Version 4), if it needs one.
     fn signed(&self, path: &str, target: Option<&str>, body: Bytes) -> Result<Request<Bytes>, Failure> {
         let mut request = Request::post(format!("{}{path}", self.endpoint)).header(CONTENT_TYPE, self.api.media_type);
         if let Some(target) = target {
             request = request.header("x-amz-target", target);
         }
         let mut request = request.body(body)?;
+        let Some(signing_name) = self.api.signing_name else { return Ok(request) };
         let parameters = SigningParams::builder()
             .identity(&self.settings.identity)
             .region(&self.settings.region)
-            .name(self.api.signing_name)
+            .name(signing_name)
             .time((self.clock)())
             .settings(SigningSettings::default())
             .build()?

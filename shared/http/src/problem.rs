@@ -1,7 +1,7 @@
 use std::fmt::Display;
 
 use http::Response;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use lambda_http::Body;
 use serde_json::json;
 use vega_auth::Fault;
@@ -28,11 +28,13 @@ pub struct Problem {
     pub detail: String,
     /// The causes of a fault, for the log only.
     pub cause: Option<String>,
+    /// Headers of the response, besides the code's own.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl<T: ProblemType> From<T> for Problem {
     fn from(problem: T) -> Self {
-        Self { code: problem.code(), detail: problem.to_string(), cause: None }
+        Self { code: problem.code(), detail: problem.to_string(), cause: None, headers: Vec::new() }
     }
 }
 
@@ -49,6 +51,13 @@ impl Problem {
         Self { cause: Some(format!("{code}: {cause}")), ..RequestProblem::Unavailable.into() }
     }
 
+    /// Adds a header to the response.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     /// The response that the client sees.
     pub fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(problem_json(self.code, &self.detail).to_string()));
@@ -56,6 +65,7 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.code.header());
+        headers.extend(self.headers);
         response
     }
 }

@@ -26,7 +26,7 @@ have been lost: read again to find out.
 A path or method that isn't listed here is 404 `not_found`. A request that API Gateway itself rejects for another reason, for \
 instance because of a firewall rule, is `bad_request` with the status that API Gateway chose.
 
-Web pages of the allowed origin can call the API (CORS). It uses no cookies.";
+Web pages of the allowed origin can call the API (CORS), without cookies. Only the dashboard's session has one.";
 
 /// The document with the routes of these functions: name, description and routes of each. Fails if two types conflict.
 pub fn document(version: &str, functions: Vec<(&str, &str, Vec<Route>)>) -> Result<Value, SchemaConflict> {

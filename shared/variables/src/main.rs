@@ -30,6 +30,7 @@ fn main() {
         "openapi": names(&ALL, |environment| drop(http(environment))),
         "owners": names(&ALL, |environment| drop(owners::Config::read(environment))),
         "projects": names(&ALL, |environment| drop(http(environment))),
+        "session": names(&ALL, |environment| drop((http(environment), session::Config::read(environment)))),
     });
     println!("{variables}");
 }
