@@ -86,10 +86,12 @@ impl CurrentUser {
         };
         let member = |name| fields.get(name).and_then(|value| value.as_str());
         let required = |name| member(name).filter(|text| !text.is_empty()).map(str::to_owned).ok_or(Unauthenticated);
-        let list = |name, separator| match member(name) {
-            None => Ok(Vec::new()),
-            Some(text) if text.split(separator).any(str::is_empty) => Err(Unauthenticated),
-            Some(text) => Ok(text.split(separator).map(str::to_owned).collect()),
+        let list = |name, separator| match (fields.get(name), member(name)) {
+            (None, _) => Ok(Vec::new()),
+            (_, Some(text)) if !text.split(separator).any(str::is_empty) => {
+                Ok(text.split(separator).map(str::to_owned).collect())
+            }
+            _ => Err(Unauthenticated),
         };
         Ok(Self {
             id: required("id")?,
