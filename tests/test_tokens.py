@@ -1,20 +1,15 @@
 """Tokens of a second client, of a machine and of a second user pool, once git lists them."""
 
-import io
 import json
 import os
 import uuid
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-import boto3
 import httpx
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from conftest import bearer
+from conftest import authorizer_with, bearer, signed
 
 pytestmark = [
     pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="replaces the local stack's authorizer"),
@@ -50,14 +45,6 @@ def token_of_person(cognito, pool: str, client: str, email: str, password: str) 
         AuthParameters={"USERNAME": email, "PASSWORD": password},
     )
     return answer["AuthenticationResult"]["AccessToken"]
-
-
-def signed(method: str, url: str, body: str = "") -> httpx.Response:
-    """Sends a request with the stack's key, as its guard wants it: on AWS, neither of ours needs a signature."""
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    request = AWSRequest(method, url, headers, body)
-    SigV4Auth(boto3.Session().get_credentials(), "cognito-idp", os.environ["VEGA_COGNITO_REGION"]).add_auth(request)
-    return httpx.request(method, url, headers=dict(request.headers), content=body)
 
 
 @pytest.fixture(scope="module")
@@ -100,19 +87,6 @@ def listed(cognito) -> Iterator[Tokens]:
         },
         {"issuer": issuer(other), "people": [partner]},
     ]
-    functions = boto3.client("lambda", region_name=os.environ["VEGA_COGNITO_REGION"])
-    [name] = [
-        one["FunctionName"] for one in functions.list_functions()["Functions"] if "AuthorizerFunction" in one["FunctionName"]
-    ]
-    package = signed("GET", functions.get_function(FunctionName=name)["Code"]["Location"]).raise_for_status().content
-
-    def deploy(content: bytes) -> None:
-        functions.update_function_code(FunctionName=name, ZipFile=content)
-        functions.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
-
-    changed = io.BytesIO(package)
-    with zipfile.ZipFile(changed, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"access/sources/{POOL}.json", json.dumps({"sources": sources}))
     tokens = Tokens(
         token_of_person(cognito, POOL, mobile, user["email"], user["password"]),
         machine_token.json()["access_token"],
@@ -122,9 +96,8 @@ def listed(cognito) -> Iterator[Tokens]:
     for token in (tokens.mobile, tokens.machine, tokens.partner):
         unlisted = httpx.get(f"{os.environ['VEGA_BASE_URL']}/v1/auth/me", headers=bearer(token))
         assert unlisted.status_code == 401, unlisted.text
-    deploy(changed.getvalue())
-    yield tokens
-    deploy(package)
+    with authorizer_with({f"access/sources/{POOL}.json": json.dumps({"sources": sources})}):
+        yield tokens
 
 
 def test_a_second_clients_tokens_are_the_same_persons(api, user, listed):

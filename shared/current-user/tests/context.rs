@@ -109,3 +109,15 @@ async fn axum_extracts_the_caller_or_responds_with_401() {
     let rejected = CurrentUser::from_request_parts(&mut parts, &()).await.unwrap_err();
     assert_eq!(rejected.into_response().status(), 401);
 }
+
+/// The vectors that the readers in examples/ are tested with, in Python and TypeScript.
+#[test]
+fn other_languages_read_the_same_callers() {
+    let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../tests/vectors/current-user.json")).unwrap();
+    for vector in &vectors {
+        for request in requests(&vector["context"]) {
+            let groups = CurrentUser::of(&request).ok().map(|user| json!(user.groups));
+            assert_eq!(groups.as_ref(), vector.get("groups"), "{vector}");
+        }
+    }
+}
