@@ -9,7 +9,7 @@ use crate::method_arn::MethodArn;
 use crate::outcome::Outcome;
 
 /// The log line of one decision: the route, as API Gateway names it, and the authenticated caller. It contains nothing of a
-/// credential, and nothing of a caller whose credential isn't valid.
+/// credential, and of a caller whose credential isn't valid at most the id of a key whose secret they have.
 #[derive(Debug, Serialize)]
 pub struct LogLine {
     /// `allow`, `deny`, `reject` or `fault`.
@@ -29,7 +29,7 @@ pub struct LogLine {
     /// The caller's stable id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// The public id of the caller's key.
+    /// The public id of the caller's key; also of a rejected key, if its secret was right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
     /// A fault and its causes, outermost first.
@@ -48,7 +48,7 @@ impl LogLine {
         let (outcome, code) = match decided {
             Outcome::Allow(_) => ("allow", "ok".into()),
             Outcome::Deny(_, reason) => ("deny", reason.code().into()),
-            Outcome::Reject(reason) => ("reject", reason.code().into()),
+            Outcome::Reject(reason, _) => ("reject", reason.code().into()),
             Outcome::Fault(fault) => ("fault", fault.code().into()),
             Outcome::BadEvent(error @ EventError::Malformed) => ("reject", error.code().into()),
             Outcome::BadEvent(error @ (EventError::Unreadable | EventError::Unknown)) => ("fault", error.code().into()),
@@ -76,7 +76,8 @@ impl LogLine {
                 line.last_use_not_recorded = caller.last_use_not_recorded.as_ref().map(vega_auth::Fault::chain);
             }
             Outcome::Fault(fault) => line.cause = Some(fault.chain()),
-            Outcome::Reject(_) | Outcome::BadEvent(_) => {}
+            Outcome::Reject(_, key_id) => line.key_id = *key_id,
+            Outcome::BadEvent(_) => {}
         }
         line
     }
@@ -118,7 +119,11 @@ mod tests {
             &Outcome::Deny(Caller { policy: None, ..with_key }, DeniedAs::InsufficientScope),
             r#"{"outcome":"deny","code":"insufficient_scope",~,"via":"api_key","user_id":"user-1","key_id":"000000000000","last_use_not_recorded":"key store unavailable: timeout"}"#,
         );
-        check(&Outcome::Reject(Rejection::Issuer), r#"{"outcome":"reject","code":"issuer",~}"#);
+        check(&Outcome::Reject(Rejection::Issuer, None), r#"{"outcome":"reject","code":"issuer",~}"#);
+        check(
+            &Outcome::Reject(Rejection::KeyRevoked, Some(key_id)),
+            r#"{"outcome":"reject","code":"key_revoked",~,"key_id":"000000000000"}"#,
+        );
         check(
             &Outcome::Fault(Fault::KeySet("refused".into())),
             r#"{"outcome":"fault","code":"key_set_unavailable",~,"cause":"key set unavailable: refused"}"#,

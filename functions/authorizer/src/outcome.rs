@@ -1,4 +1,4 @@
-use vega_auth::{AuthError, CurrentUser, DeniedAs, Fault, Rejection};
+use vega_auth::{AuthError, CurrentUser, DeniedAs, Fault, KeyId, Rejection};
 
 use crate::event::EventError;
 use crate::policy::SharedPolicy;
@@ -11,8 +11,8 @@ pub enum Outcome {
     Allow(Caller),
     /// The caller is authenticated, but can't call the route.
     Deny(Caller, DeniedAs),
-    /// The credential is not valid.
-    Reject(Rejection),
+    /// The credential is not valid. With the id of the key, if its secret was right.
+    Reject(Rejection, Option<KeyId>),
     /// We could not find out.
     Fault(Fault),
     /// The event can't be decided.
@@ -33,7 +33,7 @@ pub struct Caller {
 impl From<AuthError> for Outcome {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Rejected(reason) => Self::Reject(reason),
+            AuthError::Rejected(reason, key_id) => Self::Reject(reason, key_id),
             AuthError::Unavailable(fault) => Self::Fault(fault),
         }
     }
@@ -45,7 +45,7 @@ impl Outcome {
         let (caller, denied) = match self {
             Self::Allow(caller) => (caller, None),
             Self::Deny(caller, reason) => (caller, Some(reason)),
-            Self::Reject(_) | Self::BadEvent(EventError::Malformed) => return Err(Refusal::Unauthorized),
+            Self::Reject(..) | Self::BadEvent(EventError::Malformed) => return Err(Refusal::Unauthorized),
             Self::Fault(_) | Self::BadEvent(EventError::Unreadable | EventError::Unknown) => {
                 return Err(Refusal::Unavailable);
             }
@@ -96,7 +96,8 @@ pub(crate) mod tests {
     #[test]
     fn nobody_who_is_not_authenticated_gets_a_response() {
         for (outcome, refusal) in [
-            (Outcome::Reject(Rejection::Issuer), Refusal::Unauthorized),
+            (Outcome::Reject(Rejection::Issuer, None), Refusal::Unauthorized),
+            (Outcome::Reject(Rejection::KeyRevoked, Some("000000000000".parse().unwrap())), Refusal::Unauthorized),
             (Outcome::BadEvent(EventError::Malformed), Refusal::Unauthorized),
             (Outcome::Fault(Fault::Store("down".into())), Refusal::Unavailable),
             (Outcome::BadEvent(EventError::Unreadable), Refusal::Unavailable),

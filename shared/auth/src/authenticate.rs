@@ -96,7 +96,10 @@ impl<F: FetchKeySet, K: KeyRecords> Authenticator<F, K> {
             Credential::Jwt(token) => Ok(Authenticated { user: self.tokens.verify(token, now).await?, key: None }),
             Credential::ApiKey(key) => {
                 let record = self.keys.find(key.id(), now).await?.ok_or(Rejection::UnknownKey)?;
-                Ok(Authenticated { user: record.authenticate(&key, address, now)?, key: Some(record) })
+                match record.authenticate(&key, address, now) {
+                    Ok(user) => Ok(Authenticated { user, key: Some(record) }),
+                    Err(reason) => Err(AuthError::Rejected(reason, reason.has_right_secret().then_some(record.id))),
+                }
             }
         }
     }

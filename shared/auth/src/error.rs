@@ -3,15 +3,23 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::KeyId;
+
 /// A credential that isn't accepted: either it is not valid, or we could not find out.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The caller's error. The client sees 401 `invalid_token` and no details.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
+    /// The caller's error. The client sees 401 `invalid_token` and no details. With the id of the key, if its secret was right.
+    #[error("{0}")]
+    Rejected(Rejection, Option<KeyId>),
     /// Our error. The client sees 503 `temporarily_unavailable`, and an alarm fires. Never an allow.
     #[error(transparent)]
     Unavailable(#[from] Fault),
+}
+
+impl From<Rejection> for AuthError {
+    fn from(reason: Rejection) -> Self {
+        Self::Rejected(reason, None)
+    }
 }
 
 /// The precise reason why a credential is not valid. Only for the log: a client that learned it could probe.
@@ -82,6 +90,11 @@ impl Rejection {
     /// A stable code for logs, metrics and test vectors: the reason's name, such as `no_credential`.
     pub fn code(self) -> String {
         self.to_string()
+    }
+
+    /// Whether the caller has the key's right secret, which is compared before these reasons are looked for.
+    pub fn has_right_secret(self) -> bool {
+        matches!(self, Self::KeyDisabled | Self::KeyExpired | Self::KeyRevoked | Self::AddressNotAllowed)
     }
 }
 

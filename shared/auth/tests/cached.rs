@@ -60,7 +60,7 @@ async fn code<K: KeyRecords>(
             assert_eq!(caller.user.id, "ada");
             "ok".to_owned()
         }
-        Err(AuthError::Rejected(reason)) => reason.code(),
+        Err(AuthError::Rejected(reason, _)) => reason.code(),
         Err(AuthError::Unavailable(fault)) => fault.code().to_owned(),
     }
 }

@@ -12,7 +12,8 @@ use authorizer::{Authorizer, HttpApiResponse, Policies};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use vega_auth::{
-    ApiKey, Authenticator, Groups, HmacSecret, KeyRecord, Timestamp, TokenSource, TokenVerifier, UserPool,
+    ApiKey, Authenticator, Groups, HmacSecret, KeyRecord, KeySecret, KeyStatus, Timestamp, TokenSource, TokenVerifier,
+    UserPool,
 };
 use vega_https_client::HttpKeySet;
 use vega_https_client::HttpsClient;
@@ -315,6 +316,33 @@ async fn a_revoked_key_fails_on_the_next_request() {
     check(gateway.decide(key.expose()).await, "allow:ada", "ok");
     gateway.database.revoke(key.id()).await;
     check(gateway.decide(key.expose()).await, UNAUTHORIZED, "key_revoked");
+}
+
+#[tokio::test]
+async fn a_rejected_key_is_named_if_its_secret_was_right() {
+    type Change = fn(&mut KeyRecord);
+    let changes: [(Change, &str, &str); 5] = [
+        (|record| record.expires_at = Some(NOW), "key_expired", "wrong_secret"),
+        (|record| record.status = KeyStatus::Revoked, "key_revoked", "wrong_secret"),
+        (|record| record.status = KeyStatus::Disabled, "key_disabled", "wrong_secret"),
+        (|record| record.cidrs = vec!["203.0.113.0/24".parse().unwrap()], "address_not_allowed", "wrong_secret"),
+        (|record| record.digest_version += 1, "unsupported_record", "unsupported_record"),
+    ];
+    for (change, code, code_of_guess) in changes {
+        let gateway = Gateway::custom().await;
+        let key = gateway.key(change).await;
+        let guess = ApiKey::new(key.id(), &KeySecret::from_entropy(&mut [7; 32]));
+        let mut named = Vec::new();
+        for (presented, code) in [(&key, code), (&guess, code_of_guess)] {
+            let header = format!("Bearer {}", presented.expose());
+            let (decision, line) = gateway.authorizer.decide(event(&header), NOW).await;
+            assert_eq!((decision.unwrap_err().to_string().as_str(), &*line.code), (UNAUTHORIZED, code));
+            assert!(line.user_id.is_none() && line.via.is_none(), "nobody is authenticated");
+            named.push(line.key_id);
+        }
+        let expected = (code != code_of_guess).then(|| key.id());
+        assert_eq!(named, [expected, None], "{code}");
+    }
 }
 
 #[tokio::test]
