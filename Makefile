@@ -13,7 +13,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev check-rules rules-from-openapi examples test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy smoke restore replay openapi lock clean
+.PHONY: help dev check-rules rules-from-openapi examples test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy cloudformation smoke restore replay openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -154,6 +154,10 @@ deploy: tools ## deploy to AWS: make deploy STAGE=prod reads deploy/prod.toml
 	@$(VENV)/tools/bin/python deploy/deploy.py check $(STAGE)
 	@$(MAKE) --no-print-directory build
 	@$(VENV)/tools/bin/python deploy/deploy.py deploy $(STAGE)
+
+REGION ?= us-east-1
+cloudformation: build ## write a plain template and its packages, for Terraform and the CDK; REGION chooses the partition
+	$(VENV)/tools/bin/python deploy/cloudformation.py $(REGION)
 
 restore: tools ## restore the keys' table: make restore STAGE=prod AT=2026-11-30T10:00:00Z; see docs/operations.md
 	@$(VENV)/tools/bin/python deploy/restore.py restore $(STAGE) $(AT)
