@@ -15,7 +15,7 @@ use vega_auth::config::{Environment, text};
 use vega_auth::{Fault, Timestamp};
 use vega_aws::{CallError, Service};
 use vega_notification::{DETAIL_TYPE, KeyEvent, Kind, Notification};
-use vega_store::{Place, Store};
+use vega_store::{Begun, Place, Store};
 
 pub use crate::task::Task;
 
@@ -97,8 +97,6 @@ pub struct Invocation<T> {
     pub request_id: String,
     /// When it began.
     pub now: Timestamp,
-    /// When Lambda ends it.
-    pub deadline: Timestamp,
     /// Whether there is time for more.
     pub has_time: T,
 }
@@ -180,15 +178,19 @@ impl<B: SendNotification> Notifier<B> {
         report: &mut Report,
         invocation: &Invocation<impl Fn() -> bool>,
     ) -> Result<(), String> {
-        let Invocation { request_id, now, deadline, has_time } = invocation;
-        let begun = self.store.begin_pass(SCAN, request_id, *now, *deadline).await.map_err(|fault| fault.chain())?;
-        let Some(mut pass) = begun else { return Ok(()) };
+        let Invocation { request_id, now, has_time } = invocation;
+        let begun = self.store.begin_pass(SCAN, request_id, *now).await.map_err(|fault| fault.chain())?;
+        let Begun::Leased(mut pass) = begun else { return Ok(()) };
         let outcome = self.scan_pages(&mut pass.place, report, *now, has_time).await;
         let is_complete = matches!(outcome, Ok(true));
+        if is_complete {
+            pass.completed_at = *now;
+        }
+        let age = now.0.saturating_sub(pass.completed_at.0).max(0);
         // What was sent is known by its markers, so the next invocation can start with the page that this one didn't finish.
-        self.store.end_pass(&pass, is_complete, *now).await.map_err(|fault| fault.chain())?;
+        self.store.end_pass(pass).await.map_err(|fault| fault.chain())?;
         outcome.map_err(|fault| fault.chain())?;
-        report.scan_age_seconds = Some(if is_complete { 0 } else { now.0.saturating_sub(pass.completed_at.0).max(0) });
+        report.scan_age_seconds = Some(age);
         if is_complete || !report.faults.is_empty() {
             // After a fault, Lambda's retry continues the scan.
             return Ok(());

@@ -29,7 +29,6 @@ async fn main() -> Result<(), Error> {
         let invocation = Invocation {
             request_id: event.context.request_id,
             now: SystemTime::now().into(),
-            deadline: deadline.into(),
             has_time: || SystemTime::now() + MARGIN < deadline,
         };
         let report = notifier.run(task, &invocation).await;

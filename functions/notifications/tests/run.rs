@@ -12,6 +12,7 @@ use serde_json::Value;
 use vega_auth::{KeyId, KeyRecord, Timestamp};
 use vega_aws::CallError;
 use vega_notification::{KeyEvent, Kind, Notification};
+use vega_store::Begun;
 use vega_testing::{InjectedFault, TestDatabase, actor, key, numbered_key, record};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -92,7 +93,7 @@ impl Test {
 }
 
 fn invocation<T: Fn() -> bool>(request_id: &str, now: Timestamp, has_time: T) -> Invocation<T> {
-    Invocation { request_id: request_id.into(), now, deadline: now.plus(300), has_time }
+    Invocation { request_id: request_id.into(), now, has_time }
 }
 
 fn sent(count: usize) -> Report {
@@ -245,19 +246,15 @@ async fn two_scans_at_once_send_each_notification_once() {
 }
 
 #[tokio::test]
-async fn the_lease_of_a_killed_scan_ends_at_its_deadline() {
+async fn a_killed_scan_holds_up_the_next_for_at_most_15_minutes() {
     let test = Test::start().await;
     test.create_expiring(1).await;
-    let begin = async |run: &str, now: Timestamp| {
-        test.notifier.store.begin_pass("expiry", run, now, now.plus(300)).await.unwrap().is_some()
-    };
-    assert!(begin("killed", NOW).await);
-    assert!(begin("killed", NOW.plus(1)).await, "Lambda's retry has the same id");
-    assert!(!begin("run-1", NOW.plus(301)).await);
-    assert_eq!(test.scan(NOW.plus(302)).await, scanned(1));
-    // A clock that was wrong: no lease is longer than an invocation.
-    assert!(begin("ahead", NOW.plus(100 * DAY)).await);
-    assert_eq!(test.scan(NOW.plus(400)).await, scanned(0));
+    test.notifier.store.begin_pass("expiry", "killed", NOW).await.unwrap();
+    assert_eq!(test.scan(NOW.plus(15 * 60)).await, Report::default());
+    assert_eq!(test.scan(NOW.plus(15 * 60 + 1)).await, scanned(1));
+    // A clock that was wrong: no lease is longer.
+    test.notifier.store.begin_pass("expiry", "ahead", NOW.plus(100 * DAY)).await.unwrap();
+    assert_eq!(test.scan(NOW.plus(16 * 60)).await, scanned(0));
 }
 
 #[tokio::test]
@@ -282,9 +279,11 @@ async fn a_scan_that_meets_a_fault_continues_where_it_stopped() {
     let scan = async || notifier.run(Task::ScanForExpiry, &invocation("run-1", NOW, || true)).await;
     let completed = async || {
         // The lease is over, and the scan not complete.
-        let pass = test.notifier.store.begin_pass("expiry", "run-1", NOW.plus(1), NOW.plus(2)).await.unwrap().unwrap();
-        test.notifier.store.end_pass(&pass, false, NOW).await.unwrap();
-        pass.completed_at
+        let begun = test.notifier.store.begin_pass("expiry", "run-1", NOW.plus(1)).await.unwrap();
+        let Begun::Leased(pass) = begun else { panic!("{begun:?}") };
+        let completed_at = pass.completed_at;
+        test.notifier.store.end_pass(pass).await.unwrap();
+        completed_at
     };
     for good in [0, 1, 2, 20, 30] {
         test.database.inject_after(good, InjectedFault::Fail, 100);

@@ -115,7 +115,7 @@ pub struct Report {
     pub is_incomplete: bool,
     /// Whether another run is to begin now: to continue this one, or because it was requested meanwhile.
     pub continues: bool,
-    /// The time since the last complete pass began. `None` for an event about one owner, and before the first pass.
+    /// The time since the last complete pass began; before the first, since that was begun. `None` for an event about one owner.
     pub pass_age_seconds: Option<i64>,
     /// Everything that failed; one entry may concern one owner.
     pub faults: Vec<String>,
@@ -154,8 +154,8 @@ impl Report {
     }
 
     /// A pass that began in the future was dated by a wrong clock, and says nothing.
-    fn note_age(&mut self, completed: Option<Timestamp>, now: Timestamp) {
-        self.pass_age_seconds = completed.map(|began_at| now.0 - began_at.0).filter(|age| *age >= 0);
+    fn note_age(&mut self, completed_at: Timestamp, now: Timestamp) {
+        self.pass_age_seconds = Some(now.0 - completed_at.0).filter(|age| *age >= 0);
     }
 }
 

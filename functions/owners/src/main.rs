@@ -54,8 +54,7 @@ async fn main() -> Result<(), Error> {
         if let Some(request) = RepairKeys::read(&event.payload) {
             let (request_id, deadline) = (&event.context.request_id, event.context.deadline());
             let has_time = || SystemTime::now() + MARGIN < deadline;
-            let report =
-                request.run(&owners.store, request_id, SystemTime::now().into(), deadline.into(), has_time).await;
+            let report = request.run(&owners.store, request_id, SystemTime::now().into(), has_time).await;
             let mut line = report.line();
             line["request_id"] = request_id.as_str().into();
             println!("{line}");

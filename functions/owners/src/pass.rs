@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use vega_auth::Groups;
-use vega_store::{Ending, KeyOwner, Lease, Leasing};
+use vega_store::{Begun, KeyOwner};
 
 use crate::pool::{Listing, OwnerStatus, Pool};
 use crate::{Clock, Failure, Report, Run};
 
-/// The lease for a pass.
-const PASS: &str = "P#key-owners";
+/// The name of the pass in the table.
+const PASS: &str = "key-owners";
 /// Listing calls per second. Cognito allows an account 30 (category `UserList`), which other tools share.
 const LISTS_PER_SECOND: u32 = 20;
 /// Looks per second, of one or two calls of category `UserRead` (120 per second) and one of `UserResourceRead` (50).
@@ -71,45 +71,44 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
     /// Runs a pass, unless another run is at it. At most `may_lose` owners lose something, if a person has confirmed a number.
     pub async fn sync_all(&self, may_lose: Option<usize>, report: &mut Report) -> Result<(), Failure> {
         let began_at = self.clock.now();
-        let mut lease = match self.store.lease(PASS, began_at).await? {
-            Leasing::Granted(lease) => lease,
-            Leasing::Busy { completed } => {
+        let mut pass = match self.store.begin_pass(PASS, &self.actor.request_id, began_at).await? {
+            Begun::Leased(pass) => pass,
+            Begun::Busy { completed_at } => {
                 report.is_busy = true;
-                report.note_age(completed, began_at);
+                report.note_age(completed_at, began_at);
                 return Ok(());
             }
         };
-        lease.carried = may_lose.or(lease.carried);
-        let outcome = self.pass(&mut lease, report).await;
+        pass.confirmed = may_lose.or(pass.confirmed);
+        let outcome = self.pass(&mut pass.confirmed, report).await;
         report.faults.extend(outcome.err().map(|failure| failure.0));
-        let (ending, completed) = if report.is_fault() {
-            (Ending::Failed, lease.completed)
-        } else if report.is_incomplete {
-            (Ending::Interrupted, lease.completed)
-        } else {
-            (Ending::Complete { began_at }, Some(began_at))
-        };
-        report.note_age(completed, self.clock.now());
-        let is_requested = self.store.release(lease, ending).await?;
+        if report.is_fault() || !report.is_incomplete {
+            pass.confirmed = None;
+        }
+        if !report.is_fault() && !report.is_incomplete {
+            pass.completed_at = began_at;
+        }
+        report.note_age(pass.completed_at, self.clock.now());
+        let is_requested = self.store.end_pass(pass).await?;
         report.continues = !report.is_fault() && (report.is_incomplete || is_requested);
         Ok(())
     }
 
-    async fn pass(&self, lease: &mut Lease, report: &mut Report) -> Result<(), Failure> {
-        let mut people = self.key_owners(lease).await?;
-        self.read_pool(lease, &mut people).await?;
+    async fn pass(&self, confirmed: &mut Option<usize>, report: &mut Report) -> Result<(), Failure> {
+        let mut people = self.key_owners().await?;
+        self.read_pool(&mut people).await?;
         let (losing, others): (Vec<Person>, Vec<Person>) =
             people.into_values().partition(|person| person.loses(person.status()));
         report.losing = losing.len();
         report.gone = losing.iter().filter(|person| person.status() == OwnerStatus::Gone).count();
         report.checked = losing.len() + others.iter().filter(|person| person.keys.is_live).count();
-        if losing.len() > lease.carried.unwrap_or((report.checked / MAX_LOSING_FRACTION).max(1)) {
+        if losing.len() > confirmed.unwrap_or((report.checked / MAX_LOSING_FRACTION).max(1)) {
             report.too_many_losing = true;
             return Ok(());
         }
         let mut pace = Pace::default();
         for some in losing.chunks(CONCURRENCY) {
-            if !self.goes_on(lease, report).await? {
+            if !self.goes_on(report) {
                 return Ok(());
             }
             pace.wait(self.clock, some.len(), LOOKS_PER_SECOND).await;
@@ -122,11 +121,11 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
                     Err(failure) => report.faults.push(failure.0),
                 }
             }
-            lease.carried = lease.carried.map(|left| left.saturating_sub(some.len()));
+            *confirmed = confirmed.map(|left| left.saturating_sub(some.len()));
         }
         let untidy: Vec<&Person> = others.iter().filter(|person| person.is_untidy()).collect();
         for some in untidy.chunks(CONCURRENCY) {
-            if !self.goes_on(lease, report).await? {
+            if !self.goes_on(report) {
                 return Ok(());
             }
             for outcome in join_all(some.iter().map(|person| self.tidy(person))).await {
@@ -139,38 +138,33 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
         Ok(())
     }
 
-    /// Whether there is time for more; the lease is renewed then.
-    async fn goes_on(&self, lease: &mut Lease, report: &mut Report) -> Result<bool, Failure> {
+    /// Whether there is time for more.
+    fn goes_on(&self, report: &mut Report) -> bool {
         report.is_incomplete = self.clock.elapsed() >= self.budget;
-        if !report.is_incomplete {
-            self.store.renew(lease, self.clock.now()).await?;
-        }
-        Ok(!report.is_incomplete)
+        !report.is_incomplete
     }
 
     /// Everybody with a key in the index.
-    async fn key_owners(&self, lease: &mut Lease) -> Result<HashMap<String, Person>, Failure> {
+    async fn key_owners(&self) -> Result<HashMap<String, Person>, Failure> {
         let (mut key_owners, mut cursor) = (HashMap::new(), None);
         loop {
             cursor = self.store.key_owners(&mut key_owners, cursor, self.now).await?;
             if cursor.is_none() {
                 break;
             }
-            self.store.renew(lease, self.clock.now()).await?;
         }
         let person = |keys| Person { keys, is_enabled: None, groups: Groups::NONE };
         Ok(key_owners.into_iter().map(|(owner, keys)| (owner, person(keys))).collect())
     }
 
     /// Reads every listing of the pool to its end, one page of each at a time.
-    async fn read_pool(&self, lease: &mut Lease, people: &mut HashMap<String, Person>) -> Result<(), Failure> {
+    async fn read_pool(&self, people: &mut HashMap<String, Person>) -> Result<(), Failure> {
         let mut listings = Listing::all();
         let mut pace = Pace::default();
         while !listings.is_empty() {
             if self.clock.elapsed() >= self.budget {
                 return Err(Failure("the pool has more users than one run can list".into()));
             }
-            self.store.renew(lease, self.clock.now()).await?;
             pace.wait(self.clock, listings.len(), LISTS_PER_SECOND).await;
             let pages = listings.iter().map(|listing| self.pool.page(listing.group, listing.token.as_deref()));
             let pages = join_all(pages).await;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vega_auth::{Fault, Object, Timestamp};
-use vega_store::{Repair, Store};
+use vega_store::{Begun, Repair, Store};
 
 /// The repairs that are made at once.
 const REPAIRS_AT_ONCE: usize = 10;
@@ -67,14 +67,13 @@ impl RepairKeys {
         store: &Store,
         request_id: &str,
         now: Timestamp,
-        deadline: Timestamp,
         has_time: impl Fn() -> bool,
     ) -> RepairReport {
         let mut report = RepairReport { dry_run: self.dry_run, ..RepairReport::default() };
         let name = if self.dry_run { "repair-dry-run" } else { "repair" };
-        let mut pass = match store.begin_pass(name, request_id, now, deadline).await {
-            Ok(Some(pass)) => pass,
-            Ok(None) => {
+        let mut pass = match store.begin_pass(name, request_id, now).await {
+            Ok(Begun::Leased(pass)) => pass,
+            Ok(Begun::Busy { .. }) => {
                 report.faults.push("another invocation repairs keys at the moment".into());
                 return report;
             }
@@ -100,7 +99,10 @@ impl RepairKeys {
                 break;
             }
         }
-        let saved = store.end_pass(&pass, report.complete, now).await;
+        if report.complete {
+            pass.completed_at = now;
+        }
+        let saved = store.end_pass(pass).await;
         report.faults.extend(saved.err().map(|fault| fault.chain()));
         report
     }

@@ -11,7 +11,7 @@ use vega_testing::{InjectedFault, NOW, TestDatabase, numbered_key, record};
 const DAY: i64 = 24 * 60 * 60;
 
 async fn run(database: &TestDatabase, dry_run: bool, now: Timestamp, has_time: bool) -> RepairReport {
-    RepairKeys { dry_run }.run(&database.faulty_store(), "run-1", now, now.plus(300), || has_time).await
+    RepairKeys { dry_run }.run(&database.faulty_store(), "run-1", now, || has_time).await
 }
 
 async fn repair(database: &TestDatabase, now: Timestamp) -> BTreeMap<&'static str, usize> {

@@ -82,8 +82,8 @@ async fn pass(owners: usize) -> Pass {
     let before = database.requests();
     let owners = Owners { store, pool };
     let clock = TestClock::new(&owners.pool.time, NOW);
-    let run = || owners.run(&ALL, "run-1", &clock, BUDGET);
-    let (one, other) = tokio::join!(run(), run());
+    let run = |request_id| owners.run(&ALL, request_id, &clock, BUDGET);
+    let (one, other) = tokio::join!(run("run-1"), run("run-2"));
     let (report, beside) = if one.is_busy { (other, one) } else { (one, other) };
     let requests = u32::try_from(database.requests() - before).unwrap();
     Pass {

@@ -9,8 +9,8 @@
 //! U#<owner>     E#<id>#<version>#<n>  audit events: the n-th event of this version of a key
 //! I#<owner>#<digest of a request>  R  the sealed response to a request that can be repeated
 //! N#<id>        <notification>        this notification about a key was sent
-//! P#key-owners  P#key-owners          where the last scan of the key owners stopped
-//! P#expiry      P#expiry              the scan for expiry: its place and lease, and when the last complete one ended
+//! P#key-owners  P#key-owners          the owner sync's pass: its lease, its place, and the beginning of the last complete one
+//! P#expiry      P#expiry              the scan for expiry, likewise
 //! P#repair      P#repair              the repair of existing keys, likewise; and `P#repair-dry-run`
 //! ```
 //! A decision is one strongly consistent Query on `K#<id>`. A change of a key is one transaction with its audit events. The

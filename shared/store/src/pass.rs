@@ -1,15 +1,17 @@
 //! Passes over all items of a kind. One may take several invocations: each saves its place for the next. A lease keeps two from
 //! running at once.
 
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use vega_auth::{Fault, Timestamp};
 
 use crate::Store;
 use crate::item::{SdkItem, from_sdk, number, string};
-use crate::transact::if_met;
+use crate::transact::{CONFLICT_TRIES, if_met};
 
-/// The longest lease: the longest that Lambda lets a function run. A later end is from a clock that was wrong.
-const MAX_LEASE_SECONDS: i64 = 15 * 60;
+/// A lease lasts as long as Lambda lets a function run at most. One that an invocation left behind expires then, unless Lambda's
+/// retry takes it back before.
+const LEASE_SECONDS: i64 = 15 * 60;
 
 /// A position in a scan.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,75 +24,93 @@ pub struct Pass {
     holder: String,
     /// Where the next invocation continues. `None` at the beginning of a pass, and at its end.
     pub place: Option<Place>,
-    /// When the last complete pass ended; before the first, when that began.
+    /// The losses that a person has confirmed and this pass hasn't caused yet.
+    pub confirmed: Option<usize>,
+    /// When the invocation began that last completed a pass; before the first, when that was begun.
     pub completed_at: Timestamp,
 }
 
+/// The outcome of a request for a pass.
+#[derive(Debug)]
+pub enum Begun {
+    /// The pass can begin, or continue.
+    Leased(Pass),
+    /// It is leased to another invocation, which learns at its end that one more was requested.
+    Busy {
+        /// As for a [`Pass`].
+        completed_at: Timestamp,
+    },
+}
+
 impl Store {
-    /// Leases the pass of this name to `holder` until `deadline`, when the invocation is over. `None` while it is leased to
-    /// another one.
+    /// Leases the pass of this name to `holder`, the id of an invocation: Lambda's retry has the same, and gets the lease back.
+    ///
+    /// A lease whose end is further away than any lasts is from a clock that was wrong, and counts for nothing.
     ///
     /// # Errors
     /// When the store doesn't answer.
-    pub async fn begin_pass(
-        &self,
-        name: &str,
-        holder: &str,
-        now: Timestamp,
-        deadline: Timestamp,
-    ) -> Result<Option<Pass>, Fault> {
+    pub async fn begin_pass(&self, name: &str, holder: &str, now: Timestamp) -> Result<Begun, Fault> {
         let pk = format!("P#{name}");
-        let outcome = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", string(&pk))
-            .key("sk", string(&pk))
-            .update_expression(
-                "SET holder_id = :holder, leased_until = :deadline, completed_at = if_not_exists(completed_at, :now)",
-            )
-            .condition_expression(
-                "attribute_not_exists(leased_until) OR holder_id = :holder OR NOT leased_until BETWEEN :now AND :latest",
-            )
-            .expression_attribute_values(":holder", string(holder))
-            .expression_attribute_values(":deadline", number(deadline.0))
-            .expression_attribute_values(":now", number(now.0))
-            .expression_attribute_values(":latest", number(now.plus(MAX_LEASE_SECONDS).0))
-            .return_values(ReturnValue::AllNew)
-            .send()
-            .await;
-        let Some(item) = if_met(outcome)? else { return Ok(None) };
-        let completed_at = from_sdk(&item).time("completed_at")?;
-        let place = match item.get("place") {
-            Some(AttributeValue::M(place)) => Some(Place(place.clone())),
-            _ => None,
-        };
-        Ok(Some(Pass { pk, holder: holder.to_owned(), place, completed_at }))
+        for _ in 0..CONFLICT_TRIES {
+            let lease = self
+                .pass_update(
+                    &pk,
+                    "SET holder_id = :holder, leased_until = :until, completed_at = if_not_exists(completed_at, :now)",
+                    "attribute_not_exists(leased_until) OR holder_id = :holder OR NOT leased_until BETWEEN :now AND :latest",
+                )
+                .expression_attribute_values(":holder", string(holder))
+                .expression_attribute_values(":until", number(now.plus(LEASE_SECONDS).0))
+                .expression_attribute_values(":now", number(now.0))
+                // Clocks may differ by as much as a lease lasts.
+                .expression_attribute_values(":latest", number(now.plus(2 * LEASE_SECONDS).0));
+            if let Some(item) = if_met(lease.return_values(ReturnValue::AllNew).send().await)? {
+                let place = match item.get("place") {
+                    Some(AttributeValue::M(place)) => Some(Place(place.clone())),
+                    _ => None,
+                };
+                let item = from_sdk(&item);
+                let confirmed = item.number("confirmed").ok();
+                let completed_at = item.time("completed_at")?;
+                return Ok(Begun::Leased(Pass { pk, holder: holder.to_owned(), place, confirmed, completed_at }));
+            }
+            let request = self
+                .pass_update(&pk, "SET is_requested = :true", "attribute_exists(leased_until)")
+                .expression_attribute_values(":true", AttributeValue::Bool(true));
+            if let Some(item) = if_met(request.return_values(ReturnValue::AllNew).send().await)? {
+                return Ok(Begun::Busy { completed_at: from_sdk(&item).time("completed_at")? });
+            }
+            // It was ended in between.
+        }
+        Err(Fault::Store("the lease changed at every attempt".into()))
     }
 
-    /// Ends the lease, and saves the pass's place, or that it is complete. Does nothing if the lease has passed to another
-    /// invocation.
+    /// Ends the lease, and saves what the pass says. Whether another invocation was requested meanwhile. Does nothing if the lease
+    /// has passed to another one.
     ///
     /// # Errors
     /// When the store doesn't answer.
-    pub async fn end_pass(&self, pass: &Pass, is_complete: bool, now: Timestamp) -> Result<(), Fault> {
-        let update = self.client.update_item().table_name(&self.table);
-        let update = match &pass.place {
-            _ if is_complete => update
-                .update_expression("SET completed_at = :now REMOVE place, holder_id, leased_until")
-                .expression_attribute_values(":now", number(now.0)),
-            Some(Place(place)) => update
-                .update_expression("SET place = :place REMOVE holder_id, leased_until")
-                .expression_attribute_values(":place", AttributeValue::M(place.clone())),
-            None => update.update_expression("REMOVE holder_id, leased_until"),
-        };
-        let outcome = update
-            .key("pk", string(&pass.pk))
-            .key("sk", string(&pass.pk))
-            .condition_expression("holder_id = :holder")
-            .expression_attribute_values(":holder", string(&pass.holder))
-            .send()
-            .await;
-        if_met(outcome).map(drop)
+    pub async fn end_pass(&self, pass: Pass) -> Result<bool, Fault> {
+        let nothing = AttributeValue::Null(true);
+        let end = self
+            .pass_update(
+                &pass.pk,
+                "SET completed_at = :completed_at, place = :place, confirmed = :confirmed \
+                 REMOVE holder_id, leased_until, is_requested",
+                "holder_id = :holder",
+            )
+            .expression_attribute_values(":holder", string(pass.holder))
+            .expression_attribute_values(":completed_at", number(pass.completed_at.0))
+            .expression_attribute_values(
+                ":place",
+                pass.place.map_or(nothing.clone(), |Place(place)| AttributeValue::M(place)),
+            )
+            .expression_attribute_values(":confirmed", pass.confirmed.map_or(nothing, number));
+        let before = if_met(end.return_values(ReturnValue::AllOld).send().await)?;
+        Ok(before.is_some_and(|before| before.contains_key("is_requested")))
+    }
+
+    fn pass_update(&self, pk: &str, expression: &str, condition: &str) -> UpdateItemFluentBuilder {
+        let update = self.client.update_item().table_name(&self.table).key("pk", string(pk)).key("sk", string(pk));
+        update.update_expression(expression).condition_expression(condition)
     }
 }
