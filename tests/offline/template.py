@@ -32,5 +32,5 @@ def functions(template: dict) -> dict[str, dict]:
 TEMPLATE = load("template.yaml")
 RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = functions(TEMPLATE)
-# With the debug login, which is deployed only to the emulator.
-CUSTOM = merge_patch(TEMPLATE, load("local/debug-login.yaml"))
+# What local/stack.py deploys for provider custom.
+CUSTOM = merge_patch(merge_patch(TEMPLATE, load("local/emulator.yaml")), load("local/debug-login.yaml"))
