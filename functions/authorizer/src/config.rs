@@ -83,10 +83,7 @@ pub fn read_rules(root: &Path) -> Result<AccessRules, Vec<String>> {
 /// The folder of the files that list sources of tokens, each named after a deployment's own pool.
 const SOURCES: &str = "access/sources";
 
-/// Checks every file of sources below `root`, apart from the own client, which only a deployment knows.
-///
-/// # Errors
-/// Every problem.
+/// Returns every problem in the files of sources below `root`. The own client isn't checked: only a deployment knows it.
 pub fn check_sources(root: &Path) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
     for entry in std::fs::read_dir(root.join(SOURCES)).into_iter().flatten() {

@@ -129,9 +129,7 @@ impl<'a> Event<'a> {
 
     /// The path of the route that API Gateway matched, if this form of event has it: `resource` of a REST API, `routeKey` of an
     /// HTTP API, where `$default` has no path. A TOKEN event has none.
-    ///
-    /// # Errors
-    /// When the event names two different routes.
+    /// Fails when the event names two different routes.
     pub fn resource(&self, form: Form) -> Result<Option<&str>, EventError> {
         let context = self.request_context.as_deref();
         let (ours, contexts) = match form {

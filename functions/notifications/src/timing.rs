@@ -8,13 +8,13 @@ use vega_store::Expiring;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// A key is reported as expired for this time after its expiry.
 const EXPIRED_DAYS: i64 = 7;
-/// How long before its expiry a key is first reported to expire.
+/// Time before its expiry from which a key is reported as about to expire.
 const SOON_DAYS: i64 = 14;
-/// How long a notification is remembered, so that it isn't sent again. A network counts as known for as long.
+/// Time for which a notification is remembered, so that it isn't sent again. A network counts as known for as long.
 const REMEMBERED_DAYS: i64 = 90;
 
-/// Until when to remember a notification that is sent at `now`: as long as something could trigger it again, and no longer than
-/// the key's record is kept.
+/// The end of the time for which a notification sent at `now` is remembered: as long as something could trigger it again, but no
+/// longer than the key's record is kept.
 pub fn remembered_until(key: &KeyRecord, now: Timestamp) -> Timestamp {
     let until = now.plus(REMEMBERED_DAYS * DAY_SECONDS);
     purge_at(key).map_or(until, |purged| until.min(purged))

@@ -74,9 +74,7 @@ impl Config {
 }
 
 /// Requests another run, which begins when this event arrives: `EventBridge` invokes the function with it.
-///
-/// # Errors
-/// When the request may not have arrived.
+/// Fails unless EventBridge confirmed the event.
 pub async fn request_run(events: &Service, source: &str) -> Result<(), CallError> {
     events.put_event(source, CONTINUATION, "{}").await
 }
@@ -95,11 +93,11 @@ pub struct Owners<P> {
 pub struct Report {
     /// Owners of keys that were usable when the run began, and that were compared with the pool.
     pub checked: usize,
-    /// Of these, who loses something.
+    /// Of these, the owners who lose something.
     pub losing: usize,
-    /// Of these, whom the pool no longer knows.
+    /// Of these, the owners whom the pool no longer knows.
     pub gone: usize,
-    /// Whether they were too many to be plausible: nobody lost anything.
+    /// Whether they were implausibly many, so nobody lost anything.
     pub too_many_losing: bool,
     /// Keys that lost groups.
     pub reduced: usize,
@@ -109,11 +107,11 @@ pub struct Report {
     pub revoked: usize,
     /// Keys that had expired, and were moved to the ended ones.
     pub expired: usize,
-    /// Whether another run was at it already.
+    /// Whether another run was already in progress.
     pub is_busy: bool,
     /// Whether time ran out.
     pub is_incomplete: bool,
-    /// Whether another run is to begin now: to continue this one, or because it was requested meanwhile.
+    /// Whether another run should begin now: to continue this one, or because it was requested in the meantime.
     pub continues: bool,
     /// The time since the last complete pass began; before the first, since that was begun. `None` for an event about one owner.
     pub pass_age_seconds: Option<i64>,
@@ -160,8 +158,8 @@ impl Report {
 }
 
 impl<P: Pool> Owners<P> {
-    /// Runs `task` by this clock, and stops in time when the budget is used up. A fault about one owner doesn't keep it from
-    /// checking the others.
+    /// Runs `task` by this clock, and stops when the budget is used up. After a fault about one owner, the others are still
+    /// checked.
     pub async fn run(&self, task: &Task, request_id: &str, clock: &impl Clock, budget: Duration) -> Report {
         let actor =
             Actor { id: ACTOR.into(), username: ACTOR.into(), request_id: request_id.into(), ..Actor::default() };
@@ -227,7 +225,7 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
         Ok(())
     }
 
-    /// Bars the tokens an owner has by now: the pool's answer is older than that.
+    /// Bars every token that the owner has at this point, which is after the pool's answer.
     async fn bar(&self, owner: &str) -> Result<(), Fault> {
         self.store.bar(owner, self.clock.now()).await
     }

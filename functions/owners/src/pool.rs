@@ -56,7 +56,7 @@ pub struct Listing {
     pub token: Option<String>,
     /// Whether every page was read.
     pub is_read: bool,
-    /// A token that comes again would lead round in circles.
+    /// The tokens so far: a repeated one would make the listing endless.
     seen: HashSet<String>,
 }
 
@@ -69,9 +69,7 @@ impl Listing {
     }
 
     /// Turns to the page with this token; `None` follows the last page.
-    ///
-    /// # Errors
-    /// When the token was used before.
+    /// Fails when the token was used before.
     pub fn turn(&mut self, token: Option<String>) -> Result<(), PoolFault> {
         self.is_read = token.is_none();
         if let Some(token) = &token

@@ -50,9 +50,7 @@ impl Task {
     /// `CloudTrail`, a person's confirmation, or notifications to replay.
     ///
     /// `CloudTrail` hides usernames. If a call concerned one person, their `sub` is in `additionalEventData`.
-    ///
-    /// # Errors
-    /// When it is none of these.
+    /// Fails when the event is none of these.
     pub fn read(event: &Value, pool_id: &str) -> Result<Self, &'static str> {
         if let Ok(Object(Confirmation { may_revoke })) = serde_json::from_value(event.clone()) {
             return Ok(Self::SyncAll { may_revoke: Some(may_revoke) });

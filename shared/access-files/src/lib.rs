@@ -13,10 +13,8 @@ pub fn read(environment: &mut Environment<'_>) -> Option<AccessRules> {
     environment.required("LAMBDA_TASK_ROOT", |root| read_below(Path::new(root)).map_err(|problems| problems.join("; ")))
 }
 
-/// Reads the rules in the folder `access` below `root`.
-///
-/// # Errors
-/// Every problem, each with its file and line: `access/vega.json:3: …`.
+/// Reads the rules in the folder `access` below `root`, or returns every problem with its file and line:
+/// `access/vega.json:3: …`.
 pub fn read_below(root: &Path) -> Result<AccessRules, Vec<String>> {
     let json = std::fs::read_to_string(root.join(OWN)).map_err(|error| vec![format!("{OWN}: {error}")])?;
     json.parse().map_err(|error: vega_auth::RulesError| {

@@ -32,7 +32,7 @@ pub enum TokenVerifier<F> {
 }
 
 impl<F: FetchKeySet> TokenVerifier<F> {
-    /// Fetches each source's key set by what `fetch` returns for its issuer.
+    /// Fetches each source's key set with the fetcher that `fetch` returns for its issuer.
     pub fn cognito(sources: Vec<TokenSource>, fetch: impl Fn(&Issuer) -> F) -> Self {
         let with_keys = |source: TokenSource| (SigningKeys::new(fetch(source.issuer())), source);
         Self::Cognito(sources.into_iter().map(with_keys).collect())

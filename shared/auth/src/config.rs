@@ -19,10 +19,8 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Loads the configuration of `function`. If any of it is invalid, logs one line; the function must refuse to start.
-///
-/// # Errors
-/// Every problem at once.
+/// Loads the configuration of `function`. If any of it is invalid, logs one line with every problem; the function must then
+/// refuse to start.
 pub fn load<T>(
     function: &str,
     lookup: impl Fn(&str) -> Option<String>,
@@ -115,10 +113,7 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// Accepts any text.
-///
-/// # Errors
-/// Never: [`Environment::required`] needs this signature.
+/// Accepts any text. Never fails, but [`Environment::required`] needs this signature.
 pub fn text(value: &str) -> Result<String, std::convert::Infallible> {
     Ok(value.to_owned())
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{Group, Groups, KeyId, Network, ScopeName, Timestamp};
 
-/// The caller, as the authorizer identified them. Functions behind it know nothing else about the caller.
+/// The caller, as the authorizer identified them. The functions behind it know nothing else about the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CurrentUser {
@@ -22,7 +22,7 @@ pub struct CurrentUser {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub oauth_scopes: Vec<String>,
-    /// When the access token was issued: for functions that must not trust a token from before a change to its owner. Never
+    /// When the access token was issued, for functions that must not trust a token from before a change to its owner. Never
     /// shown to anybody.
     #[serde(skip)]
     pub issued_at: Option<Timestamp>,

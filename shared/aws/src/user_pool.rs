@@ -84,9 +84,7 @@ impl UserPool {
     }
 
     /// A page of the pool's users, or of a group's: up to 60.
-    ///
-    /// # Errors
-    /// When the pool did not say, or has no such group.
+    /// Fails when the pool doesn't answer, or has no such group.
     pub async fn list(&self, group: Option<&str>, token: Option<&str>) -> Result<Page, CallError> {
         let (operation, next) = match group {
             None => ("ListUsers", "PaginationToken"),

@@ -26,9 +26,7 @@ pub struct Expiring {
 
 impl Store {
     /// A page of the keys that expire from `first` to `last`, each unless it is malformed, and the place of the next page.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
+    /// Fails when the store doesn't answer.
     pub async fn expiring(
         &self,
         place: Option<Place>,
@@ -53,9 +51,7 @@ impl Store {
     }
 
     /// For each of these notifications about keys, whether it was sent. Strongly consistent.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
+    /// Fails when the store doesn't answer.
     pub async fn notified(&self, notifications: &[(KeyId, String)]) -> Result<Vec<bool>, Fault> {
         let keys = notifications.iter().map(|(id, marker)| primary_key(marker_pk(*id), marker)).collect();
         let found = self.get_all(keys).await?;

@@ -139,9 +139,7 @@ impl Store {
     }
 
     /// Removes keys whose records were purged from the owner's item. Once it has no key left, it is purged as well.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
+    /// Fails when the store doesn't answer.
     pub async fn unlist(&self, owner: &str, purged: &[KeyId], now: Timestamp) -> Result<(), Fault> {
         let update = || {
             let update = self.client.update_item().table_name(&self.table);

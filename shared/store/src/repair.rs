@@ -61,9 +61,7 @@ pub struct RepairPage {
 
 impl Store {
     /// Finds what to repair on a page of the table.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
+    /// Fails when the store doesn't answer.
     pub async fn repairs(&self, place: Option<Place>, now: Timestamp) -> Result<RepairPage, Fault> {
         let page = self
             .client
@@ -129,9 +127,7 @@ impl Store {
     }
 
     /// Makes a repair. A key that has changed meanwhile is left alone, since every change writes what a repair would.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
+    /// Fails when the store doesn't answer.
     pub async fn repair(&self, repair: &Repair, now: Timestamp) -> Result<(), Fault> {
         match repair {
             Repair::Record(id) => {

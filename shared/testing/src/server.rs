@@ -140,9 +140,7 @@ async fn exchange(mut client: TcpStream, state: &Mutex<State>) -> std::io::Resul
 }
 
 /// A whole request: its head, and as much of a body as the head announces.
-///
-/// # Errors
-/// When the client disconnects before that.
+/// Fails when the client disconnects before that.
 pub async fn read_request(client: &mut TcpStream) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     loop {

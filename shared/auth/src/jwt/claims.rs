@@ -79,10 +79,8 @@ impl Claims {
         }
     }
 
-    /// The user of provider `custom`, if the claims of a token whose signature was verified are valid at `now` for this use.
-    ///
-    /// # Errors
-    /// When they aren't.
+    /// The user of provider `custom`, from the claims of a token with a verified signature.
+    /// Fails when they aren't valid at `now` for this use.
     pub fn into_custom_user(self, token_use: TokenUse, now: Timestamp) -> Result<CurrentUser, Rejection> {
         if self.iss != CUSTOM_ISSUER {
             return Err(Rejection::Issuer);

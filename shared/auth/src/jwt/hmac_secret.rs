@@ -14,9 +14,7 @@ pub struct SecretTooShort;
 
 impl HmacSecret {
     /// Uses the bytes of `VEGA_AUTH_SECRET` unchanged.
-    ///
-    /// # Errors
-    /// When there are fewer than 32.
+    /// Fails when there are fewer than 32 bytes.
     pub fn new_from_text(text: &str) -> Result<Self, SecretTooShort> {
         if text.len() < 32 {
             return Err(SecretTooShort);
@@ -24,8 +22,7 @@ impl HmacSecret {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes())))
     }
 
-    /// # Errors
-    /// When this secret did not sign `message`.
+    /// Fails unless this secret signed `message`.
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
         hmac::verify(&self.0, message, signature).map_err(|_| Rejection::Signature)
     }

@@ -38,9 +38,7 @@ pub trait PublishedKeys: Sized {
     const ABSENT_SECONDS: Option<i64> = None;
 
     /// Parses a whole document.
-    ///
-    /// # Errors
-    /// When it contains no usable key: such a document must not replace a good one.
+    /// Fails when it contains no usable key, because such a document must not replace a good one.
     fn parse(json: &[u8]) -> Result<Self, NotAKeySet>;
 
     /// The key with this id.
@@ -87,9 +85,7 @@ impl<F: FetchKeySet, S: PublishedKeys> KeySetCache<F, S> {
     }
 
     /// Fetches the set ahead of the first request. A failure is harmless: the first request tries again.
-    ///
-    /// # Errors
-    /// When the set can't be fetched or parsed.
+    /// Fails when the set can't be fetched or parsed.
     pub async fn warm_up(&self, now: Timestamp) -> Result<(), Fault> {
         self.refresh(now).await;
         let mut cache = self.cache();
@@ -104,9 +100,7 @@ impl<F: FetchKeySet, S: PublishedKeys> KeySetCache<F, S> {
     }
 
     /// The key with this `kid`, or `None` if the issuer has no such key.
-    ///
-    /// # Errors
-    /// When no trusted set is available.
+    /// Fails when no trusted set is available.
     pub async fn key(&self, kid: &str, now: Timestamp) -> Result<Option<Arc<S::Key>>, Fault> {
         let lookup = self.cache().lookup(kid, now);
         match lookup {

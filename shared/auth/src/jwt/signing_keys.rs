@@ -14,17 +14,13 @@ impl<F: FetchKeySet> SigningKeys<F> {
     }
 
     /// See [`KeySetCache::warm_up`].
-    ///
-    /// # Errors
-    /// When the set can't be fetched or parsed.
+    /// Fails when the set can't be fetched or parsed.
     pub async fn warm_up(&self, now: Timestamp) -> Result<(), Fault> {
         self.0.warm_up(now).await
     }
 
     /// See [`KeySetCache::key`].
-    ///
-    /// # Errors
-    /// When no trusted set is available.
+    /// Fails when no trusted set is available.
     pub async fn key(&self, kid: &str, now: Timestamp) -> Result<Option<Arc<RsaKey>>, Fault> {
         self.0.key(kid, now).await
     }

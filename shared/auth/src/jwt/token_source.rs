@@ -56,9 +56,7 @@ struct Machine {
 
 impl TokenSource {
     /// The sources that `document` lists, or the own pool and its one client if there is no document.
-    ///
-    /// # Errors
-    /// When the document is invalid, or the dashboard's client is missing.
+    /// Fails when the document is invalid, or the dashboard's client is missing.
     pub fn read(own: &UserPool, document: Option<&str>) -> Result<Vec<Self>, String> {
         let Some(document) = document else {
             let clients = BTreeMap::from([(own.client_id().to_owned(), Client::People)]);
@@ -73,9 +71,7 @@ impl TokenSource {
     }
 
     /// The sources that `document` lists for the deployment whose own pool is `own`.
-    ///
-    /// # Errors
-    /// When the document is invalid, or two of its sources could both match a token.
+    /// Fails when the document is invalid, or two of its sources could both match a token.
     pub fn parse(own: &str, document: &str) -> Result<Vec<Self>, String> {
         let Object(document): Object<Document> = serde_json::from_str(document).map_err(|error| error.to_string())?;
         let mut sources: Vec<Self> = Vec::new();
@@ -135,9 +131,7 @@ impl TokenSource {
     }
 
     /// The caller whom a verified token of this issuer identifies.
-    ///
-    /// # Errors
-    /// When the token isn't valid at `now`, or its client and kind aren't this source's.
+    /// Fails when the token isn't valid at `now`, or its client and kind aren't this source's.
     pub(crate) fn current_user(&self, claims: Claims, now: Timestamp) -> Result<CurrentUser, Rejection> {
         claims.validate(now)?;
         let is_machine = claims.username.is_none() && claims.sub == claims.client_id;

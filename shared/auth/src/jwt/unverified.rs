@@ -40,9 +40,7 @@ const FORBIDDEN: [&str; 9] = ["crit", "b64", "zip", "enc", "cty", "jwk", "jku", 
 
 impl<'a> UnverifiedJwt<'a> {
     /// Splits a token and parses its parts.
-    ///
-    /// # Errors
-    /// When it is not three parts of canonical base64url with an acceptable header and a token's claims.
+    /// Fails unless it has three parts in canonical base64url, an acceptable header, and a token's claims.
     pub fn parse(token: BearerToken<'a>) -> Result<Self, Rejection> {
         let (signing_input, signature) = token.expose().rsplit_once('.').ok_or(Rejection::MalformedJwt)?;
         let (header, claims) = signing_input.split_once('.').ok_or(Rejection::MalformedJwt)?;
@@ -70,9 +68,7 @@ impl<'a> UnverifiedJwt<'a> {
     }
 
     /// The id of the key that an RS256 token claims to be signed with.
-    ///
-    /// # Errors
-    /// When the algorithm is another, or no key set can contain the id.
+    /// Fails when the token has another algorithm, or an id that no key set can contain.
     pub fn rs256_kid(&self) -> Result<&str, Rejection> {
         if self.algorithm != Algorithm::RS256 {
             return Err(Rejection::Algorithm);
@@ -88,10 +84,7 @@ impl<'a> UnverifiedJwt<'a> {
         &self.claims.iss
     }
 
-    /// The claims, if `key` signed them.
-    ///
-    /// # Errors
-    /// When it didn't.
+    /// The claims. Fails unless `key` signed them.
     pub fn verify_rs256(self, key: &RsaKey) -> Result<Claims, Rejection> {
         if self.algorithm != Algorithm::RS256 {
             return Err(Rejection::Algorithm);
@@ -100,10 +93,7 @@ impl<'a> UnverifiedJwt<'a> {
         Ok(self.claims)
     }
 
-    /// The claims, if `secret` signed them.
-    ///
-    /// # Errors
-    /// When it didn't.
+    /// The claims. Fails unless `secret` signed them.
     pub fn verify_hs256(self, secret: &HmacSecret) -> Result<Claims, Rejection> {
         if self.algorithm != Algorithm::HS256 {
             return Err(Rejection::Algorithm);

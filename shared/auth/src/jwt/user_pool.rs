@@ -12,9 +12,7 @@ pub struct UserPool {
 
 impl UserPool {
     /// The pool `pool_id` in `region`, for instance `us-west-1_AbCdEfGhI` in `us-west-1`, or in the region of its replica.
-    ///
-    /// # Errors
-    /// When a value has the wrong form. The message names its environment variable.
+    /// Fails when a value has the wrong form. The message names its environment variable.
     pub fn new(region: &str, pool_id: &str, client_id: &str) -> Result<Self, String> {
         let issuer = format!("{}/{pool_id}", aws_endpoint("cognito-idp", region)).parse().map_err(|_| {
             "VEGA_COGNITO_REGION, VEGA_COGNITO_USER_POOL_ID: expected a region and a pool of its partition, such as \

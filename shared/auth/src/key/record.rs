@@ -207,7 +207,7 @@ impl KeyRecord {
         })
     }
 
-    /// The user that `key` authenticates at `now`, calling from `address`, if the event has one.
+    /// The user whom `key` authenticates at `now`, calling from `address` if the event has one.
     ///
     /// The secret is compared first: only its holder can learn the key's state, even from the time we take.
     /// Fails when the secret is wrong, the key isn't valid at `now`, or this address isn't in its networks.
