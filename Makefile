@@ -13,7 +13,7 @@ AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
 STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
-.PHONY: help dev check-rules rules-from-openapi examples test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy cloudformation smoke restore replay openapi lock clean
+.PHONY: help dev vega check-rules rules-from-openapi examples test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy cloudformation smoke restore replay openapi lock clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -136,6 +136,9 @@ bench-decide: ## time a decision without Lambda, HTTP and the database
 load: cargo-lambda $(HARNESS) ## measure many instances, keys, people and writers at once: docs/performance.md
 	@$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised
 	$(HARNESS) load $(AUTHORIZER) $(TARGET_DIR)/lambda/api-keys/bootstrap
+
+vega: ## build the command-line tool, target/release/vega: docs/vega.md
+	cargo build --release --locked -p vega
 
 build: tools cargo-lambda dashboard ## build what a deployment uploads
 	$(WITH_TOOLS) $(MAKE) --no-print-directory --makefile functions/Makefile optimised

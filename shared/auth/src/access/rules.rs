@@ -509,6 +509,16 @@ impl AccessRules {
         }
     }
 
+    /// The route of the rule that decides about `target`, if there is one: for an explanation, not for a decision.
+    pub fn rule(&self, target: Target<'_>) -> Option<&Route> {
+        if Route::is_ambiguous(target.path) {
+            return None;
+        }
+        let resource = target.resource.filter(|resource| resource.starts_with('/') && !resource.ends_with("+}"));
+        let place = resource.map_or(Place::Path(target.path), Place::Resource);
+        self.table.find(target.method, place).and_then(|index| self.rules.get(*index)).map(|rule| &rule.route)
+    }
+
     /// Every scope with its routes, in the order of their names.
     pub fn scopes(&self) -> impl Iterator<Item = (&ScopeName, &[Route])> {
         self.scopes.iter().map(|(name, scope)| (name, scope.routes.as_slice()))
