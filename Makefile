@@ -9,9 +9,11 @@ ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 export ARCH
 # The deployed build: cargo-lambda chooses the processor and the linker.
 AUTHORIZER := $(TARGET_DIR)/lambda/authorizer/bootstrap
+# Saves most of the start of `sam` and pytest, which run often, where the environment forbids it.
+export PYTHONDONTWRITEBYTECODE :=
 # cargo-lambda takes its compiler from the first python3 in PATH.
 WITH_TOOLS := PATH=$(PWD)/$(VENV)/cargo-lambda/bin:$(PWD)/$(VENV)/tools/bin:$$PATH
-STACK := $(VENV)/tools/bin/python local/stack.py --port $(PORT)
+STACK = $(VENV)/tools/bin/python local/stack.py --port $(PORT)
 
 .PHONY: help dev vega check-rules rules-from-openapi examples test lint advisories format fmt unit offline end-to-end end-to-end-custom end-to-end-cognito soak budgets instructions bench bench-decide load build dashboard fuzz logs token reset deploy cloudformation smoke restore replay openapi lock clean
 .DELETE_ON_ERROR:
@@ -84,20 +86,29 @@ unit: ## test the Rust code; needs no Node.js
 offline: tools dashboard/node_modules/ready ## run the Python tests that need no stack
 	$(VENV)/tools/bin/pytest tests/offline
 
-end-to-end: end-to-end-custom end-to-end-cognito ## test both providers, each on a fresh local stack
+end-to-end: end-to-end-custom end-to-end-cognito ## test both providers, each suite on a fresh local stack
+end-to-end-custom: custom-browser custom-api ## test provider custom only
+end-to-end-cognito: cognito-browser cognito-api ## test provider cognito only
 
-end-to-end-custom: tools compile chromium ## test provider custom only
-	@$(VENV)/tools/bin/python local/stack.py --provider custom --port 8011 test tests/run
-
-# Uses the authorizer's build for AWS.
-end-to-end-cognito: tools compile chromium authorizer $(VENV)/moto/ready ## test provider cognito only
-	@$(VENV)/tools/bin/python local/stack.py --provider cognito --port 8021 test --authorizer $(AUTHORIZER) tests/run
+END_TO_END := custom-browser custom-api cognito-browser cognito-api
+.PHONY: $(END_TO_END)
+custom-browser: PORT := 8011 ## test the dashboard in a browser, provider custom
+custom-api: PORT := 8021 ## test the API, provider custom
+cognito-browser: PORT := 8031 ## test the dashboard in a browser, provider cognito
+cognito-api: PORT := 8041 ## test the API, provider cognito
+# Provider cognito's suites test the authorizer's build for AWS.
+cognito-browser cognito-api: AS_DEPLOYED := --authorizer $(AUTHORIZER)
+cognito-browser cognito-api: authorizer
+cognito-api: $(VENV)/moto/ready
+$(END_TO_END): tools compile chromium
+	@$(STACK) --provider $(firstword $(subst -, ,$@)) test $(AS_DEPLOYED) tests/run $(lastword $(subst -, ,$@))
 
 RUNS ?= 20
 PROVIDERS ?= custom cognito
 SUITES ?= browser api
+AT_ONCE ?= 2
 soak: tools compile chromium $(VENV)/moto/ready ## run the end-to-end suites RUNS times under load, and count failures
-	@$(VENV)/tools/bin/python tests/soak.py --runs $(RUNS) --providers $(PROVIDERS) --suites $(SUITES)
+	@$(VENV)/tools/bin/python tests/soak.py --runs $(RUNS) --providers $(PROVIDERS) --suites $(SUITES) --at-once $(AT_ONCE)
 
 budgets: tools instructions ## check the authorizer's budgets: size, dependencies and instructions
 	$(VENV)/tools/bin/pytest tests/budgets
@@ -211,7 +222,7 @@ dashboard/node_modules/ready: dashboard/package-lock.json
 # What a target needs on the machine, in addition to the build tools.
 dev: NEEDS := stack examples
 test: NEEDS := stack browser instructions
-end-to-end end-to-end-custom end-to-end-cognito: NEEDS := stack browser
+end-to-end end-to-end-custom end-to-end-cognito $(END_TO_END): NEEDS := stack browser
 budgets instructions: NEEDS := instructions
 
 .PHONY: prerequisites

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 from progress import StepFailed, cargo, run
@@ -73,7 +75,7 @@ def build_page() -> None:
 
 
 def lay_out() -> None:
-    """Updates .aws-sam/build from the template and the compiled programs."""
+    """Updates .aws-sam/build and .aws-sam/packages from the template and the compiled programs."""
     LOGS.mkdir(parents=True, exist_ok=True)
     # Stacks of both providers can start at the same time, and `sam build` deletes the previous build.
     with (LOGS / "lay-out.lock").open("w") as lock:
@@ -91,6 +93,33 @@ def lay_out() -> None:
                     "--silent", "--old-file=local", f"ARTIFACTS_DIR={artifacts}", f"build-{artifacts.name}"
                 )
                 subprocess.run(command, cwd=ROOT, env=environment(), check=True)
+        for function, content in built().items():
+            update_package(function, content)
+
+
+def package(function: str) -> Path:
+    """The zip file that a deployment uploads for a function, by its logical id, so that no deployment compresses it again."""
+    return SAM_BUILD.parent / "packages" / f"{function}.zip"
+
+
+def update_package(function: str, content: str) -> None:
+    """Writes a function's package unless it has this content. It is replaced as a whole: another stack may be deploying it."""
+    path = package(function)
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if archive.comment == content.encode():
+            return
+    path.parent.mkdir(exist_ok=True)
+    written = path.with_suffix(".new")
+    write_package(written, SAM_BUILD / function, comment=content)
+    written.replace(path)
+
+
+def write_package(target: Path | io.BytesIO, folder: Path, program: Path | None = None, comment: str = "") -> None:
+    """Packages a function, with another `program` if one is given."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.comment = comment.encode()
+        for path in files(folder):
+            archive.write(program if program and path.name == "bootstrap" else path, path.relative_to(folder))
 
 
 def sam_build() -> None:

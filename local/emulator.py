@@ -191,7 +191,7 @@ def running(state: Path) -> dict[int, Stack]:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 port = int(file.read())
-                found[port] = Stack(path.stem.removeprefix("test-"), port, state / path.stem)
+                found[port] = Stack(path.stem.partition("-")[0], port, state / path.stem)
     return found
 
 

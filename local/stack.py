@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,7 +56,8 @@ def fingerprint(*parts: str) -> str:
 
 
 def template(stack: Stack) -> Path:
-    """Writes the built template with local/emulator.yaml merged in and, for provider custom, local/debug-login.yaml."""
+    """Writes the built template, with the packaged functions, local/emulator.yaml and, for provider custom,
+    local/debug-login.yaml."""
     from samcli.yamlhelper import yaml_dump, yaml_parse  # Slow to load.
 
     patches = [ROOT / "local" / "emulator.yaml"]
@@ -66,12 +66,12 @@ def template(stack: Stack) -> Path:
     merged = yaml_parse((build.SAM_BUILD / "template.yaml").read_text())
     for patch in patches:
         merged = merge_patch(merged, yaml_parse(patch.read_text()))
-    for resource in merged["Resources"].values():
+    for name, resource in merged["Resources"].items():
         if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = str(build.package(name))
             # The emulator sets it itself, but `sam local invoke` passes on only what a template declares.
             resource["Properties"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = stack.aws
-    # Beside the built template, because its paths are relative.
-    path = build.SAM_BUILD / f"{stack.provider}.yaml"
+    path = build.SAM_BUILD / f"{stack.state.name}.yaml"
     path.write_text(yaml_dump(merged))
     return path
 
@@ -146,7 +146,8 @@ def deploy(stack: Stack) -> None:
             stack.state / "deploy.log",
             count_resources(),
             cwd=ROOT,
-            env=build.environment(**stack.environment()),
+            # By default sam polls every 5 s.
+            env=build.environment(**stack.environment(), SAM_CLI_POLL_DELAY="0.5"),
         )
     if is_new:
         served(stack).write_text(json.dumps(build.built()))
@@ -184,7 +185,7 @@ def update_functions(stack: Stack) -> list[str]:
     now = build.built()
     changed = [function for function in now if now[function] != before.get(function)]
     if changed:
-        update_packages(stack, {function: zipped(build.SAM_BUILD / function) for function in changed})
+        update_packages(stack, {function: build.package(function).read_bytes() for function in changed})
         record.write_text(json.dumps(before | now))
     return changed
 
@@ -208,15 +209,6 @@ def function_names(stack: Stack) -> dict[str, str]:
         for resource in resources
         if resource["ResourceType"] == "AWS::Lambda::Function"
     }
-
-
-def zipped(folder: Path, program: Path | None = None) -> bytes:
-    """A function's package, with another `program` if one is given."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in build.files(folder):
-            archive.write(program if program and path.name == "bootstrap" else path, path.relative_to(folder))
-    return content.getvalue()
 
 
 DEBUG_PARAMETERS = {
@@ -359,7 +351,9 @@ def test(stack: Stack, authorizer: Path | None, command: list[str]) -> int:
         try:
             with serving(stack):
                 if authorizer:
-                    update_packages(stack, {"AuthorizerFunction": zipped(build.SAM_BUILD / "AuthorizerFunction", authorizer)})
+                    package = io.BytesIO()
+                    build.write_package(package, build.SAM_BUILD / "AuthorizerFunction", authorizer)
+                    update_packages(stack, {"AuthorizerFunction": package.getvalue()})
                     print(f"  the authorizer is {authorizer}", flush=True)
                 return subprocess.call(command, cwd=ROOT, env={**os.environ, **test_environment(stack)})
         finally:
@@ -500,7 +494,7 @@ def main() -> int:
     tests.add_argument("command", nargs="+")
     arguments = parser.parse_args()
 
-    folder = "test-" + arguments.provider if arguments.action == "test" else arguments.provider
+    folder = f"{arguments.provider}-test-{arguments.port}" if arguments.action == "test" else arguments.provider
     keep_private(STATE)
     # However it ends, it leaves no emulator behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

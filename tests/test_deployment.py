@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import boto3
+import build
 import pytest
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
@@ -46,9 +47,9 @@ class Deployment:
         events."""
         template = yaml_parse(BUILT.read_text())
         template["Resources"] = {name: template["Resources"][name] for name in parts} | (more or {})
-        for resource in template["Resources"].values():
+        for resource_name, resource in template["Resources"].items():
             if "CodeUri" in resource.get("Properties", {}):
-                resource["Properties"]["CodeUri"] = str(BUILT.parent / resource["Properties"]["CodeUri"])
+                resource["Properties"]["CodeUri"] = str(build.package(resource_name))
                 if not events:
                     resource["Properties"].pop("Events", None)
         names = {"ApiId": "Api", "KeysTableName": "KeysTable", "UserPoolId": "KeysTable", "AppClientId": "KeysTable"}

@@ -122,7 +122,8 @@ def test_every_function_has_sample_events():
 
 def test_sam_passes_on_every_variable_of_the_samples():
     """`sam local invoke --env-vars` drops those that the template doesn't declare."""
-    resources = yaml_parse((ROOT / ".aws-sam" / "build" / "custom.yaml").read_text())["Resources"]
+    deployed = ROOT / ".aws-sam" / "build" / f"{Path(os.environ['VEGA_LOCAL_STATE']).name}.yaml"
+    resources = yaml_parse(deployed.read_text())["Resources"]
     for function, variables in json.loads((ROOT / "events" / "env.json").read_text()).items():
         # Provider custom has neither the owner sync nor mail.
         if function in resources:

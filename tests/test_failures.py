@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.config import Config
 from conftest import eventually
 from samcli.yamlhelper import yaml_parse
 from test_deployment import Deployment, deployments
@@ -18,6 +19,14 @@ RESOURCES = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
 FUNCTIONS = ("Authorizer", "ApiKeys", "LeakedKeys", "Notifications")
 FAULTY = FUNCTIONS[:3]
 KEY = "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT"
+
+# Without the SDK's own retries of a throttled call.
+ONCE = Config(retries={"total_max_attempts": 1})
+# Shell scripts in place of a program. The second starts like a runtime, because Lambda allows 10 s for that.
+FAILURES = {
+    "crash": "exit 1",
+    "timeout": 'curl -s "$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next"; exec sleep 20',
+}
 
 pytestmark = [
     pytest.mark.provider("cognito"),
@@ -53,7 +62,7 @@ EVENTS = {
 
 def invoke(stack: Deployment, function: str) -> tuple[bool, dict]:
     """Whether Lambda reports an error, and the response."""
-    answer = boto3.client("lambda").invoke(
+    answer = boto3.client("lambda", config=ONCE).invoke(
         FunctionName=stack.physical(f"{function}Function"), Payload=json.dumps(EVENTS[function])
     )
     return "FunctionError" in answer, json.loads(answer["Payload"].read() or b"null")
@@ -125,10 +134,10 @@ def test_an_error_of_a_run_is_counted(stack: Deployment):
 
 
 @pytest.mark.parametrize("function", ["ApiKeys", "LeakedKeys", "Notifications"])
-@pytest.mark.parametrize("failure", ["crash", "timeout"])
+@pytest.mark.parametrize("failure", FAILURES)
 def test_a_crash_and_a_timeout_are_counted(stack: Deployment, function: str, failure: str):
     before = watched(stack, alarm_of_errors(function), function) or 0
-    stack.replace(function, "exit 1" if failure == "crash" else "exec sleep 20")
+    stack.replace(function, FAILURES[failure])
     failed, _ = invoke(stack, function)
     assert failed and watched(stack, alarm_of_errors(function), function) == before + 1
 

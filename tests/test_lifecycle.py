@@ -111,7 +111,7 @@ def test_200_parallel_creations_stop_exactly_at_the_limit(api, user):
 
 @pytest.mark.floods
 @pytest.mark.provider("custom")
-def test_a_revoked_key_fails_on_the_next_request_1000_times(api, user):
+def test_a_revoked_key_fails_on_the_next_request_250_times(api, user):
     def refused(number: int) -> bool:
         key = api.post("/v1/api-keys", headers=user, json={"name": f"revoke then use {number}"}).raise_for_status().json()
         if number % 20 == 0:
@@ -120,8 +120,8 @@ def test_a_revoked_key_fails_on_the_next_request_1000_times(api, user):
         return not works(api, key)
 
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
-        tries = list(pool.map(refused, range(1000)))
-    assert (len(tries), sum(tries)) == (1000, 1000)
+        tries = list(pool.map(refused, range(250)))
+    assert (len(tries), sum(tries)) == (250, 250)
 
 
 @pytest.mark.provider("cognito")

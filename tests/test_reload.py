@@ -3,6 +3,7 @@
 The stack of the suite runs the change; the sources are a copy in target/reload, with a target directory of its own.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -57,8 +58,16 @@ class Watched:
 
 
 @pytest.fixture
-def watched() -> Iterator[Watched]:
+def locked() -> Iterator[None]:
+    """Keeps the copy from another suite that runs at the same time."""
     COPY.mkdir(parents=True, exist_ok=True)
+    with COPY.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def watched(locked: None) -> Iterator[Watched]:
     for path in COPY.iterdir():
         if path.name != "target":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -92,7 +101,7 @@ def watched() -> Iterator[Watched]:
             process.send_signal(signal.SIGINT)
             process.stdout.read()
     served = stack.Stack(PROVIDER, port, Path(state))
-    stack.update_packages(served, {"MeFunction": stack.zipped(build.SAM_BUILD / "MeFunction")})
+    stack.update_packages(served, {"MeFunction": build.package("MeFunction").read_bytes()})
 
 
 def test_a_change_is_served_and_one_that_fails_to_compile_is_not(api, user, watched):

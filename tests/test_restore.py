@@ -50,8 +50,8 @@ class Deployment:
             "ExistingAppClientId": os.environ["VEGA_COGNITO_APP_CLIENT_ID"],
         }
         self.settings = {"stack": name, "region": os.environ["AWS_DEFAULT_REGION"], "parameters": parameters, "tags": {}}
-        # The local stack's template; beside the built one, because its paths are relative.
-        self.template = yaml_parse((BUILD / "cognito.yaml").read_text())
+        # The local stack's template.
+        self.template = yaml_parse((BUILD / f"{Path(os.environ['VEGA_LOCAL_STATE']).name}.yaml").read_text())
         self.template["Resources"] = {resource: self.template["Resources"][resource] for resource in RESOURCES}
         self.template["Outputs"] = {output: self.template["Outputs"][output] for output in OUTPUTS}
         self.file = BUILD / f"{name}.yaml"
