@@ -3,7 +3,7 @@
     make soak RUNS=20                       both providers
     make soak RUNS=20 PROVIDERS=cognito SUITES=browser
 
-Each run has a fresh local stack. Logs, JUnit reports and screenshots of failures are kept in target/soak.
+Each suite of a run has a fresh local stack, and AT_ONCE=4 runs four at the same time. Logs, JUnit reports and screenshots of failures are kept in target/soak.
 """
 
 from __future__ import annotations
@@ -90,44 +90,71 @@ def load() -> Iterator[None]:
             worker.kill()
 
 
-def call(command: list, log: Path, **environment: str) -> int:
-    """Runs a command in its own process group. An interrupt is passed on to the whole group, so that it can clean up."""
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+@dataclass
+class Execution:
+    """One suite on one fresh stack."""
+
+    run: int
+    provider: str
+    suite: str
+    folder: Path
+    port: int = 0
+    started: float = 0.0
+    process: subprocess.Popen | None = None
+
+    def begin(self, port: int) -> None:
+        """Starts it in its own process group, so that an interrupt can be passed on to the whole group, which then cleans up."""
+        self.port, self.started = port, time.monotonic()
+        self.folder.mkdir(parents=True)
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [*STACK, "--provider", self.provider, "--port", str(port), "test", ROOT / "tests" / "run", self.suite],
+                cwd=ROOT,
+                env={**os.environ, "VEGA_REPORTS": str(self.folder), "VEGA_SCREENSHOTS": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def end(self, results: Results) -> None:
+        before = results.failures.total()
+        results.read(f"{self.provider}, {self.suite}", self.folder / f"{self.suite}.xml")
+        failed, seconds = results.failures.total() - before, time.monotonic() - self.started
+        print(f"run {self.run}, {self.provider}, {self.suite}: {failed} failed, {seconds:.0f} s", flush=True)
+
+
+def executions(runs: int, providers: list[str], suites: list[str]) -> list[Execution]:
+    return [
+        Execution(run, provider, suite, KEPT / f"{provider}-{suite}-{run}")
+        for run in range(1, runs + 1)
+        for provider in providers
+        for suite in suites
+    ]
+
+
+def soak(waiting: list[Execution], at_once: int, first_port: int, results: Results) -> None:
+    shutil.rmtree(KEPT, ignore_errors=True)
+    running: list[Execution] = []
+    free = [first_port + 10 * number for number in range(at_once)]
+    with load():
         try:
-            return process.wait()
-        except KeyboardInterrupt:
+            while waiting or running:
+                while waiting and free:
+                    running.append(waiting.pop(0))
+                    running[-1].begin(free.pop())
+                time.sleep(0.5)
+                for ended in [execution for execution in running if execution.process.poll() is not None]:
+                    running.remove(ended)
+                    free.append(ended.port)
+                    ended.end(results)
+        finally:
             for number in INTERRUPTS:
                 signal.signal(number, signal.SIG_IGN)  # A second one must not leave anything behind.
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait()
-            raise
-
-
-def soak(runs: int, providers: list[str], suites: list[str], port: int, results: Results) -> None:
-    shutil.rmtree(KEPT, ignore_errors=True)
-    KEPT.mkdir(parents=True)
-    with load():
-        for run in range(1, runs + 1):
-            for provider in providers:
-                started, failed = time.monotonic(), results.failures.total()
-                folder = KEPT / f"{provider}-{run}"
-                folder.mkdir()
-                command = [*STACK, "--provider", provider, "--port", str(port), "test", ROOT / "tests" / "run"]
-                command += suites if len(suites) == 1 else []
-                call(command, folder / "log", VEGA_REPORTS=str(folder), VEGA_SCREENSHOTS=str(folder))
-                for suite in suites:
-                    results.read(f"{provider}, {suite}", folder / f"{suite}.xml")
-                failed = results.failures.total() - failed
-                print(f"run {run} of {runs}, {provider}: {failed} failed, {time.monotonic() - started:.0f} s", flush=True)
+            for execution in running:
+                os.killpg(execution.process.pid, signal.SIGINT)
+            for execution in running:
+                execution.process.wait()
 
 
 def main() -> int:
@@ -135,14 +162,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--providers", nargs="+", choices=["custom", "cognito"], default=["custom", "cognito"])
     parser.add_argument("--suites", nargs="+", choices=["browser", "api"], default=["browser", "api"])
-    parser.add_argument("--port", type=int, default=8030)
+    parser.add_argument("--at-once", type=int, default=2, help="stacks that run at the same time")
+    parser.add_argument("--port", type=int, default=8050, help="port of the first of them")
     arguments = parser.parse_args()
 
     for number in INTERRUPTS:  # Also if a shell started this with SIGINT ignored.
         signal.signal(number, signal.default_int_handler)
     results = Results()
     try:
-        soak(arguments.runs, arguments.providers, arguments.suites, arguments.port, results)
+        soak(executions(arguments.runs, arguments.providers, arguments.suites), arguments.at_once, arguments.port, results)
     except KeyboardInterrupt:
         print("\nstopped")
     print(results.table())
