@@ -1,5 +1,8 @@
 """A changed rules file is a changed deployment: by `sam deploy`, and when `make dev` starts again."""
 
+import io
+import zipfile
+
 import architecture
 import boto3
 import build
@@ -23,6 +26,8 @@ def built(tmp_path, monkeypatch):
     def write(rules: str):
         for name in ("ApiKeysFunction", "AuthorizerFunction"):
             (folder / name / "access" / "vega.json").write_text(rules)
+        for name, content in build.built().items():
+            build.update_package(name, content)
         return folder
 
     return write
@@ -40,6 +45,11 @@ def test_sam_uploads_changed_rules_under_another_name(built, monkeypatch):
     assert uploaded('{"rules": []}') != before
 
 
+def rules_in(package: bytes) -> str:
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        return archive.read("access/vega.json").decode()
+
+
 def test_a_second_start_serves_changed_rules(built, tmp_path, monkeypatch):
     deployments, updates = [], []
     monkeypatch.setattr(architecture, "check", lambda *_: None)
@@ -50,7 +60,7 @@ def test_a_second_start_serves_changed_rules(built, tmp_path, monkeypatch):
         ("settings", lambda _: {"auth_secret": "x"}),
         ("is_deployed", lambda _: bool(deployments)),
         ("run", lambda step, *_arguments, **_options: deployments.append(step)),
-        ("update_packages", lambda _, packages: updates.append(sorted(packages))),
+        ("update_packages", lambda _, packages: updates.append({name: rules_in(one) for name, one in packages.items()})),
         ("make_up_for_the_emulator", lambda *_: None),
     ):
         monkeypatch.setattr(stack, name, value)
@@ -62,4 +72,6 @@ def test_a_second_start_serves_changed_rules(built, tmp_path, monkeypatch):
         stack.deploy(started)
 
     assert deployments == ["deploy template.yaml"], "only the first start runs sam deploy"
-    assert updates == [["ApiKeysFunction", "AuthorizerFunction"]], "only the third one has other rules"
+    assert updates == [dict.fromkeys(("ApiKeysFunction", "AuthorizerFunction"), '{"rules": []}')], (
+        "only the third one has other rules"
+    )
