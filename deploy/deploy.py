@@ -115,8 +115,11 @@ def parameters(settings: dict, template: dict, protected: bool = True) -> dict[s
 
 
 def broken_rules(template: dict, values: dict[str, str]) -> list[str]:
-    """The combinations of parameters that the template's own Rules reject."""
-    return [
+    """The combinations of parameters that the template's own Rules reject, and one that they can't express."""
+    # CloudFormation's rules compare no numbers. Lambda would reject this in the middle of the deployment.
+    reserved, provisioned = (int(values[name]) for name in ("AuthorizerConcurrency", "AuthorizerProvisionedConcurrency"))
+    exceeded = ["AuthorizerProvisionedConcurrency exceeds AuthorizerConcurrency"] if 0 < reserved < provisioned else []
+    return exceeded + [
         assertion["AssertDescription"]
         for rule in template["Rules"].values()
         if holds(rule["RuleCondition"], values)

@@ -41,6 +41,8 @@ SIGN_IN = {
     )
 }
 KEY_SET = re.compile(r"/[\w-]+/\.well-known/jwks\.json")
+# The outcome of a custom resource: whoever knows the random id may send it, as on AWS.
+OUTCOME = re.compile(r"/_ministack/cfn-response/[0-9a-f-]{36}")
 STAGE = re.compile(r"/restapis/[^/]+/[^/]+/_user_request_(/.*)?", re.DOTALL)
 
 
@@ -113,6 +115,8 @@ def is_open(scope: dict, headers: dict[str, str]) -> bool:
         return path == "/_ministack/health" or KEY_SET.fullmatch(path) is not None
     if method == "OPTIONS":
         return path == "/" and "origin" in headers
+    if method == "PUT":
+        return OUTCOME.fullmatch(path) is not None
     return method == "POST" and path == "/" and headers.get("x-amz-target") in SIGN_IN
 
 
@@ -202,6 +206,10 @@ def prepare_functions() -> None:
             "AWS_ACCESS_KEY_ID": variables["AWS_LAMBDA_FUNCTION_NAME"],
         }
 
+    def reserved_concurrency(function: dict, config: dict) -> int | None:
+        # On AWS, a function's versions share its concurrency; MiniStack ignores it for them.
+        return reserved(lambda_svc._functions.get(config["FunctionName"], function), config)
+
     def build_with_path(worker: ProvidedWorker, *arguments: Any) -> type:
         class Handler(build(worker, *arguments)):
             # As in local/forward.py: otherwise each invocation waits 40 ms for a delayed ACK.
@@ -218,6 +226,7 @@ def prepare_functions() -> None:
         return Handler
 
     lambda_svc._provided_worker_env, ProvidedWorker._build_handler_class = own_environment, build_with_path
+    reserved, lambda_svc._reserved_concurrency = lambda_svc._reserved_concurrency, reserved_concurrency
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ EXPRESSIONS = ("ConditionExpression", "FilterExpression", "KeyConditionExpressio
 NAME = re.compile(r"(?<![:#\w])#?[A-Za-z_]\w*(?![\w(]|\s*\()")
 KEYWORDS = {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN"}
 # SES has no operation in a header.
+INVOCATION = re.compile(r"POST /2015-03-31/functions/(.+)/invocations")
 PATHS = {("ses", "POST", "/v2/email/outbound-emails"): "SendEmail"}
 
 
@@ -79,6 +80,8 @@ def calls(service: str, operation: str, request: dict[str, Any], place: str) -> 
                 bus = f"arn:aws:events:{place}:event-bus/{entry.get('EventBusName', 'default')}"
                 context = {"events:source": [entry["Source"]], "events:detail-type": [entry["DetailType"]]}
                 yield Call("events:PutEvents", bus, context)
+        case "lambda", _ if invoked := INVOCATION.fullmatch(operation):
+            yield Call("lambda:InvokeFunction", invoked[1], {})
         case "ses", "SendEmail":
             sender = request["FromEmailAddress"]
             yield Call("ses:SendEmail", f"arn:aws:ses:{place}:identity/{sender}", {"ses:FromAddress": [sender]})

@@ -70,7 +70,8 @@ def template(stack: Stack) -> Path:
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = str(build.package(name))
             # The emulator sets it itself, but `sam local invoke` passes on only what a template declares.
-            resource["Properties"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = stack.aws
+            environment = resource["Properties"].setdefault("Environment", {"Variables": {}})
+            environment["Variables"]["AWS_ENDPOINT_URL"] = stack.aws
     path = build.SAM_BUILD / f"{stack.state.name}.yaml"
     path.write_text(yaml_dump(merged))
     return path
@@ -198,6 +199,19 @@ def update_packages(stack: Stack, packages: dict[str, bytes]) -> None:
         if function in names:
             client.update_function_code(FunctionName=names[function], ZipFile=package)
             client.get_waiter("function_updated_v2").wait(FunctionName=names[function], WaiterConfig={"Delay": 1})
+            publish(client, names[function])
+
+
+def publish(client, function: str) -> None:
+    """Has a function's aliases, if there are any, name what was just deployed."""
+    aliases = client.list_aliases(FunctionName=function)["Aliases"]
+    if not aliases:
+        return
+    version = client.publish_version(FunctionName=function)["Version"]
+    for alias in aliases:
+        client.update_alias(FunctionName=function, Name=alias["Name"], FunctionVersion=version)
+    for old in {alias["FunctionVersion"] for alias in aliases} - {version}:
+        client.delete_function(FunctionName=function, Qualifier=old)
 
 
 def function_names(stack: Stack) -> dict[str, str]:

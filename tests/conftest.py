@@ -21,6 +21,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from pycognito import AWSSRP
+from stack import publish
 
 PROVIDER = os.environ.get("VEGA_AUTH_PROVIDER", "custom")
 BASE_URL = os.environ.get("VEGA_BASE_URL", "http://localhost:8000")
@@ -183,6 +184,7 @@ def authorizer_with(files: dict[str, str]) -> Iterator[None]:
     def deploy(content: bytes) -> None:
         functions.update_function_code(FunctionName=name, ZipFile=content)
         functions.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        publish(functions, name)
 
     changed = io.BytesIO()
     with (

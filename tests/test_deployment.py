@@ -46,12 +46,13 @@ class Deployment:
         """Deploys these resources of the template, by default those that contain data, and `more`; with or without the functions'
         events."""
         template = yaml_parse(BUILT.read_text())
-        template["Resources"] = {name: template["Resources"][name] for name in parts} | (more or {})
+        template["Resources"] = {name: template["Resources"][name] for name in parts}
         for resource_name, resource in template["Resources"].items():
             if "CodeUri" in resource.get("Properties", {}):
                 resource["Properties"]["CodeUri"] = str(build.package(resource_name))
                 if not events:
                     resource["Properties"].pop("Events", None)
+        template["Resources"] |= more or {}
         names = {"ApiId": "Api", "KeysTableName": "KeysTable", "UserPoolId": "KeysTable", "AppClientId": "KeysTable"}
         template["Outputs"] = {name: template["Outputs"][name] for name, part in names.items() if part in parts}
         self._file.write_text(yaml_dump(template))

@@ -23,6 +23,7 @@ MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
 EMULATOR = Path(samcli.__file__).parent / "local" / "rapid" / f"aws-lambda-rie-{MACHINE}"
 FUNCTIONS = {
     "authorizer": "AuthorizerFunction",
+    "authorizer-check": "AuthorizerCheckFunction",
     "login-debug": "LoginDebugFunction",
     "me": "MeFunction",
     "projects": "ProjectsFunction",

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from build import ROOT, environment
 from conftest import authorizer_with, bearer, function_name
+from stack import publish
 
 pytestmark = [
     pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="deploys to the local stack"),
@@ -38,7 +39,7 @@ class Api:
 
 
 def sam_deploy(example: str) -> subprocess.Popen:
-    arn = boto3.client("lambda").get_function(FunctionName=function_name("AuthorizerFunction"))["Configuration"]["FunctionArn"]
+    arn = boto3.client("lambda").get_alias(FunctionName=function_name("AuthorizerFunction"), Name="live")["AliasArn"]
     command = ["sam", "deploy", "--template-file", str(EXAMPLES / example / "template.yaml"), "--stack-name", f"e2e-{example}"]
     command += ["--parameter-overrides", f"AuthorizerArn={arn}", "--capabilities", "CAPABILITY_IAM", "--resolve-s3"]
     command += ["--no-confirm-changeset", "--no-progressbar", "--region", os.environ["AWS_DEFAULT_REGION"]]
@@ -136,6 +137,7 @@ def test_simple_responses_decide_each_route(apis: dict[str, Api], token_of):
         changed = {"Variables": {**variables, "VEGA_HTTP_API_RESPONSE": value}}
         functions.update_function_configuration(FunctionName=name, Environment=changed)
         functions.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        publish(functions, name)
 
     configure(simple=True)
     try:

@@ -22,9 +22,11 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 import deploy
 
 BUILD = Path(__file__).resolve().parent.parent / ".aws-sam" / "build"
-FUNCTIONS = ("Authorizer", "ApiKeys", "Projects", "LeakedKeys", "Owners", "Notifications")
+FUNCTIONS = ("Authorizer", "AuthorizerCheck", "ApiKeys", "Projects", "LeakedKeys", "Owners", "Notifications")
 RESOURCES = (
     "Api",
+    "AuthorizerAlias",
+    "AuthorizerCheck",
     "KeysTable",
     "NotificationsStream",
     "DeadLetters",

@@ -2,21 +2,32 @@
 
 import os
 import secrets
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
 from conftest import bearer
 from pycognito import AWSSRP
-from test_deployment import Deployment, deployments
+from samcli.yamlhelper import yaml_parse
+from test_deployment import BUILT, Deployment, deployments
 
 pytestmark = [
     pytest.mark.provider("cognito"),
     pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="creates a stack beside the local one"),
 ]
 # The part of the template that serves keys, with the local stack's pool or another one.
-SERVING = [f"{function}{part}" for function in ("Authorizer", "ApiKeys", "Projects") for part in ("Function", "Role", "Logs")]
+FUNCTIONS = ("Authorizer", "AuthorizerCheck", "ApiKeys", "Projects")
+PARTS = [
+    "Api",
+    "KeysTable",
+    "AuthorizerCheck",
+    "AuthorizerAlias",
+    *(f"{name}{part}" for name in FUNCTIONS for part in ("Function", "Role", "Logs")),
+]
 
 
 class Pool:
@@ -40,7 +51,7 @@ class Pool:
         return bearer(srp.authenticate_user()["AuthenticationResult"]["AccessToken"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def other_pool(cognito) -> Iterator[Pool]:
     pool = Pool(cognito)
     yield pool
@@ -52,9 +63,9 @@ def served(deployment: Deployment) -> httpx.Client:
     return httpx.Client(base_url=os.environ["AWS_ENDPOINT_URL"] + stage, timeout=30)
 
 
-@pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    with deployments(tmp_path, "e2e-updates") as created:
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployments(tmp_path_factory.mktemp("updates"), "e2e-updates") as created:
         yield created
 
 
@@ -82,7 +93,7 @@ def test_every_changed_parameter_is_served(deployment: Deployment, other_pool: P
     other = {"ExistingUserPoolId": other_pool.id, "ExistingAppClientId": other_pool.client}
 
     def deploy(**parameters: str | int) -> httpx.Client:
-        deployment.deploy(parts=["Api", "KeysTable", *SERVING], **parameters)
+        deployment.deploy(parts=PARTS, **parameters)
         return served(deployment)
 
     api = deploy(**own, CorsAllowedOrigin="https://one.example", KeyLimit=2)
@@ -99,3 +110,31 @@ def test_every_changed_parameter_is_served(deployment: Deployment, other_pool: P
     assert works_once_revoked(api, ada), "the authorizer keeps the record for KeyCacheSeconds"
     assert keys_until_the_limit(api, ada) == 1
     assert api.get("/v1/projects", headers=user).status_code == 401, "the pool is exchanged"
+
+
+def test_a_broken_authorizer_never_serves(deployment: Deployment, other_pool: Pool, tmp_path: Path):
+    """Its access rules are invalid, so it doesn't start. The deployment fails, and the alias keeps the version before."""
+    api, lambda_ = served(deployment), boto3.client("lambda")
+    before = lambda_.get_alias(FunctionName=deployment.physical("AuthorizerFunction"), Name="live")
+    broken = tmp_path / "authorizer"
+    shutil.copytree(BUILT.parent / "AuthorizerFunction", broken)
+    (broken / "access" / "vega.json").write_text("{}")
+    authorizer = yaml_parse(BUILT.read_text())["Resources"]["AuthorizerFunction"]
+    authorizer["Properties"]["CodeUri"] = str(broken)
+
+    with pytest.raises(subprocess.CalledProcessError):
+        deployment.deploy(
+            parts=PARTS,
+            more={"AuthorizerFunction": authorizer},
+            ExistingUserPoolId=other_pool.id,
+            ExistingAppClientId=other_pool.client,
+        )
+
+    assert deployment.status() == "UPDATE_ROLLBACK_COMPLETE"
+    events = boto3.client("cloudformation").describe_stack_events(StackName="e2e-updates")["StackEvents"]
+    failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
+    assert [event["LogicalResourceId"] for event in failed] == ["AuthorizerCheck"]
+    assert "answered an unknown key with" in failed[0]["ResourceStatusReason"]
+    after = lambda_.get_alias(FunctionName=deployment.physical("AuthorizerFunction"), Name="live")
+    assert after["FunctionVersion"] == before["FunctionVersion"]
+    assert api.get("/v1/projects", headers=other_pool.sign_in()).status_code == 200

@@ -57,6 +57,10 @@ def test_the_example_is_complete_and_valid():
             HEAD + f'[parameters]\nExistingKeysTableStream = "{STREAM}"',
             "ExistingKeysTableStream requires ExistingKeysTable",
         ),
+        (
+            HEAD + "[parameters]\nAuthorizerConcurrency = 9\nAuthorizerProvisionedConcurrency = 10",
+            "AuthorizerProvisionedConcurrency exceeds AuthorizerConcurrency",
+        ),
         (HEAD + '[parameters]\nCertificateArn = "arn:aws:acm:1"', "CertificateArn requires DomainName"),
     ],
 )
@@ -64,6 +68,11 @@ def test_a_mistake_is_reported_before_anything_is_built(tmp_path, text: str, pro
     with pytest.raises(deploy.Refused) as refused:
         load(tmp_path, text)
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize("reserved", [0, 10])
+def test_concurrency_is_provisioned_within_the_reserved_one(tmp_path, reserved: int):
+    load(tmp_path, HEAD + f"[parameters]\nAuthorizerConcurrency = {reserved}\nAuthorizerProvisionedConcurrency = 10")
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path):

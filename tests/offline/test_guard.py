@@ -74,6 +74,7 @@ ALLOWED = [
     ("POST", FUNCTIONS, HOST | PAGE | SIGNED),
     ("GET", "/us-west-1_abc/.well-known/jwks.json", HOST),
     ("GET", "/_ministack/health", HOST),
+    ("PUT", "/_ministack/cfn-response/0e7d1f9a-7b61-41e6-9a41-93e8deadbeef", HOST),
     ("POST", "/", HOST | SIGN_IN),
     ("POST", "/", HOST | PAGE | SIGN_IN),
     ("OPTIONS", "/", HOST | PAGE),
@@ -96,6 +97,8 @@ REFUSED = [
     ("POST", LOGIN, API | {"origin": "http://localhost:8002"}),
     ("POST", LOGIN, API | {"origin": "http://localhost:8000.evil.example"}),
     ("POST", "/_ministack/reset", HOST),
+    ("PUT", "/_ministack/cfn-response/../reset", HOST),
+    ("PUT", "/_ministack/cfn-response/0e7d1f9a-7b61-41e6-9a41-93e8deadbeef", HOST | EVIL),
     ("GET", "/_ministack/ses/messages", HOST),
     ("GET", "/a-bucket/object", HOST),
     # A foreign name that resolves to this machine.

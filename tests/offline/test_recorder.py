@@ -65,6 +65,12 @@ def test_events_and_mail_have_their_sender():
     assert mail.context == {"ses:FromAddress": ["a@example.com"]}
 
 
+def test_an_invocation_names_the_version():
+    version = "arn:aws:lambda:us-west-1:000000000000:function:vega:7"
+    [call] = calls("lambda", f"POST /2015-03-31/functions/{version}/invocations", {}, PLACE)
+    assert call == Call("lambda:InvokeFunction", version, {})
+
+
 def test_an_unknown_call_has_no_resource_that_a_role_allows():
     [call] = calls("dynamodb", "BatchWriteItem", {"RequestItems": {"keys": []}}, PLACE)
     assert call == Call("dynamodb:BatchWriteItem", "*", {})

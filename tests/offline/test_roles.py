@@ -145,6 +145,7 @@ def test_a_role_writes_only_to_its_own_log_group():
 
 
 ELSEWHERE = [
+    ("AuthorizerCheck", "lambda:InvokeFunction", "${AuthorizerFunction.Arn}:*", {}),
     ("Owners", "cognito-idp:AdminGetUser", POOL, {}),
     ("Owners", "cognito-idp:AdminListGroupsForUser", POOL, {}),
     ("Owners", "cognito-idp:ListUsers", POOL, {}),

@@ -73,6 +73,10 @@ def resolved(node: object, given: dict[str, str]) -> object:
     match list(node.items()):
         case [("Ref", name)] if name in given:
             return given[name]
+        case [("Fn::Sub", [str(text), names])]:
+            found = {name: resolved(value, given) for name, value in names.items()}
+            found = {name: value if isinstance(value, str) else f"${{{value['Ref']}}}" for name, value in found.items()}
+            return resolved({"Fn::Sub": text}, given | found)
         case [("Fn::Sub", str(text))]:
             return re.sub(r"\$\{(\w+)\}", lambda found: given.get(found[1], found[0]), text)
         case [("Fn::If", [condition, met, otherwise])]:
@@ -117,6 +121,48 @@ def test_functions_get_the_same_variables_whatever_is_set(name: str):
 
     before, after = variables(), variables(name)
     assert {function: names for function, names in after.items() if function in before} == before
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_changed_authorizer_and_only_that_is_a_new_version(name: str):
+    """API Gateway calls a version: without a new one, the change would have no effect. For an unchanged function, Lambda refuses to
+    publish another version."""
+
+    def parts(*names: str) -> tuple[dict, dict]:
+        resources = deployed(*names)
+        properties = dict(resources["AuthorizerFunction"]["Properties"])
+        # The only property that isn't part of a version.
+        properties.pop("ReservedConcurrentExecutions", None)
+        return properties, of_type(resources, "AWS::Lambda::Version")
+
+    partner = PARTNERS.get(name, ())
+    (before, version), (after, new_version) = parts(*partner), parts(*partner, name)
+    assert (before == after) == (version == new_version)
+
+
+def test_the_api_calls_only_a_version_that_was_checked():
+    resources = deployed()
+    [version] = of_type(resources, "AWS::Lambda::Version")
+    assert resources[version]["DeletionPolicy"] == "Delete", "otherwise each deployment would leave a version behind"
+    assert resources["AuthorizerCheck"]["Properties"]["Version"] == {"Ref": version}
+    assert resources["AuthorizerAlias"]["Properties"]["FunctionVersion"] == {"Fn::GetAtt": ["AuthorizerCheck", "Version"]}
+    [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
+    [scheme] = api["Properties"]["Body"]["components"]["securitySchemes"].values()
+    assert "/functions/${AuthorizerAlias}/invocations" in str(scheme)
+    permissions = of_type(resources, "AWS::Lambda::Permission").items()
+    functions = [one["Properties"]["FunctionName"] for name, one in permissions if "Authorizer" in name]
+    assert functions == [{"Ref": "AuthorizerAlias"}], "nobody else can call the authorizer"
+
+
+def test_instances_are_provisioned_unless_the_authorizer_is_closed():
+    def provisioned(*names: str) -> object:
+        return deployed(*names)["AuthorizerAlias"]["Properties"].get("ProvisionedConcurrencyConfig")
+
+    assert provisioned() is None
+    assert provisioned("AuthorizerProvisionedConcurrency") == {"ProvisionedConcurrentExecutions": "10000"}
+    assert provisioned("AuthorizerProvisionedConcurrency", "AuthorizerClosed") is None, (
+        "it would exceed the reserved concurrency, 0"
+    )
 
 
 def test_only_what_is_kept_leaves_with_the_stacks_own_pool():

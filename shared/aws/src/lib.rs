@@ -85,6 +85,15 @@ impl Api {
         endpoint_variable: "AWS_ENDPOINT_URL_EVENTBRIDGE",
         ..Self::COGNITO
     };
+    /// Lambda. A cold start and the longest run of the authorizer take 15 s.
+    pub const LAMBDA: Self = Self {
+        host: "lambda",
+        signing_name: Some("lambda"),
+        endpoint_variable: "AWS_ENDPOINT_URL_LAMBDA",
+        media_type: "application/json",
+        attempt_timeout: Duration::from_secs(20),
+        timeout: Duration::from_secs(20),
+    };
     /// The mail service, version 2 of its API.
     pub const SES: Self = Self {
         host: "email",
@@ -121,7 +130,7 @@ impl Settings {
         let credentials = Credentials::new(access_key_id?, secret?, session_token, None, "environment");
         let endpoint =
             |api: Api| environment.get(api.endpoint_variable).or_else(|| environment.get("AWS_ENDPOINT_URL"));
-        let endpoints = [Api::DYNAMODB, Api::COGNITO, Api::EVENTS, Api::SES].into_iter();
+        let endpoints = [Api::DYNAMODB, Api::COGNITO, Api::EVENTS, Api::LAMBDA, Api::SES].into_iter();
         let endpoints = endpoints.filter_map(|api| Some((api.host, endpoint(api)?))).collect();
         Some(Self { region: region?, identity: credentials.clone().into(), credentials, endpoints, time_factor: 1 })
     }

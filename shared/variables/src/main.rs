@@ -17,6 +17,7 @@ fn main() {
             drop((http(environment), api_keys::ApiKeys::read(environment, |_| Ok(()))));
         }),
         "authorizer": names(&ALL, |environment| drop(authorizer::Config::read(environment))),
+        "authorizer-check": names(&ALL, |environment| drop(vega_aws::Settings::read(environment))),
         "dashboard": names(&ALL, |environment| {
             drop((http(environment), dashboard::Dashboard::read(environment, &[])));
         }),
