@@ -74,7 +74,7 @@ impl Config {
 }
 
 /// Requests another run, which begins when this event arrives: `EventBridge` invokes the function with it.
-/// Fails unless EventBridge confirmed the event.
+/// Fails unless `EventBridge` confirmed the event.
 pub async fn request_run(events: &Service, source: &str) -> Result<(), CallError> {
     events.put_event(source, CONTINUATION, "{}").await
 }
