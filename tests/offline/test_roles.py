@@ -34,8 +34,14 @@ def statements(function: str) -> list[dict]:
     role = RESOURCES[f"{function}Role"]
     assert role.get("Condition") == FUNCTIONS[function].get("Condition")
     assert set(role["Properties"]) == {"AssumeRolePolicyDocument", "Policies"}, "managed policies are too broad"
-    found = [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
-    return found
+    tracing, *own = role["Properties"]["Policies"]
+    condition, policy, otherwise = tracing["If"]
+    assert (condition, otherwise) == ("TracesRequests", {"Ref": "AWS::NoValue"})
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], (
+        "whatever traces grant, they read nothing"
+    )
+    return [one for policy in own for one in policy["PolicyDocument"]["Statement"]]
 
 
 def plain(statement: dict) -> dict:

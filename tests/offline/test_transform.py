@@ -193,6 +193,29 @@ def test_a_closed_authorizer_has_no_concurrency():
     assert reserved("AuthorizerClosed") == reserved("AuthorizerClosed", "AuthorizerConcurrency") == 0
 
 
+def test_a_traced_function_may_write_its_traces():
+    for names, mode, is_allowed in [((), "PassThrough", False), (("Tracing",), "Active", True)]:
+        resources = deployed(*names)
+        for function, one in of_type(resources, "AWS::Lambda::Function").items():
+            assert one["Properties"]["TracingConfig"] == {"Mode": mode}, function
+            role = resources[one["Properties"]["Role"]["Fn::GetAtt"][0]]
+            assert ("Tracing" in [policy["PolicyName"] for policy in role["Properties"]["Policies"]]) == is_allowed
+    [stage] = of_type(transformed("Tracing"), "AWS::ApiGateway::Stage").values()
+    assert resolved(stage["Properties"]["TracingEnabled"], values("Tracing")) is True
+    assert resolved(stage["Properties"]["TracingEnabled"], values()) is False
+
+
+def test_the_access_log_has_the_authorizers_result_and_no_secret():
+    [stage] = of_type(transformed(), "AWS::ApiGateway::Stage").values()
+    settings = stage["Properties"]["AccessLogSetting"]
+    assert resolved({"AccessLogSetting": settings}, values()) == {}
+    line = json.loads(resolved(settings, values("AccessLogs"))["Format"])
+    assert {"user_id", "key_id", "denied_as", "status", "request_id"} <= line.keys()
+    # Only the authorizer's own words, and what names the request: no header, no query, no body.
+    allowed = r"\$context\.(authorizer\.[a-zA-Z_]+|requestId|identity\.sourceIp|httpMethod|resourcePath|status|error\.responseType|responseLatency)"
+    assert all(re.fullmatch(allowed, value) for value in line.values()), line
+
+
 def test_every_deployment_reaches_the_stage(monkeypatch: pytest.MonkeyPatch):
     """The translator creates a deployment only if its id changes. A parameter's reference in CORS or in a gateway response doesn't
     change it; with `AlwaysDeploy`, the second does."""
@@ -212,7 +235,11 @@ def test_no_role_is_generated_and_no_log_group_is_forgotten(names: tuple[str, ..
     for function, one in of_type(resources, "AWS::Lambda::Function").items():
         short = function.removesuffix("Function")
         assert one["Properties"]["Role"] == {"Fn::GetAtt": [f"{short}Role", "Arn"]}
-        assert one["Properties"]["LoggingConfig"] == {"LogGroup": {"Ref": f"{short}Logs"}}
+        assert one["Properties"]["LoggingConfig"] == {
+            "LogFormat": "JSON",
+            "SystemLogLevel": "WARN",
+            "LogGroup": {"Ref": f"{short}Logs"},
+        }
         assert groups[f"{short}Logs"].get("Condition") == one.get("Condition")
 
 

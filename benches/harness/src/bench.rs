@@ -31,6 +31,7 @@ pub fn environment(endpoint: &str, bundle: Option<&str>) -> Vec<(String, String)
         ("VEGA_COGNITO_USER_POOL_ID", POOL),
         ("VEGA_COGNITO_APP_CLIENT_ID", CLIENT),
         ("VEGA_KEYS_TABLE", TABLE),
+        ("VEGA_METRIC_NAMESPACE", "Vega/bench"),
         ("LAMBDA_TASK_ROOT", ROOT),
     ];
     variables.extend(bundle.map(|path| ("SSL_CERT_FILE", path)));

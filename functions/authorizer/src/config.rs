@@ -24,6 +24,8 @@ pub struct Config {
     pub key_cache_seconds: u16,
     /// Whether API Gateway caches responses: `VEGA_AUTHORIZER_CACHE_SECONDS` is above 0.
     pub gateway_caches: bool,
+    /// The namespace of the metrics in the log lines: `VEGA_METRIC_NAMESPACE`. None are written without it.
+    pub metric_namespace: Option<String>,
     /// Access to AWS.
     pub aws: Settings,
     /// An emulator's endpoint instead of Cognito's, for the key set.
@@ -52,6 +54,7 @@ impl Config {
         let gateway_caches = environment.optional("VEGA_AUTHORIZER_CACHE_SECONDS", false, |text| {
             text.parse().map(|seconds: u16| seconds > 0).map_err(|_| "expected a number of seconds")
         });
+        let metric_namespace = environment.get("VEGA_METRIC_NAMESPACE");
         let aws = Settings::read(environment);
         let endpoints = ["AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "AWS_ENDPOINT_URL"];
         let client = match HttpsClient::new(environment.get("SSL_CERT_FILE").map(PathBuf::from).as_deref()) {
@@ -66,6 +69,7 @@ impl Config {
             http_api_response: http_api_response?,
             key_cache_seconds: key_cache_seconds?,
             gateway_caches: gateway_caches?,
+            metric_namespace,
             aws: aws?,
             cognito_endpoint: endpoints.into_iter().find_map(|name| environment.get(name)),
             client: client?,

@@ -7,6 +7,7 @@ mod config;
 mod event;
 mod log_line;
 mod method_arn;
+mod metrics;
 mod outcome;
 mod policy;
 mod policy_size;
@@ -24,6 +25,7 @@ pub use crate::config::{Config, HttpApiResponse, check_sources, read_rules};
 use crate::event::{Event, Form};
 pub use crate::log_line::LogLine;
 use crate::method_arn::MethodArn;
+pub use crate::metrics::Metrics;
 use crate::outcome::{Caller, Outcome};
 pub use crate::policy::Policies;
 pub use crate::response::{AuthorizerResponse, Refusal};
@@ -46,7 +48,7 @@ impl<F: FetchKeySet, K: KeyRecords> Authorizer<F, K> {
         &self,
         event: impl Deserializer<'de, Error = serde_json::Error>,
         now: Timestamp,
-    ) -> (Result<AuthorizerResponse, Refusal>, LogLine) {
+    ) -> (Result<AuthorizerResponse, Refusal>, LogLine<'static>) {
         let event = Event::read(event);
         let target = event.as_ref().map_err(|error| *error).and_then(|event| {
             let (form, arn) = event.target()?;

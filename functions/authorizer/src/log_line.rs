@@ -3,6 +3,7 @@ use std::fmt;
 
 use serde::Serialize;
 use vega_auth::{Authentication, KeyId};
+use vega_aws::EmbeddedMetrics;
 
 use crate::event::{Event, EventError};
 use crate::method_arn::MethodArn;
@@ -11,7 +12,7 @@ use crate::outcome::Outcome;
 /// The log line of one decision: the route, as API Gateway names it, and the authenticated caller. It contains nothing of a
 /// credential, and of a caller whose credential isn't valid at most the id of a key whose secret they have.
 #[derive(Debug, Serialize)]
-pub struct LogLine {
+pub struct LogLine<'a> {
     /// `allow`, `deny`, `reject` or `fault`.
     pub outcome: &'static str,
     /// The reason: `ok`, `forbidden`, `insufficient_scope`, or the code of the rejection or fault.
@@ -41,9 +42,27 @@ pub struct LogLine {
     /// Duration of the decision in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// Duration of the read of the key's record in milliseconds, with all attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_read_ms: Option<u64>,
+    /// The attempts of that read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_read_attempts: Option<u32>,
+    /// The age of the oldest key set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_set_age_seconds: Option<i64>,
+    /// Fetches of key sets since the last line, those of init included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_set_fetches: Option<u32>,
+    /// 1 in the first line of a process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<u8>,
+    /// Which of these members are metrics.
+    #[serde(rename = "_aws", skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<EmbeddedMetrics<'a>>,
 }
 
-impl LogLine {
+impl LogLine<'_> {
     pub(crate) fn new(event: Option<&Event<'_>>, arn: Option<&MethodArn<'_>>, decided: &Outcome) -> Self {
         let (outcome, code) = match decided {
             Outcome::Allow(_) => ("allow", "ok".into()),
@@ -65,6 +84,12 @@ impl LogLine {
             cause: None,
             last_use_not_recorded: None,
             duration_ms: None,
+            key_read_ms: None,
+            key_read_attempts: None,
+            key_set_age_seconds: None,
+            key_set_fetches: None,
+            cold_start: None,
+            metrics: None,
         };
         match decided {
             Outcome::Allow(caller) | Outcome::Deny(caller, _) => {
@@ -84,7 +109,7 @@ impl LogLine {
 }
 
 /// One line of JSON.
-impl fmt::Display for LogLine {
+impl fmt::Display for LogLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }

@@ -1,8 +1,9 @@
 //! The authorizer's wiring; see the library.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
-use authorizer::{Authorizer, Config, Policies};
+use authorizer::{Authorizer, Config, LogLine, Metrics, Policies};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -38,10 +39,20 @@ async fn main() -> Result<(), Error> {
         gateway_caches: config.gateway_caches,
     };
 
+    let metrics = config.metric_namespace.as_deref().map(Metrics::new);
+    let is_cold = AtomicBool::new(true);
+
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
         let started = Instant::now();
-        let (decision, mut line) = authorizer.decide(&*event.payload, SystemTime::now().into()).await;
+        let now = SystemTime::now().into();
+        let (decision, line) = authorizer.decide(&*event.payload, now).await;
+        let mut line: LogLine<'_> = line;
         line.duration_ms = u64::try_from(started.elapsed().as_millis()).ok();
+        (line.key_read_ms, line.key_read_attempts) = authorizer.authenticator.keys.store().take_read().unzip();
+        let (age, fetches) = authorizer.authenticator.tokens.take_measures(now);
+        (line.key_set_age_seconds, line.key_set_fetches) = (age, Some(fetches).filter(|fetches| *fetches > 0));
+        line.cold_start = is_cold.swap(false, Ordering::Relaxed).then_some(1);
+        line.metrics = metrics.as_ref().map(|metrics| metrics.of(&line, now));
         println!("{line}");
         decision
             .map_err(|refusal| Diagnostic { error_type: format!("{refusal:?}"), error_message: refusal.to_string() })

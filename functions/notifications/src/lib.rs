@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use vega_auth::config::{Environment, text};
 use vega_auth::{Fault, Timestamp};
-use vega_aws::{CallError, Service};
+use vega_aws::{CallError, Directive, EmbeddedMetrics, Service, Unit};
 use vega_notification::{DETAIL_TYPE, KeyEvent, Kind, Notification};
 use vega_store::{Begun, Place, Store};
 
@@ -23,6 +23,8 @@ pub use crate::task::Task;
 const KEYS_AT_ONCE: usize = 100;
 /// The notifications that are sent at once.
 const SENDS_AT_ONCE: usize = 10;
+/// A notification is late after this time: an expiry is found by the next hourly scan.
+const LATE_SECONDS: i64 = 2 * 60 * 60;
 /// The name of the scan's pass in the table.
 const SCAN: &str = "expiry";
 /// The `detail-type` of the event that continues an unfinished scan: template.yaml routes it to this function.
@@ -71,6 +73,8 @@ pub struct Config {
     pub table: String,
     /// `VEGA_NOTICE_SOURCE`: the `source` of the events.
     pub source: String,
+    /// The namespace of the metrics in the log lines: `VEGA_METRIC_NAMESPACE`. None are written without it.
+    pub metric_namespace: Option<String>,
 }
 
 impl Config {
@@ -79,7 +83,8 @@ impl Config {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let source = environment.required("VEGA_NOTICE_SOURCE", text);
         let aws = vega_aws::Settings::read(environment);
-        Some(Self { aws: aws?, table: table?, source: source? })
+        let metric_namespace = environment.get("VEGA_METRIC_NAMESPACE");
+        Some(Self { aws: aws?, table: table?, source: source?, metric_namespace })
     }
 }
 
@@ -106,6 +111,8 @@ pub struct Invocation<T> {
 pub struct Report {
     /// Notifications sent.
     pub sent: usize,
+    /// Of these, those whose event was more than two hours ago.
+    pub late: usize,
     /// Purged keys that were removed from their owners' items.
     pub unlisted: usize,
     /// For a scan: seconds since the last complete one.
@@ -116,25 +123,41 @@ pub struct Report {
 
 impl Report {
     /// The log line. It names nobody.
-    pub fn line(&self) -> Value {
+    pub fn line(&self, metrics: Option<&Directive>, now: Timestamp) -> Value {
         let mut line = json!({
             "outcome": if self.faults.is_empty() { "ok" } else { "fault" }, "function": "notifications",
             "code": (!self.faults.is_empty()).then_some("unavailable"), "cause": self.faults.first(),
-            "sent": self.sent, "unlisted": self.unlisted, "faults": self.faults.len(),
+            "sent": self.sent, "late": self.late, "unlisted": self.unlisted, "faults": self.faults.len(),
         });
         // A metric counts the lines that have it.
         if let Some(age) = self.scan_age_seconds {
             line["scan_age_seconds"] = age.into();
         }
+        if let Some(metrics) = metrics {
+            line["_aws"] = json!(EmbeddedMetrics::new(now, [metrics]));
+        }
         line
     }
 
-    fn count(&mut self, outcome: Result<bool, String>) {
+    fn count(&mut self, outcome: Result<Option<Sent>, String>) {
         match outcome {
-            Ok(sent) => self.sent += usize::from(sent),
+            Ok(sent) => {
+                self.sent += usize::from(sent.is_some());
+                self.late += usize::from(sent.is_some_and(|sent| sent.is_late));
+            }
             Err(fault) => self.faults.push(fault),
         }
     }
+}
+
+/// The metrics of a log line: docs/operations.md, "Metrics".
+pub fn metrics(namespace: &str) -> Directive {
+    Directive::new(namespace, &[&["function"]], &[("sent", Unit::Count), ("late", Unit::Count)])
+}
+
+/// A notification that was sent.
+struct Sent {
+    is_late: bool,
 }
 
 impl<B: SendNotification> Notifier<B> {
@@ -162,13 +185,13 @@ impl<B: SendNotification> Notifier<B> {
     }
 
     /// Sends the notification of an event in the stream, unless it was sent before.
-    async fn notify(&self, event: KeyEvent, now: Timestamp) -> Result<bool, String> {
+    async fn notify(&self, event: KeyEvent, now: Timestamp) -> Result<Option<Sent>, String> {
         if event.kind == Kind::Expired && !timing::is_news(event.at, now) {
-            return Ok(false);
+            return Ok(None);
         }
         match self.store.notified(&[(event.key, event.marker())]).await.map_err(|fault| fault.chain())?[..] {
             [false] => self.send(event, now).await,
-            _ => Ok(false),
+            _ => Ok(None),
         }
     }
 
@@ -238,10 +261,10 @@ impl<B: SendNotification> Notifier<B> {
     }
 
     /// Sends a notification, and records that it was sent.
-    async fn send(&self, event: KeyEvent, now: Timestamp) -> Result<bool, String> {
-        let marker = event.marker();
+    async fn send(&self, event: KeyEvent, now: Timestamp) -> Result<Option<Sent>, String> {
+        let (marker, is_late) = (event.marker(), now > event.at.plus(LATE_SECONDS));
         // A key that was purged in the meantime needs no notification.
-        let Some(record) = self.store.find(event.key).await.map_err(|fault| fault.chain())? else { return Ok(false) };
+        let Some(record) = self.store.find(event.key).await.map_err(|fault| fault.chain())? else { return Ok(None) };
         let until = timing::remembered_until(&record, now);
         if event.kind == Kind::FirstUsed && event.network.is_some() {
             // The first network isn't reported as new as well.
@@ -251,6 +274,6 @@ impl<B: SendNotification> Notifier<B> {
         let notification = Notification::new(event, record);
         self.bus.send(&notification).await.map_err(|error| format!("event bus: {error}"))?;
         self.store.mark_notified(notification.key_id, &marker, until).await.map_err(|fault| fault.chain())?;
-        Ok(true)
+        Ok(Some(Sent { is_late }))
     }
 }

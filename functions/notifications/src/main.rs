@@ -18,6 +18,7 @@ const MARGIN: Duration = Duration::from_mins(1);
 #[expect(clippy::disallowed_methods, reason = "main reads the environment and the clock and passes them on")]
 async fn main() -> Result<(), Error> {
     let config = load("notifications", |name| std::env::var(name).ok(), Config::read)?;
+    let metrics = config.metric_namespace.as_deref().map(notifications::metrics);
     let store = Store::new(&config.aws, config.table);
     let service = Service::new(HttpsClient::new(None)?, config.aws, Api::EVENTS, SystemTime::now)?;
     let notifier = Notifier { store, bus: EventBus { service, source: config.source } };
@@ -32,7 +33,7 @@ async fn main() -> Result<(), Error> {
             has_time: || SystemTime::now() + MARGIN < deadline,
         };
         let report = notifier.run(task, &invocation).await;
-        let mut line = report.line();
+        let mut line = report.line(metrics.as_ref(), invocation.now);
         line["request_id"] = invocation.request_id.into();
         line["duration_ms"] = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).into();
         println!("{line}");

@@ -141,6 +141,28 @@ async fn every_version_that_took_something_is_reported_once() {
 }
 
 #[tokio::test]
+async fn a_notification_is_late_after_two_hours() {
+    let test = Test::start().await;
+    test.create(|_| {}).await;
+    let event = |version, seconds: i64| KeyEvent {
+        version: Some(version),
+        ..KeyEvent::new(key().id(), Kind::Narrowed, NOW.plus(-seconds))
+    };
+    let report = test.follow(vec![event(2, 7200), event(3, 7201), event(4, 0)], NOW).await;
+    assert_eq!((report.sent, report.late), (3, 1));
+    let line = report.line(Some(&notifications::metrics("Vega/test")), NOW);
+    assert_eq!(
+        serde_json::json!([line["sent"], line["late"], line["function"]]),
+        serde_json::json!([3, 1, "notifications"])
+    );
+    let directive = serde_json::json!({
+        "Namespace": "Vega/test", "Dimensions": [["function"]],
+        "Metrics": [{ "Name": "sent", "Unit": "Count" }, { "Name": "late", "Unit": "Count" }],
+    });
+    assert_eq!(line["_aws"]["CloudWatchMetrics"], serde_json::json!([directive]));
+}
+
+#[tokio::test]
 async fn each_new_network_is_reported_once_the_first_not_at_all() {
     let test = Test::start().await;
     test.create(|_| {}).await;
@@ -158,7 +180,7 @@ async fn a_failed_notification_is_sent_again_and_stops_no_other() {
     test.create(|_| {}).await;
     *test.notifier.bus.is_down.lock().unwrap() = true;
     let report = test.notify(Kind::Created, None).await;
-    assert_eq!((report.sent, report.faults.len(), &report.line()["outcome"]), (0, 1, &Value::from("fault")));
+    assert_eq!((report.sent, report.faults.len(), &report.line(None, NOW)["outcome"]), (0, 1, &Value::from("fault")));
     *test.notifier.bus.is_down.lock().unwrap() = false;
     let event = |kind| KeyEvent::new(key().id(), kind, NOW);
     let unknown = KeyEvent { key: "000000000000".parse().unwrap(), ..event(Kind::Created) };

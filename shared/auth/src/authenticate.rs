@@ -50,6 +50,13 @@ impl<F: FetchKeySet> TokenVerifier<F> {
         }
     }
 
+    /// The greatest age of a key set at `now` in seconds, if there is one, and the fetches since the last call, for metrics.
+    pub fn take_measures(&self, now: Timestamp) -> (Option<i64>, u32) {
+        let Self::Cognito(sources) = self else { return (None, 0) };
+        let measures = sources.iter().map(|(keys, _)| keys.take_measures(now));
+        measures.fold((None, 0), |(age, all), (other, fetches)| (age.max(other), all.saturating_add(fetches)))
+    }
+
     async fn verify(&self, token: BearerToken<'_>, now: Timestamp) -> Result<CurrentUser, AuthError> {
         match self {
             Self::Custom(secret) => UnverifiedJwt::parse(token)?

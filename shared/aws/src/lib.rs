@@ -1,11 +1,13 @@
 //! Signed JSON calls to AWS services, without their SDKs: docs/decisions.md, "Two ways to the table" and "Three calls don't need
 //! three SDKs".
 
+mod metrics;
 mod user_pool;
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -21,6 +23,7 @@ use vega_auth::config::{Environment, aws_endpoint, text};
 use vega_auth::error_chain;
 use vega_https_client::HttpsClient;
 
+pub use crate::metrics::{Directive, EmbeddedMetrics, Unit};
 pub use crate::user_pool::{Page, User, UserPool};
 
 /// The first attempt and two more, with jitter between them.
@@ -188,6 +191,7 @@ pub struct Service {
     settings: Settings,
     endpoint: String,
     clock: fn() -> SystemTime,
+    attempts: AtomicU32,
 }
 
 impl Service {
@@ -200,7 +204,12 @@ impl Service {
     ) -> Result<Self, InvalidUri> {
         let endpoint = settings.endpoint(api);
         endpoint.parse::<Uri>()?;
-        Ok(Self { client, api, settings, endpoint, clock })
+        Ok(Self { client, api, settings, endpoint, clock, attempts: AtomicU32::new(0) })
+    }
+
+    /// The attempts of [`Self::send`] since the last call.
+    pub fn take_attempts(&self) -> u32 {
+        self.attempts.swap(0, Ordering::Relaxed)
     }
 
     /// Posts `body` as [`Self::send`] does, and parses the response.
@@ -230,6 +239,7 @@ impl Service {
         let attempts = async {
             let mut attempt = 1;
             loop {
+                self.attempts.fetch_add(1, Ordering::Relaxed);
                 let outcome = tokio::time::timeout(attempt_timeout, self.send_once(path, target, body.clone())).await;
                 match outcome.map_err(unavailable).flatten() {
                     Err(error) if error.is_transient() && attempt < ATTEMPTS => {}

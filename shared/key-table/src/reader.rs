@@ -1,11 +1,13 @@
 //! The authorizer's access to the table: one read per request, and the record of a use. It does without the SDK, whose
 //! general machinery costs more than the read itself. See docs/decisions.md, "Two ways to the table".
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 use vega_auth::{Fault, KeyId, KeyRecord, KeyRecords, LastUse, Object, Timestamp};
 use vega_aws::{CallError, Service};
 
@@ -19,17 +21,25 @@ const RECORD_USE_TIMEOUT: Duration = Duration::from_millis(300);
 pub struct KeyReader {
     database: Service,
     table: String,
+    read_ms: AtomicU64,
 }
 
 impl KeyReader {
     /// A reader of the keys in `table`.
     pub fn new(database: Service, table: String) -> Self {
-        Self { database, table }
+        Self { database, table, read_ms: AtomicU64::new(0) }
     }
 
     /// Opens the connection before the first request, with the read of a key that can't exist. Its outcome doesn't matter.
     pub async fn warm_up(&self) {
         let _ = self.items_of_key("K#").await;
+        self.database.take_attempts();
+    }
+
+    /// The duration of the last read in milliseconds and its attempts, if there was one since the last call.
+    pub fn take_read(&self) -> Option<(u64, u32)> {
+        let attempts = self.database.take_attempts();
+        (attempts > 0).then(|| (self.read_ms.load(Ordering::Relaxed), attempts))
     }
 
     async fn items_of_key(&self, pk: &str) -> Result<Vec<Item>, Fault> {
@@ -67,7 +77,11 @@ fn read_items(answer: &[u8]) -> Result<Vec<Item>, Fault> {
 
 impl KeyRecords for KeyReader {
     async fn find(&self, id: KeyId, _: Timestamp) -> Result<Option<KeyRecord>, Fault> {
-        read_key(&self.items_of_key(&key_pk(id)).await?, id)
+        let started = Instant::now();
+        let items = self.items_of_key(&key_pk(id)).await;
+        let read_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.read_ms.store(read_ms, Ordering::Relaxed);
+        read_key(&items?, id)
     }
 
     async fn record_use(&self, id: KeyId, last: &LastUse) -> Result<(), Fault> {

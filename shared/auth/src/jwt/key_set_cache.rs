@@ -1,5 +1,6 @@
 use std::error::Error as StdError;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -59,6 +60,7 @@ pub struct KeySetCache<F, S> {
     source: F,
     cache: Mutex<Cache<S>>,
     one_fetch: Semaphore,
+    fetches: AtomicU32,
 }
 
 struct Cache<S> {
@@ -81,7 +83,7 @@ impl<F: FetchKeySet, S: PublishedKeys> KeySetCache<F, S> {
     /// Fetches nothing before [`Self::warm_up`] or the first [`Self::key`].
     pub fn new(source: F) -> Self {
         let cache = Cache { set: None, last_attempt: None, last_failure: None };
-        Self { source, cache: Mutex::new(cache), one_fetch: Semaphore::new(1) }
+        Self { source, cache: Mutex::new(cache), one_fetch: Semaphore::new(1), fetches: AtomicU32::new(0) }
     }
 
     /// Fetches the set ahead of the first request. A failure is harmless: the first request tries again.
@@ -130,6 +132,12 @@ impl<F: FetchKeySet, S: PublishedKeys> KeySetCache<F, S> {
         }
     }
 
+    /// The set's age at `now` in seconds, if there is one, and the fetches since the last call, for metrics.
+    pub(super) fn take_measures(&self, now: Timestamp) -> (Option<i64>, u32) {
+        let age = self.cache().set.as_ref().map(|(_, fetched)| now.0.saturating_sub(fetched.0).max(0));
+        (age, self.fetches.swap(0, Ordering::Relaxed))
+    }
+
     /// Reads the current set, if it may be used at `now` without a fetch.
     pub(super) fn read<T>(&self, now: Timestamp, read: impl FnOnce(&S) -> T) -> Option<T> {
         let cache = self.cache();
@@ -147,6 +155,7 @@ impl<F: FetchKeySet, S: PublishedKeys> KeySetCache<F, S> {
     }
 
     async fn refresh(&self, now: Timestamp) {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
         let fetched = match self.source.fetch().await {
             Ok(json) => S::parse(&json).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

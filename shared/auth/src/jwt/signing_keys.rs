@@ -25,6 +25,11 @@ impl<F: FetchKeySet> SigningKeys<F> {
         self.0.key(kid, now).await
     }
 
+    /// See [`KeySetCache::take_measures`].
+    pub(crate) fn take_measures(&self, now: Timestamp) -> (Option<i64>, u32) {
+        self.0.take_measures(now)
+    }
+
     /// The user of a token that was verified before, if the same set would still be used to verify it now.
     pub(crate) fn cached(&self, token: &TokenDigest, now: Timestamp) -> Option<CurrentUser> {
         self.0.read(now, |set| set.verified.get(token, now)).flatten()
