@@ -1,6 +1,7 @@
 //! The repair of items that older versions wrote, against a real `DynamoDB` API.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use owners::{RepairKeys, RepairReport};
@@ -162,4 +163,54 @@ fn only_an_exact_request_starts_a_repair() {
     ] {
         assert_eq!(read(other.clone()), None, "{other}");
     }
+}
+
+/// A page of a table of `keys` keys with a record each, of which every hundredth lacks its place in the index.
+fn page(keys: usize) -> impl Fn(&str) -> Option<String> {
+    move |request| {
+        if !request.contains("DynamoDB_20120810.Scan") {
+            return None;
+        }
+        let after = request.split(r#""S":"K#"#).nth(1).map(|rest| rest[..12].parse::<usize>().unwrap() + 1);
+        let first = after.unwrap_or(0);
+        let last = (first + 500).min(keys);
+        let items = (first..last).map(|number| {
+            let holder = if number.is_multiple_of(100) { "" } else { r#","holder":{"S":"ada"}"# };
+            format!(
+                r#"{{"pk":{{"S":"K#{number:012}"}},"sk":{{"S":"A"}},"owner":{{"S":"ada"}},"status":{{"S":"active"}}{holder}}}"#
+            )
+        });
+        let items = items.collect::<Vec<_>>().join(",");
+        let next = if last == keys {
+            String::new()
+        } else {
+            format!(r#","LastEvaluatedKey":{{"pk":{{"S":"K#{:012}"}},"sk":{{"S":"A"}}}}"#, last - 1)
+        };
+        Some(format!(r#"{{"Items":[{items}]{next}}}"#))
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_over_100000_keys_reads_each_page_once() {
+    let database = TestDatabase::start_with_index().await;
+    let store = database.store_answered_by(page(100_000));
+    let (mut runs, mut scanned, mut due) = (0, 0, 0);
+    let before = database.requests();
+    loop {
+        runs += 1;
+        assert!(runs <= 4, "it doesn't continue where it stopped");
+        // Time for 60 pages.
+        let pages = Cell::new(60);
+        let has_time = || pages.replace(pages.get() - 1) > 1;
+        let report = RepairKeys { dry_run: true }.run(&store, &format!("run-{runs}"), NOW, has_time).await;
+        assert_eq!(report.faults, Vec::<String>::new());
+        scanned += report.scanned;
+        due += report.repairs["records"];
+        if report.complete {
+            break;
+        }
+    }
+    assert_eq!((runs, scanned, due), (4, 100_000, 1_000));
+    // Each run leases the pass and ends it.
+    assert_eq!(database.requests() - before, 100_000 / 500 + 2 * runs);
 }
