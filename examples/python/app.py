@@ -30,7 +30,7 @@ def current_user(event: dict) -> CurrentUser:
             raise Unauthenticated
         return value
 
-    groups = tuple(text("groups").split(",")) if "groups" in context else ()
+    groups = tuple(text("groups").split(" ")) if "groups" in context else ()
     user = CurrentUser(text("id"), text("username"), groups, text("authenticated_by"))
     if "" in groups or user.authenticated_by not in ("jwt", "other_pool", "machine", "api_key"):
         raise Unauthenticated

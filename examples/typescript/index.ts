@@ -23,7 +23,7 @@ export function currentUser(event: ApiEvent): CurrentUser | undefined {
     return typeof value === "string" && value !== "" ? value : undefined;
   };
   const [id, username, authenticatedBy] = [text("id"), text("username"), text("authenticated_by")];
-  const groups = context?.groups === undefined ? [] : text("groups")?.split(",");
+  const groups = context?.groups === undefined ? [] : text("groups")?.split(" ");
   if (id === undefined || username === undefined || groups === undefined || groups.includes("")) return undefined;
   switch (authenticatedBy) {
     case "jwt":

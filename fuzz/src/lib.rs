@@ -193,7 +193,7 @@ fn record() -> Value {
     let record = KeyRecord {
         owner_username: "ada".into(),
         name: "ci".into(),
-        groups: Groups::known(["user"]),
+        groups: Groups::named(["user"]),
         expires_at: Some(Timestamp(NOW + 60)),
         ..KeyRecord::new(&API_KEY.parse().unwrap(), "ada", Timestamp(NOW - 10_000))
     };

@@ -16,6 +16,8 @@ SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "access" / "schema.j
 # The parser's messages about several valid parts that contradict each other. A schema describes all other problems too.
 CONTRADICTIONS = (
     "is defined twice",
+    "occurs twice",
+    "unknown group",
     "also opens",
     "no rule lets a key",
     "too long",

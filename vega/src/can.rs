@@ -16,7 +16,7 @@ pub async fn run(can: Can, connection: &Connection, world: &World) -> Result<Ans
     let rules = read(&can.rules.file)?.map_err(|problems| about("the rules are invalid", problems.text.trim_end()))?;
     let method = can.method.to_ascii_uppercase();
     let (user, networks) = match &can.groups {
-        Some(groups) => (assumed(groups, can.key, &can.scopes)?, Vec::new()),
+        Some(groups) => (assumed(&rules, groups, can.key, &can.scopes)?, Vec::new()),
         None => match identified(connection, world).await? {
             Ok(found) => found,
             Err(refused) => return Ok(refused),
@@ -84,15 +84,18 @@ fn concrete(path: &str) -> (String, Option<String>) {
     (segments.collect::<Vec<_>>().join("/"), resource)
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "a set of groups need not be small")]
 fn named(groups: &Groups) -> String {
     if groups.is_empty() { "no group".to_owned() } else { format!("the groups {groups}") }
 }
 
-/// A caller who doesn't exist.
-pub fn assumed(groups: &str, is_key: bool, scopes: &[String]) -> Result<CurrentUser, Failure> {
+/// A caller who doesn't exist, in groups that the rules list.
+pub fn assumed(rules: &AccessRules, groups: &str, is_key: bool, scopes: &[String]) -> Result<CurrentUser, Failure> {
     let names = groups.split(',').filter(|name| !name.is_empty() && *name != "-");
-    let groups = names.map(|name| name.parse::<Group>().map_err(|error| about(name, error)));
+    let group = |name: &str| {
+        let group = name.parse::<Group>().map_err(|error| about(name, error))?;
+        if rules.groups().contains(&group) { Ok(group) } else { Err(about(name, "the rules list no such group")) }
+    };
+    let groups = names.map(group);
     let scopes = scopes.iter().map(|name| name.parse::<ScopeName>().map_err(|error| about(name, error)));
     let authentication = if is_key {
         let key_id = KeyId::from_entropy([0; 16]);

@@ -88,7 +88,7 @@ fn holds(rules: &AccessRules, line: &str) -> Result<bool, Failure> {
         return Err(malformed());
     }
     let groups = if groups == "nobody" { "-" } else { groups };
-    let access = access(rules, &assumed(groups, is_key, &scopes)?, method, path);
+    let access = access(rules, &assumed(rules, groups, is_key, &scopes)?, method, path);
     Ok((access == Access::Allowed) == expected)
 }
 
@@ -185,6 +185,7 @@ mod tests {
             "a user may GET /",
             "user with read may GET /",
             "user may GET / now",
+            "users may not GET /v1/projects",
         ] {
             assert!(holds(&rules(), line).is_err(), "{line}");
         }

@@ -111,7 +111,7 @@ impl KeyRecords for Keys {
             let last_use =
                 LastUse { at: now, address: "192.0.2.1".into(), user_agent: "curl/8.5.0".into(), moved_at: None };
             KeyRecord {
-                groups: Groups::known(["user"]),
+                groups: Groups::named(["user"]),
                 last_use: Some(last_use),
                 ..KeyRecord::new(&credentials::key(index), credentials::owner_of(index), now)
             }

@@ -150,7 +150,7 @@ fn record(pk: &str, index: u64) -> [Value; 2] {
         owner_username: owner.clone(),
         name: "ci".into(),
         description: "deploys from the pipeline".into(),
-        groups: Groups::known(["user"]),
+        groups: Groups::named(["user"]),
         expires_at: Some(Timestamp(4_102_444_800)),
         ..KeyRecord::new(&credentials::key(index), &owner, Timestamp(1_795_000_000))
     };

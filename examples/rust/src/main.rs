@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn a_caller_gets_their_orders_and_nobody_else_does() {
         let mut caller =
-            json!({ "id": "user-1", "username": "ada", "groups": "orders,user", "authenticated_by": "jwt" });
+            json!({ "id": "user-1", "username": "ada", "groups": "orders user", "authenticated_by": "jwt" });
         let answer = response(&caller);
         assert_eq!(answer.status(), 200);
         assert_eq!(*answer.body(), Body::from(r#"{"groups":["orders","user"],"orders_of":"user-1"}"#));

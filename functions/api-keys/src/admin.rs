@@ -1,21 +1,24 @@
-//! `/v1/admin/api-keys`: groups `root` and `operator` administer everybody's keys. They see no secrets either.
+//! `/v1/admin/api-keys`: the groups that the access rules name administer everybody's keys. They see no secrets either.
 
 use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
-use vega_auth::{Actor, CurrentUser, Group, KeyRecord, Timestamp, Transition};
+use vega_auth::{AccessRules, Actor, CurrentUser, KeyRecord, Timestamp, Transition};
 use vega_http::{Answer, Problem, RequestProblem, json};
 use vega_store::{CommitError, Store};
 
 use crate::problem::{InvalidQuery, KeyProblem};
 use crate::query::Parameters;
-use crate::{ApiKeys, actor, list, path_id};
+use crate::{ApiKeys, actor, list, path_id, person};
 
 /// Upper bound for `?owner=`; a Cognito `sub` has 36 characters.
 pub const MAX_OWNER: usize = 256;
 
 /// A person who administers other people's keys. Checked here too, regardless of the access rules.
-pub struct Administrator<'a>(&'a CurrentUser);
+pub struct Administrator<'a> {
+    person: &'a CurrentUser,
+    rules: &'a AccessRules,
+}
 
 /// The result of revoking an owner's keys.
 #[derive(Serialize, JsonSchema)]
@@ -33,22 +36,24 @@ pub struct Enabled {
     enabled: usize,
 }
 
-impl<'a> Administrator<'a> {
-    /// 403 for everybody else.
-    pub fn check(person: &'a CurrentUser) -> Result<Self, RequestProblem> {
-        if person.is_administrator() { Ok(Self(person)) } else { Err(RequestProblem::AdministratorOnly) }
-    }
-
-    /// A key of group `root` can be changed only by `root`: nobody changes the key of a more powerful group.
+impl Administrator<'_> {
     fn may_change(&self, record: &KeyRecord) -> Result<(), KeyProblem> {
-        if record.groups.contains(Group::Root) && !self.0.groups.contains(Group::Root) {
-            return Err(KeyProblem::RootOnly(record.id));
-        }
-        Ok(())
+        let may_change = self.rules.can_revoke(&self.person.groups, &record.groups);
+        if may_change { Ok(()) } else { Err(KeyProblem::Protected(record.id)) }
     }
 }
 
 impl ApiKeys {
+    /// 403 for everybody else.
+    pub(crate) fn administrator<'a>(&'a self, user: &'a CurrentUser) -> Result<Administrator<'a>, Problem> {
+        let person = person(user)?;
+        if self.rules.administer_keys(&person.groups) {
+            Ok(Administrator { person, rules: &self.rules })
+        } else {
+            Err(RequestProblem::AdministratorOnly.into())
+        }
+    }
+
     pub(crate) async fn admin_list(&self, request: &Request, _: Administrator<'_>, now: Timestamp) -> Answer {
         let parameters = Parameters::read(request, &[&["owner"], &list::PARAMETERS[..]].concat())?;
         self.page(&parameters, owner(&parameters)?, now).await
@@ -57,7 +62,7 @@ impl ApiKeys {
     pub(crate) async fn admin_revoke(&self, request: &Request, admin: Administrator<'_>, now: Timestamp) -> Answer {
         let id = path_id(request).map_err(|_| KeyProblem::NoSuchKey)?;
         let may_change = |key: &KeyRecord| admin.may_change(key);
-        self.revoke(request, id, &actor(request, admin.0), now, KeyProblem::NoSuchKey, may_change).await
+        self.revoke(request, id, &actor(request, admin.person), now, KeyProblem::NoSuchKey, may_change).await
     }
 
     /// Revokes all live keys of an owner, including those that are created meanwhile.
@@ -77,7 +82,7 @@ impl ApiKeys {
             self.transitions(owner, &decide).await?;
             self.store.bar(owner, now).await?;
         }
-        let revoked = self.commit_all(owner, &actor(request, admin.0), now, decide).await?;
+        let revoked = self.commit_all(owner, &actor(request, admin.person), now, decide).await?;
         json(200, &Revoked { revoked })
     }
 
@@ -92,7 +97,7 @@ impl ApiKeys {
             }
             Ok(enabling)
         };
-        let enabled = self.commit_all(owner, &actor(request, admin.0), now, decide).await?;
+        let enabled = self.commit_all(owner, &actor(request, admin.person), now, decide).await?;
         json(200, &Enabled { enabled })
     }
 

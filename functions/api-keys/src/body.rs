@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::{
     AccessRules, ApiKey, CurrentUser, Groups, HIDDEN, KeyChange, KeyRecord, Network, ScopeName, Timestamp, is_hidden,
+    not_null,
 };
-use vega_http::not_null;
 
 use crate::problem::InvalidValue;
 
@@ -141,7 +141,7 @@ impl NewKey {
             owner_username: owner.username.clone(),
             name: name(self.name)?,
             description: description(self.description)?,
-            groups: groups(self.groups.unwrap_or(owner.groups), owner)?,
+            groups: groups(self.groups.unwrap_or_else(|| owner.groups.clone()), owner)?,
             scopes: scopes(&self.scopes, rules)?,
             cidrs: cidrs(&self.cidrs)?,
             expires_at: expiry(self.expires_at, self.expires_in_days, now)?,
@@ -196,8 +196,8 @@ fn description(text: String) -> Result<String, InvalidValue> {
 
 /// A key never outranks its owner.
 fn groups(wanted: Groups, owner: &CurrentUser) -> Result<Groups, InvalidValue> {
-    if !wanted.is_subset(owner.groups) {
-        return Err(InvalidValue::Groups(owner.groups));
+    if !wanted.is_subset(&owner.groups) {
+        return Err(InvalidValue::Groups(owner.groups.clone()));
     }
     Ok(wanted)
 }
@@ -255,7 +255,7 @@ mod tests {
         CurrentUser {
             id: "user-1".into(),
             username: "ada".into(),
-            groups: Groups::known(["operator", "user"]),
+            groups: Groups::named(["operator", "user"]),
             authentication: Authentication::Jwt,
             oauth_scopes: Vec::new(),
             issued_at: None,
@@ -281,7 +281,7 @@ mod tests {
         let key = key.unwrap();
         assert_eq!(
             (key.name.as_str(), key.description.as_str(), key.groups),
-            ("ci", "for the pipeline", Groups::known(["user"]))
+            ("ci", "for the pipeline", Groups::named(["user"]))
         );
         assert_eq!((key.scopes[0].as_str(), key.cidrs[0].to_string().as_str()), ("read", "192.0.2.0/24"));
         assert_eq!((key.owner.as_str(), key.owner_username.as_str(), key.created_at), ("user-1", "ada", NOW));
@@ -328,7 +328,8 @@ mod tests {
             ("{\"name\":\"ci\",\"description\":\"\u{2066}\"}", "description:"),
             (r#"{"name":"ci","owner":"user-2"}"#, "unknown field `owner`"),
             (r#"{"name":"ci","groups":["root"]}"#, "groups:"),
-            (r#"{"name":"ci","groups":["admins"]}"#, "an unknown group"),
+            (r#"{"name":"ci","groups":["admins"]}"#, "groups:"),
+            (r#"{"name":"ci","groups":["my admins"]}"#, "a name that no group can have"),
             (r#"{"name":"ci","scopes":["read","gone"]}"#, "scopes[1]: there is no such scope"),
             (r#"{"name":"ci","scopes":["Read"]}"#, "scopes[0]: there is no such scope"),
             (r#"{"name":"ci","scopes":"read"}"#, "invalid type"),

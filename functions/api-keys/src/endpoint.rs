@@ -160,7 +160,7 @@ impl Endpoint {
                 .with(key_list),
             Self::AdminRevokeKeys => route
                 .error(&RequestProblem::AdministratorOnly)
-                .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))
+                .error(&KeyProblem::Protected(KeyId::from_entropy([7; 16])))
                 .required_query("owner", OWNER, &owner())
                 .query("block_older_tokens", BLOCK, &json!({ "type": "boolean", "default": false }))
                 .with(reason)
@@ -171,14 +171,14 @@ impl Endpoint {
                     "After the owner was enabled again in the user pool, and the owner sync has noticed. Keys that a person disabled \
                      stay disabled.",
                 )
-                .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))
+                .error(&KeyProblem::Protected(KeyId::from_entropy([7; 16])))
                 .error(&KeyProblem::OwnerDisabled)
                 .required_query("owner", OWNER, &owner())
                 .with(reason)
                 .json::<Enabled>(200, "The keys are enabled.", json!({ "enabled": 3 })),
             Self::AdminRevokeKey => route
                 .error(&RequestProblem::AdministratorOnly)
-                .error(&KeyProblem::RootOnly(KeyId::from_entropy([7; 16])))
+                .error(&KeyProblem::Protected(KeyId::from_entropy([7; 16])))
                 .path("id", "The key's public id.", &schema_of::<KeyId>())
                 .error(&KeyProblem::NoSuchKey)
                 .with(revokes),

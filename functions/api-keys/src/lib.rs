@@ -29,7 +29,6 @@ use vega_store::Store;
 
 pub use crate::endpoint::routes;
 
-use crate::admin::Administrator;
 use crate::endpoint::Endpoint;
 use crate::problem::KeyProblem;
 use crate::query::Parameters;
@@ -116,10 +115,10 @@ impl ApiKeys {
                 let is_own = |key: &KeyRecord| check_owner(key, &user);
                 self.revoke(request, id, &itself, now, KeyProblem::NotYours, is_own).await
             }
-            Endpoint::AdminListKeys => self.admin_list(request, Administrator::check(person(&user)?)?, now).await,
-            Endpoint::AdminRevokeKeys => self.revoke_all(request, Administrator::check(person(&user)?)?, now).await,
-            Endpoint::AdminEnableKeys => self.enable_all(request, Administrator::check(person(&user)?)?, now).await,
-            Endpoint::AdminRevokeKey => self.admin_revoke(request, Administrator::check(person(&user)?)?, now).await,
+            Endpoint::AdminListKeys => self.admin_list(request, self.administrator(&user)?, now).await,
+            Endpoint::AdminRevokeKeys => self.revoke_all(request, self.administrator(&user)?, now).await,
+            Endpoint::AdminEnableKeys => self.enable_all(request, self.administrator(&user)?, now).await,
+            Endpoint::AdminRevokeKey => self.admin_revoke(request, self.administrator(&user)?, now).await,
         }
     }
 
@@ -181,6 +180,6 @@ fn actor(request: &Request, user: &CurrentUser) -> Actor {
         address: source_address(request),
         request_id: request_id(request),
         token_issued_at: user.issued_at,
-        token_groups: user.groups,
+        token_groups: user.groups.clone(),
     }
 }

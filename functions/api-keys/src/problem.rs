@@ -18,8 +18,8 @@ pub enum KeyProblem {
     OwnPoolOnly,
     #[error("This route is for API keys; you have an access token.")]
     ApiKeyOnly,
-    #[error("The key {0} has group root: only a member of group root can revoke or enable it.")]
-    RootOnly(KeyId),
+    #[error("The key {0} has a group that is protected from your groups: you can't revoke or enable it.")]
+    Protected(KeyId),
     #[error(
         "Your account, your groups or your keys changed after this access token was issued. Sign in again, then repeat the \
          request."
@@ -58,7 +58,7 @@ impl ProblemType for KeyProblem {
     fn code(&self) -> Code {
         match self {
             Self::OwnPoolOnly => Code::PersonRequired,
-            Self::PersonOnly | Self::ApiKeyOnly | Self::RootOnly(_) => Code::Forbidden,
+            Self::PersonOnly | Self::ApiKeyOnly | Self::Protected(_) => Code::Forbidden,
             Self::TokenOutdated => Code::TokenOutdated,
             Self::OwnerDisabled => Code::OwnerDisabled,
             Self::NotYours | Self::NoSuchKey => Code::NotFound,

@@ -125,7 +125,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let key = 0..8_usize;
     // Mostly the owner, sometimes anybody.
     let by = prop_oneof![4 => Just(OWNER), 1 => 0..PEOPLE];
-    let groups = || prop::sample::subsequence(vec!["operator", "user"], 0..=2).prop_map(Groups::known);
+    let groups = || prop::sample::subsequence(vec!["operator", "user"], 0..=2).prop_map(Groups::named);
     let scopes = || prop::sample::subsequence(vec!["deploy", "read"], 0..=2);
     let cidrs = || prop::sample::select(vec![vec![], vec!["192.0.2.0/24"], vec!["198.51.100.0/24", "2001:db8::/32"]]);
     let if_match = || prop_oneof![6 => Just(IfMatch::Absent), 2 => Just(IfMatch::Current), 1 => Just(IfMatch::Stale)];
@@ -243,7 +243,7 @@ impl Key {
             !before.is_empty() && (after.is_empty() || after.iter().any(|one| !before.contains(one)))
         };
         (self.status == Status::Active && before.status == Status::Disabled)
-            || !self.groups.is_subset(before.groups)
+            || !self.groups.is_subset(&before.groups)
             || is_wider(&self.scopes, &before.scopes)
             || is_wider(&self.cidrs, &before.cidrs)
     }
@@ -251,11 +251,11 @@ impl Key {
 
 impl Model {
     fn new(number: usize) -> Self {
-        let groups = [Groups::known(["operator", "user"]), Groups::known(["user"])];
+        let groups = [Groups::named(["operator", "user"]), Groups::named(["user"])];
         Self {
             now: START,
             people: ["ada", "bob"].map(|name| format!("{name}-{number}")),
-            groups,
+            groups: groups.clone(),
             tokens: groups.map(|groups| (groups, START)),
             barred: [None; PEOPLE],
             keys: Vec::new(),
@@ -280,8 +280,8 @@ impl Model {
         let refused = |status| (status, self.clone());
         match step {
             Step::Create { person, groups, lives, scopes, cidrs } => {
-                let (theirs, _) = self.tokens[*person];
-                let groups = groups.unwrap_or(theirs);
+                let (theirs, _) = &self.tokens[*person];
+                let groups = groups.as_ref().unwrap_or(theirs).clone();
                 if !groups.is_subset(theirs) {
                     return refused(422);
                 }
@@ -306,7 +306,7 @@ impl Model {
             }
             Step::Change { key, by, patch, if_match } => {
                 let changed = &mut after.keys[*key];
-                if matches!(patch, Patch::Groups(groups) if !groups.is_subset(self.tokens[*by].0)) {
+                if matches!(patch, Patch::Groups(groups) if !groups.is_subset(&self.tokens[*by].0)) {
                     return refused(422);
                 }
                 if changed.person != *by {
@@ -321,7 +321,7 @@ impl Model {
                 match patch {
                     Patch::Name(_) => {}
                     Patch::Status(status) => changed.status = *status,
-                    Patch::Groups(groups) => changed.groups = *groups,
+                    Patch::Groups(groups) => changed.groups.clone_from(groups),
                     Patch::Scopes(scopes) => changed.scopes.clone_from(scopes),
                     Patch::Cidrs(cidrs) => changed.cidrs.clone_from(cidrs),
                 }
@@ -374,12 +374,8 @@ impl Model {
         if overlap > 0 && !self.has_room(by) {
             return refused(409);
         }
-        let successor = Key {
-            id: String::new(),
-            secret: None,
-            groups: old.groups.iter().filter(|group| self.tokens[by].0.contains(*group)).collect(),
-            ..old.clone()
-        };
+        let successor =
+            Key { id: String::new(), secret: None, groups: old.groups.intersection(&self.tokens[by].0), ..old.clone() };
         let deadline = self.now.plus(overlap);
         old.expires_at = Some(old.expires_at.map_or(deadline, |end| end.min(deadline)));
         old.has_successor = true;
@@ -389,11 +385,11 @@ impl Model {
 
     /// What becomes of the keys of somebody of whom the pool says this.
     fn reconcile(&mut self, person: usize, is: Is) {
-        let (now, groups) = (self.now, self.groups[person]);
+        let (now, groups) = (self.now, self.groups[person].clone());
         self.barred[person] = Some(now);
         for key in self.keys.iter_mut().filter(|key| key.person == person && key.is_live(now)) {
             match is {
-                Is::Member => key.groups = key.groups.iter().filter(|group| groups.contains(*group)).collect(),
+                Is::Member => key.groups = key.groups.intersection(&groups),
                 Is::Disabled => key.status = Status::Disabled,
                 Is::Gone => key.status = Status::Revoked,
             }
@@ -423,10 +419,10 @@ struct SamePool(Arc<Mutex<OwnerStatus>>);
 
 impl Pool for SamePool {
     async fn find(&self, _: &str, _: &str) -> Result<OwnerStatus, PoolFault> {
-        Ok(*self.0.lock().unwrap())
+        Ok(self.0.lock().unwrap().clone())
     }
 
-    async fn page(&self, _: Option<Group>, _: Option<&str>) -> Result<Page, PoolFault> {
+    async fn page(&self, _: Option<&Group>, _: Option<&str>) -> Result<Page, PoolFault> {
         Ok(Page::default())
     }
 }
@@ -498,7 +494,7 @@ impl World {
             }
         };
         let pool = SamePool(Arc::new(Mutex::new(OwnerStatus::Gone)));
-        let owners = |store| Owners { store, pool: pool.clone() };
+        let owners = |store| Owners { store, pool: pool.clone(), groups: Groups::named(["operator", "user"]) };
         Self {
             api: api(database.faulty_store()),
             gate: gate(database.faulty_reader()),
@@ -662,7 +658,7 @@ impl World {
             }
         };
         call.repetition = repetition.map(str::to_owned);
-        answer(api, &request(&model.people[person], model.tokens[person], as_key, &call), model.now).await
+        answer(api, &request(&model.people[person], model.tokens[person].clone(), as_key, &call), model.now).await
     }
 
     /// Uses a key: whether it gets through, or why not.
@@ -692,11 +688,11 @@ impl World {
         let trouble = *trouble;
         match &step {
             Step::Wait(seconds) => model.now = model.now.plus(*seconds),
-            Step::Join { person, groups } => model.groups[*person] = *groups,
-            Step::SignIn { person } => model.tokens[*person] = (model.groups[*person], model.now),
+            Step::Join { person, groups } => model.groups[*person] = groups.clone(),
+            Step::SignIn { person } => model.tokens[*person] = (model.groups[*person].clone(), model.now),
             Step::Reconcile { person, is } => {
                 *self.pool.0.lock().unwrap() = match is {
-                    Is::Member => OwnerStatus::Member(model.groups[*person]),
+                    Is::Member => OwnerStatus::Member(model.groups[*person].clone()),
                     Is::Disabled => OwnerStatus::Disabled,
                     Is::Gone => OwnerStatus::Gone,
                 };
@@ -872,7 +868,7 @@ fn shown(views: &[(usize, Value)]) -> Vec<String> {
         .iter()
         .map(|(person, view)| {
             let [id, status] = ["id", "status"].map(|name| view[name].as_str().unwrap());
-            let groups = texts(&view["groups"]).join(",");
+            let groups = texts(&view["groups"]).join(" ");
             let (scopes, cidrs) = (texts(&view["scopes"]), texts(&view["cidrs"]));
             format!("{} {id} {status} [{groups}] {scopes:?} {cidrs:?} {}", person, view["expires_at"])
         })

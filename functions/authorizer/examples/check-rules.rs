@@ -9,8 +9,7 @@ use authorizer::{check_sources, read_rules};
 fn main() -> ExitCode {
     let root = std::env::args_os().nth(1).unwrap_or_else(|| ".".into());
     let root = Path::new(&root);
-    let checked = [read_rules(root).map(|_| ()), check_sources(root)];
-    let problems: Vec<String> = checked.into_iter().filter_map(Result::err).flatten().collect();
+    let problems = read_rules(root).and_then(|rules| check_sources(root, &rules)).err().unwrap_or_default();
     for problem in &problems {
         eprintln!("{problem}");
     }

@@ -38,10 +38,10 @@ impl Config {
     /// Reads every variable. The problems are collected in `environment`.
     pub fn read(environment: &mut Environment<'_>) -> Option<Self> {
         let provider = Provider::read(environment);
-        let sources = sources(environment, provider.as_ref());
         let keys_table = environment.required("VEGA_KEYS_TABLE", text);
         let rules =
             environment.required("LAMBDA_TASK_ROOT", |root| read_rules(Path::new(root)).map_err(|all| all.join("; ")));
+        let sources = sources(environment, provider.as_ref(), rules.as_ref());
         let http_api_response =
             environment.optional("VEGA_HTTP_API_RESPONSE", HttpApiResponse::Policy, |name| match name {
                 "policy" => Ok(HttpApiResponse::Policy),
@@ -87,8 +87,9 @@ pub fn read_rules(root: &Path) -> Result<AccessRules, Vec<String>> {
 /// The folder of the files that list sources of tokens, each named after a deployment's own pool.
 const SOURCES: &str = "access/sources";
 
-/// Returns every problem in the files of sources below `root`. The own client isn't checked: only a deployment knows it.
-pub fn check_sources(root: &Path) -> Result<(), Vec<String>> {
+/// Returns every problem in the files of sources below `root`, beside these rules. The own client isn't checked: only a deployment
+/// knows it.
+pub fn check_sources(root: &Path, rules: &AccessRules) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
     for entry in std::fs::read_dir(root.join(SOURCES)).into_iter().flatten() {
         let checked = entry.map_err(|error| format!("{SOURCES}: {error}")).and_then(|entry| {
@@ -97,6 +98,7 @@ pub fn check_sources(root: &Path) -> Result<(), Vec<String>> {
             std::fs::read_to_string(entry.path())
                 .map_err(|error| error.to_string())
                 .and_then(|document| TokenSource::parse(pool_id, &document))
+                .and_then(|sources| check_groups(&sources, rules))
                 .map_err(|problem| format!("{SOURCES}/{name}: {problem}"))
         });
         problems.extend(checked.err());
@@ -105,7 +107,11 @@ pub fn check_sources(root: &Path) -> Result<(), Vec<String>> {
 }
 
 /// Reads the sources of tokens from the deployed file that is named after the own pool, if there is one.
-fn sources(environment: &mut Environment<'_>, provider: Option<&Provider>) -> Option<Vec<TokenSource>> {
+fn sources(
+    environment: &mut Environment<'_>,
+    provider: Option<&Provider>,
+    rules: Option<&AccessRules>,
+) -> Option<Vec<TokenSource>> {
     let Some(Provider::Cognito(own)) = provider else { return Some(Vec::new()) };
     let name = format!("{SOURCES}/{}.json", own.issuer().pool_id());
     let folder = environment.get("LAMBDA_TASK_ROOT").unwrap_or_default();
@@ -115,8 +121,20 @@ fn sources(environment: &mut Environment<'_>, provider: Option<&Provider>) -> Op
         Err(error) => return environment.problem(format!("{name}: {error}")),
     };
     TokenSource::read(own, document.as_deref())
+        .and_then(|sources| rules.map_or(Ok(()), |rules| check_groups(&sources, rules)).map(|()| sources))
         .map_err(|problem| environment.problem::<()>(format!("{name}: {problem}")))
         .ok()
+}
+
+/// A misspelt group of a machine is a mistake, not a group without rights.
+fn check_groups(sources: &[TokenSource], rules: &AccessRules) -> Result<(), String> {
+    for (client, groups) in sources.iter().flat_map(TokenSource::machines) {
+        let unknown = groups.difference(rules.groups());
+        if !unknown.is_empty() {
+            return Err(format!("client {client:?}: the access rules don't list the group {:?}", unknown.to_string()));
+        }
+    }
+    Ok(())
 }
 
 /// The two responses that an HTTP API can be configured to expect. Its events don't say which.
@@ -155,7 +173,7 @@ mod tests {
                 "VEGA_AUTH_PROVIDER is not set",
                 "VEGA_KEYS_TABLE is not set",
                 "LAMBDA_TASK_ROOT: access/vega.json:3: rule \"GET /v1/projects\": groups: unknown group \"operater\": the \
-                 groups are root, operator, user; did you mean \"operator\"?",
+                 groups are operator, root, user; did you mean \"operator\"?",
                 "VEGA_HTTP_API_RESPONSE: expected policy or simple",
                 "VEGA_KEY_CACHE_SECONDS: expected a number of seconds, at most 3600",
                 "VEGA_AUTHORIZER_CACHE_SECONDS: expected a number of seconds",
@@ -164,6 +182,11 @@ mod tests {
             ]
         );
     }
+
+    fn rules() -> AccessRules {
+        r#"{"rules":[{"route":"GET /","groups":"any"}]}"#.parse().unwrap()
+    }
+
     #[test]
     fn the_file_named_after_the_pool_lists_the_sources() {
         let read = |pool_id: &'static str| {
@@ -180,7 +203,7 @@ mod tests {
             };
             load("authorizer", lookup, |environment| {
                 let provider = Provider::read(environment);
-                sources(environment, provider.as_ref())
+                sources(environment, provider.as_ref(), Some(&rules()))
             })
         };
         let issuer = |pool_id| read(pool_id).map(|sources| sources[0].issuer().to_string()).map_err(|error| error.0);
@@ -192,12 +215,18 @@ mod tests {
         let expected = "access/sources/us-west-1_Invalid.json: source 1: issuer: expected";
         assert!(problem.starts_with(expected), "{problem}");
         // The same problem before a deployment, and that of a file with another name than its pool's.
-        let mut problems = check_sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sources"))).unwrap_err();
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sources"));
+        let mut problems = check_sources(folder, &rules()).unwrap_err();
         problems.sort_unstable();
         assert_eq!(problems.len(), 2);
         assert!(problems[0].starts_with(expected), "{problems:?}");
         let renamed = "access/sources/us-west-1_Renamed.json: no source has the pool that the file is named after";
         assert_eq!(problems[1], renamed);
-        assert_eq!(check_sources(Path::new(env!("CARGO_MANIFEST_DIR"))), Ok(()), "no folder");
+        assert_eq!(check_sources(Path::new(env!("CARGO_MANIFEST_DIR")), &rules()), Ok(()), "no folder");
+        // A machine's group that the rules don't list.
+        let others = r#"{"groups":["sales"],"rules":[{"route":"GET /","groups":"any"}]}"#.parse().unwrap();
+        let problems = check_sources(folder, &others).unwrap_err().join("\n");
+        let expected = r#"us-west-1_Valid.json: client "ci": the access rules don't list the group "operator""#;
+        assert!(problems.contains(expected), "{problems}");
     }
 }

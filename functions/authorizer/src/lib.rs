@@ -79,7 +79,9 @@ impl<F: FetchKeySet, K: KeyRecords> Authorizer<F, K> {
         let is_simple = form == Form::Http && self.http_api_response == HttpApiResponse::Simple;
         // A simple response can be cached, but not limited to addresses, so a key with networks is rejected.
         let address = event.source_address().filter(|_| !is_simple).and_then(|text| text.parse::<IpAddr>().ok());
-        let caller = self.authenticator.authenticate(credential, address, now).await?;
+        let mut caller = self.authenticator.authenticate(credential, address, now).await?;
+        // A group that no rule can name grants nothing here, so nobody behind the authorizer sees it either.
+        caller.user.groups = caller.user.groups.intersection(self.policies.rules().groups());
         let access = self.policies.rules().access(&caller.user, target);
         let last_use_not_recorded = self.record_use(&caller, event, now).await.err();
         let policy = (!is_simple).then(|| self.policies.policy(&caller.user, arn, access));

@@ -6,8 +6,8 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use vega_auth::{
-    Access, AccessRules, Authentication, BoundedCache, Caching, CurrentUser, Groups, MethodPattern, Network, Rest,
-    Route, ScopeName, Segment,
+    Access, AccessRules, Authentication, BoundedCache, Caching, CurrentUser, MethodPattern, Network, Rest, Route,
+    ScopeName, Segment,
 };
 
 use crate::method_arn::MethodArn;
@@ -24,7 +24,8 @@ pub struct Policies {
 #[derive(PartialEq, Eq, Hash)]
 struct PolicyKey {
     stage: String,
-    groups: Groups,
+    /// The groups that the rules name.
+    groups: u64,
     /// A key's scopes; `None` for a person, because some rules keep out programs. A machine has the rights of a key without
     /// scopes.
     scopes: Option<Vec<ScopeName>>,
@@ -86,7 +87,7 @@ impl Policies {
         if self.rules.caching() != Caching::Token {
             return PolicyDocument::of_request(user, arn, access).into();
         }
-        let key = PolicyKey::of(user, arn.stage);
+        let key = PolicyKey::of(user, &self.rules, arn.stage);
         // A panic can't leave the cache half-written: the one change comes last.
         let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(policy) = created.get(&key) {
@@ -99,13 +100,13 @@ impl Policies {
 }
 
 impl PolicyKey {
-    fn of(user: &CurrentUser, stage: &str) -> Self {
+    fn of(user: &CurrentUser, rules: &AccessRules, stage: &str) -> Self {
         let (scopes, networks) = match &user.authentication {
             Authentication::Jwt | Authentication::OtherPool => (None, Vec::new()),
             Authentication::Machine => (Some(Vec::new()), Vec::new()),
             Authentication::ApiKey { scopes, networks, .. } => (Some(scopes.clone()), networks.clone()),
         };
-        Self { stage: stage.to_owned(), groups: user.groups, scopes, networks }
+        Self { stage: stage.to_owned(), groups: rules.group_bits(&user.groups), scopes, networks }
     }
 }
 
@@ -206,7 +207,7 @@ mod tests {
     use std::net::IpAddr;
 
     use proptest::prelude::*;
-    use vega_auth::{Group, Target, Timestamp};
+    use vega_auth::{Groups, Target, Timestamp};
 
     use super::*;
 
@@ -307,7 +308,7 @@ mod tests {
         let policies = policies(
             r#"{"rules":[{"route":"GET /v1/projects","groups":["user"]},{"route":"GET /v1/x/*","groups":"any"},{"route":"POST /v1/x/*","groups":"any"}]}"#,
         );
-        let document = policy(&person(Groups::known(["user"])), &policies, &format!("{STAGE}/GET/v1/projects"));
+        let document = policy(&person(Groups::named(["user"])), &policies, &format!("{STAGE}/GET/v1/projects"));
         assert_eq!(
             serde_json::to_value(&document).unwrap(),
             serde_json::json!({
@@ -335,7 +336,7 @@ mod tests {
             "scopes": { "deploy": ["POST /v1/x/deployments/*", "GET /v1/projects"] }
         }"#,
         );
-        let user = key(Groups::known(["user"]), &["deploy", "read"], &["203.0.113.0/24", "2001:db8::/32"]);
+        let user = key(Groups::named(["user"]), &["deploy", "read"], &["203.0.113.0/24", "2001:db8::/32"]);
         let document = policy(&user, &policies, &format!("{STAGE}/GET/v1/projects"));
         assert_eq!(
             serde_json::to_value(&document).unwrap(),
@@ -363,25 +364,28 @@ mod tests {
             policies(r#"{"rules":[{"route":"GET /v1/*","groups":"any"}],"scopes":{"deploy":["GET /v1/projects"]}}"#);
         let arn = format!("{STAGE}/GET/v1/projects");
         let document = |user: &CurrentUser, arn: &str| policy(user, &policies, arn).0;
-        let user = Groups::known(["user"]);
-        let mut other = person(user);
+        let user = Groups::named(["user"]);
+        let mut other = person(user.clone());
         other.id = "user-2".into();
         other.expires_at = Some(Timestamp(1_800_000_000));
-        assert!(Arc::ptr_eq(&document(&person(user), &arn), &document(&other, &format!("{STAGE}/POST/v1/x"))));
-        let with_token = |authentication| CurrentUser { authentication, ..person(user) };
+        assert!(Arc::ptr_eq(&document(&person(user.clone()), &arn), &document(&other, &format!("{STAGE}/POST/v1/x"))));
+        let unknown = person(Groups::named(["user", "other"]));
+        assert!(Arc::ptr_eq(&document(&person(user.clone()), &arn), &document(&unknown, &arn)));
+        let with_token = |authentication| CurrentUser { authentication, ..person(user.clone()) };
         let other_pool = with_token(Authentication::OtherPool);
-        assert!(Arc::ptr_eq(&document(&person(user), &arn), &document(&other_pool, &arn)));
+        assert!(Arc::ptr_eq(&document(&person(user.clone()), &arn), &document(&other_pool, &arn)));
         let machine = with_token(Authentication::Machine);
-        assert!(Arc::ptr_eq(&document(&key(user, &[], &[]), &arn), &document(&machine, &arn)));
+        assert!(Arc::ptr_eq(&document(&key(user.clone(), &[], &[]), &arn), &document(&machine, &arn)));
         let different = [
-            document(&person(user), &arn),
-            document(&person(user), &arn.replace("/live/", "/test/")),
-            document(&person(Groups::known(["root"])), &arn),
-            document(&key(user, &[], &[]), &arn),
-            document(&key(user, &["deploy"], &[]), &arn),
-            document(&key(user, &["read"], &[]), &arn),
-            document(&key(user, &[], &["203.0.113.0/24"]), &arn),
-            document(&key(user, &[], &["203.0.112.0/24"]), &arn),
+            document(&person(user.clone()), &arn),
+            document(&person(user.clone()), &arn.replace("/live/", "/test/")),
+            document(&person(Groups::named(["root"])), &arn),
+            document(&person(Groups::named(["root", "user"])), &arn),
+            document(&key(user.clone(), &[], &[]), &arn),
+            document(&key(user.clone(), &["deploy"], &[]), &arn),
+            document(&key(user.clone(), &["read"], &[]), &arn),
+            document(&key(user.clone(), &[], &["203.0.113.0/24"]), &arn),
+            document(&key(user.clone(), &[], &["203.0.112.0/24"]), &arn),
         ];
         for (index, one) in different.iter().enumerate() {
             assert!(different[..index].iter().all(|before| !Arc::ptr_eq(one, before)), "{index}");
@@ -402,7 +406,7 @@ mod tests {
     fn a_caller_without_routes_is_denied_everything() {
         let policies = policies(r#"{"rules":[{"route":"GET /v1/projects","groups":["root"]}]}"#);
         let with_networks = key(Groups::NONE, &[], &["203.0.113.0/24"]);
-        for user in [person(Groups::NONE), with_networks, key(Groups::known(["root"]), &["gone"], &[])] {
+        for user in [person(Groups::NONE), with_networks, key(Groups::named(["root"]), &["gone"], &[])] {
             let document = policy(&user, &policies, &format!("{STAGE}/GET/v1/projects"));
             assert_eq!(statement(&document).effect, "Deny");
             assert_eq!(statement(&document).resource, [format!("{STAGE}/*")]);
@@ -534,7 +538,7 @@ mod tests {
             cache in prop::sample::select(vec!["none", "token", "token_method_path"]),
             rules in prop::collection::vec(rule(), 1..4),
             scopes in prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c"]), scope(), 1..=3),
-            groups in prop::sample::subsequence(Group::ALL.to_vec(), 0..=3),
+            groups in prop::sample::subsequence(vec!["root", "operator", "user", "other"], 0..=4),
             restrictions in prop::option::of((
                 prop::sample::subsequence(vec!["a", "b", "c", "gone", "read"], 0..=3),
                 prop::sample::subsequence(vec!["203.0.113.0/25", "203.0.112.0/20", "2001:db8::/32", "127.0.0.1/32"], 0..=2),
@@ -547,14 +551,14 @@ mod tests {
             ),
         ) {
             let Some(policies) = valid_rules(cache, &rules, &scopes).map(Policies::new) else { return Ok(()) };
-            let groups: Groups = groups.into_iter().collect();
+            let groups = Groups::named(groups);
             let user = match &restrictions {
-                Some((scopes, networks)) => key(groups, scopes, networks),
-                None => person(groups),
+                Some((scopes, networks)) => key(groups.clone(), scopes, networks),
+                None => person(groups.clone()),
             };
             let api = "arn:aws:execute-api:us-west-1:123456789012:abcdef1234";
             // Created before, and not to be confused with the one under test.
-            for other in [person(groups), key(groups, &[], &[]), person(Groups::known(["root"]))] {
+            for other in [person(groups.clone()), key(groups, &[], &[]), person(Groups::named(["root"]))] {
                 let _ = policy(&other, &policies, &format!("{api}/{stage}/GET/"));
             }
             let _ = policy(&user, &policies, &format!("{api}/other/GET/"));
@@ -594,15 +598,15 @@ mod tests {
             cache in prop::sample::select(vec!["none", "token", "token_method_path"]),
             rules in prop::collection::vec(rule(), 1..4),
             scopes in prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c"]), scope(), 1..=3),
-            groups in prop::sample::subsequence(Group::ALL.to_vec(), 0..=3),
+            groups in prop::sample::subsequence(vec!["root", "operator", "user", "other"], 0..=4),
             limits in prop::sample::subsequence(vec!["a", "b", "c", "gone", "read"], 1..=3),
             request in (prop::sample::select(vec!["GET", "HEAD", "POST", "DELETE"]), paths(), address()),
         ) {
             let Some(policies) = valid_rules(cache, &rules, &scopes).map(Policies::new) else { return Ok(()) };
-            let groups: Groups = groups.into_iter().collect();
+            let groups = Groups::named(groups);
             let (method, path, address) = request;
             let allows = |scopes: &[&str], networks: &[&str]| {
-                let (user, arn) = (key(groups, scopes, networks), format!("{STAGE}/{method}{path}"));
+                let (user, arn) = (key(groups.clone(), scopes, networks), format!("{STAGE}/{method}{path}"));
                 let access = policies.rules().access(&user, Target { method, path: &path, resource: None });
                 iam_allows(&policies.policy(&user, MethodArn::parse(&arn).unwrap(), access), method, &path, address)
             };

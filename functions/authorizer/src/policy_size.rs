@@ -1,4 +1,4 @@
-use vega_auth::{AccessRules, Authentication, Caching, CurrentUser, Group, KeyId, KeyRecord, ScopeName};
+use vega_auth::{AccessRules, Authentication, Caching, CurrentUser, KeyId, KeyRecord, ScopeName};
 
 use crate::policy::{MAX_RESOURCE, denials, resources};
 
@@ -50,7 +50,7 @@ fn largest_callers(rules: &AccessRules) -> [(&'static str, CurrentUser, usize); 
     let caller = |authentication| CurrentUser {
         id: String::new(),
         username: String::new(),
-        groups: Group::ALL.into_iter().collect(),
+        groups: rules.groups().clone(),
         authentication,
         oauth_scopes: Vec::new(),
         issued_at: None,

@@ -72,7 +72,7 @@ mod tests {
         CurrentUser {
             id: "user-1".into(),
             username: "ada".into(),
-            groups: Groups::known(["user"]),
+            groups: Groups::named(["user"]),
             authentication: Authentication::ApiKey {
                 key_id: "000000000000".parse().unwrap(),
                 scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],

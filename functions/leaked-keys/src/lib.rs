@@ -17,10 +17,10 @@ use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vega_auth::config::{Environment, is_emulator, text};
-use vega_auth::{Actor, ApiKey, FetchKeySet, HIDDEN, KeyRecord, KeySetCache, Timestamp, is_hidden};
+use vega_auth::{Actor, ApiKey, FetchKeySet, HIDDEN, KeyRecord, KeySetCache, Timestamp, is_hidden, not_null};
 use vega_http::{
-    Answer, Handler, Problem, RequestProblem, body_bytes, empty, json, not_null, read_json, request_id, route,
-    source_address, within,
+    Answer, Handler, Problem, RequestProblem, body_bytes, empty, json, read_json, request_id, route, source_address,
+    within,
 };
 use vega_openapi::{Route, schema_of};
 use vega_store::{CommitError, Store, UpdateError};

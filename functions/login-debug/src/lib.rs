@@ -130,7 +130,7 @@ impl DebugLogin {
         let secret = environment.get("VEGA_AUTH_SECRET").unwrap_or_default();
         let email = environment.optional("VEGA_DEBUG_EMAIL", "debug@example.com".to_owned(), text);
         let password = environment.optional("VEGA_DEBUG_PASSWORD", "vega-debug-password".to_owned(), text);
-        let groups = environment.optional("VEGA_DEBUG_GROUPS", Groups::known(["user"]), str::parse);
+        let groups = environment.optional("VEGA_DEBUG_GROUPS", Groups::named(["user"]), str::parse);
         match provider? {
             Provider::Custom(verify) => Some(Self {
                 user: DebugUser { email: email?, password: Password(password?), groups: groups? },
@@ -270,7 +270,7 @@ mod tests {
     fn the_documented_credentials_give_an_access_and_a_refresh_token() {
         let (access, refresh) = tokens();
         let user = |token, token_use, now| verified(token).into_custom_user(token_use, now);
-        assert_eq!(user(&access, TokenUse::Access, NOW.plus(3599)).unwrap().groups, Groups::known(["user"]));
+        assert_eq!(user(&access, TokenUse::Access, NOW.plus(3599)).unwrap().groups, Groups::named(["user"]));
         assert!(user(&access, TokenUse::Access, NOW.plus(3600)).is_err());
         assert!(user(&refresh, TokenUse::Refresh, NOW).is_ok());
         assert!(user(&refresh, TokenUse::Access, NOW).is_err(), "no refresh token in the place of an access token");
@@ -344,7 +344,7 @@ mod tests {
         let problems = |variables: &[_]| login(variables).err().unwrap_or_default().join("\n");
         assert!(problems(&[("AWS_ENDPOINT_URL", "")]).contains("local development only"));
         assert!(problems(&[("VEGA_AUTH_SECRET", "short")]).contains("VEGA_AUTH_SECRET: expected at least 32 bytes"));
-        assert!(problems(&[("VEGA_DEBUG_GROUPS", "user,admins")]).contains(r#"unknown group "admins""#));
+        assert!(problems(&[("VEGA_DEBUG_GROUPS", "user  admins")]).contains("a group's name has 1 to 128"));
         let cognito = [
             ("VEGA_AUTH_PROVIDER", "cognito"),
             ("VEGA_COGNITO_REGION", "us-west-1"),

@@ -2,5 +2,9 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    vega_http::main("me", |_| Some(|request: &_, _| me::handle(request))).await
+    vega_http::main("me", |environment| {
+        let rules = vega_access_files::read(environment)?;
+        Some(move |request: &_, _| me::handle(request, &rules))
+    })
+    .await
 }

@@ -125,7 +125,7 @@ impl Model {
         let user = CurrentUser {
             id: owner.into(),
             username: owner.into(),
-            groups: Groups::known(["user"]),
+            groups: Groups::named(["user"]),
             oauth_scopes: Vec::new(),
             authentication: Authentication::Jwt,
             issued_at: None,

@@ -26,15 +26,16 @@ pub use crate::task::{CONTINUATION, Task};
 const ACTOR: &str = "system:owners";
 
 impl OwnerStatus {
-    /// The change that this status demands of one of the owner's keys, if any.
-    fn transition(self, key: &KeyRecord, now: Timestamp) -> Option<Transition> {
+    /// The change that this status demands of one of the owner's keys, if any. A group that isn't among `known` stays: it grants
+    /// nothing, and the pool isn't asked about it.
+    fn transition(&self, key: &KeyRecord, known: &Groups, now: Timestamp) -> Option<Transition> {
         if !key.state(now).is_live() {
             return None;
         }
         match self {
             Self::Gone => key.revoke(Some("owner_deleted"), now),
             Self::Disabled => key.disable_with_owner(now),
-            Self::Member(groups) => key.keep_groups(groups, "owner_left_group"),
+            Self::Member(groups) => key.lose_groups(&known.difference(groups), "owner_left_group"),
         }
     }
 }
@@ -60,6 +61,8 @@ pub struct Config {
     pub pool_id: String,
     /// `VEGA_NOTICE_SOURCE`: the `source` of the events.
     pub source: String,
+    /// The groups that the access rules can name.
+    pub groups: Groups,
 }
 
 impl Config {
@@ -68,8 +71,10 @@ impl Config {
         let table = environment.required("VEGA_KEYS_TABLE", text);
         let pool_id = environment.required("VEGA_COGNITO_USER_POOL_ID", text);
         let source = environment.required("VEGA_NOTICE_SOURCE", text);
+        let rules = vega_access_files::read(environment);
         let aws = vega_aws::Settings::read(environment);
-        Some(Self { aws: aws?, table: table?, pool_id: pool_id?, source: source? })
+        let groups = rules?.groups().clone();
+        Some(Self { aws: aws?, table: table?, pool_id: pool_id?, source: source?, groups })
     }
 }
 
@@ -85,6 +90,8 @@ pub struct Owners<P> {
     pub store: Store,
     /// Their owners.
     pub pool: P,
+    /// The groups that count: those of the access rules.
+    pub groups: Groups,
 }
 
 /// The result of a run.
@@ -143,7 +150,7 @@ impl Report {
     }
 
     /// The count of keys that an owner of this status changes.
-    fn changed(&mut self, status: OwnerStatus) -> &mut usize {
+    fn changed(&mut self, status: &OwnerStatus) -> &mut usize {
         match status {
             OwnerStatus::Gone => &mut self.revoked,
             OwnerStatus::Disabled => &mut self.disabled,
@@ -163,7 +170,8 @@ impl<P: Pool> Owners<P> {
     pub async fn run(&self, task: &Task, request_id: &str, clock: &impl Clock, budget: Duration) -> Report {
         let actor =
             Actor { id: ACTOR.into(), username: ACTOR.into(), request_id: request_id.into(), ..Actor::default() };
-        let run = Run { store: &self.store, pool: &self.pool, actor, now: clock.now(), clock, budget };
+        let run =
+            Run { store: &self.store, pool: &self.pool, groups: &self.groups, actor, now: clock.now(), clock, budget };
         let mut report = Report::default();
         let outcome = match task {
             Task::Nothing => Ok(()),
@@ -197,6 +205,7 @@ impl From<PoolFault> for Failure {
 struct Run<'a, P, C> {
     store: &'a Store,
     pool: &'a P,
+    groups: &'a Groups,
     actor: Actor,
     /// The start of the run.
     now: Timestamp,
@@ -211,18 +220,26 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
         let live = self.live(owner).await?;
         let Some(record) = live.first() else { return Ok(()) };
         report.checked = 1;
-        let status = self.pool.find(owner, &record.owner_username).await?;
+        let status = self.find(owner, &record.owner_username).await?;
         report.gone = usize::from(status == OwnerStatus::Gone);
-        if let OwnerStatus::Member(groups) = status {
-            let key_groups: Groups = live.iter().flat_map(|key| key.groups.iter()).collect();
-            for lost in key_groups.iter().filter(|group| !groups.contains(*group)) {
+        if let OwnerStatus::Member(groups) = &status {
+            let key_groups: Groups = live.iter().flat_map(|key| key.groups.iter()).cloned().collect();
+            for lost in key_groups.intersection(&self.groups.difference(groups)).iter() {
                 // Fails if the pool has no such group: then nobody left it.
                 self.pool.page(Some(lost), None).await?;
             }
             self.store.note_seen_in(owner, &record.owner_username, groups).await?;
         }
-        *report.changed(status) = self.sync_keys(owner, status).await?;
+        *report.changed(&status) = self.sync_keys(owner, &status).await?;
         Ok(())
+    }
+
+    /// An owner's status, with the groups that count.
+    async fn find(&self, owner: &str, username: &str) -> Result<OwnerStatus, PoolFault> {
+        Ok(match self.pool.find(owner, username).await? {
+            OwnerStatus::Member(groups) => OwnerStatus::Member(groups.intersection(self.groups)),
+            status => status,
+        })
     }
 
     /// Bars every token that the owner has at this point, which is after the pool's answer.
@@ -232,16 +249,16 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
 
     /// Syncs the keys of an owner with their status. The number of keys that changed. Tokens are barred before the keys are read:
     /// no key that one of them creates or enables can be missed.
-    async fn sync_keys(&self, owner: &str, status: OwnerStatus) -> Result<usize, Fault> {
+    async fn sync_keys(&self, owner: &str, status: &OwnerStatus) -> Result<usize, Fault> {
         let mut changed = 0;
         if !matches!(status, OwnerStatus::Member(_)) {
             self.bar(owner).await?;
         }
-        if status == OwnerStatus::Disabled {
+        if *status == OwnerStatus::Disabled {
             self.store.note_disabled(owner).await?;
         }
         for record in self.live(owner).await? {
-            let decide = |key: &KeyRecord| Ok::<_, Infallible>(status.transition(key, self.now));
+            let decide = |key: &KeyRecord| Ok::<_, Infallible>(status.transition(key, self.groups, self.now));
             match self.store.update(record.id, &self.actor, self.now, decide).await {
                 Ok(updated) => changed += usize::from(updated.is_changed),
                 Err(UpdateError::NotFound) => {}
@@ -251,7 +268,7 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
                 }
             }
         }
-        if status == OwnerStatus::Gone {
+        if *status == OwnerStatus::Gone {
             self.store.retire(owner, self.now).await?;
         }
         Ok(changed)

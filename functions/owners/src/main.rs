@@ -47,7 +47,7 @@ async fn main() -> Result<(), Error> {
     let cognito = Service::new(client.clone(), config.aws.clone(), Api::COGNITO, SystemTime::now)?;
     let events = Service::new(client, config.aws.clone(), Api::EVENTS, SystemTime::now)?;
     let pool = UserPool { service: cognito, pool_id: config.pool_id };
-    let owners = Owners { store: Store::new(&config.aws, config.table), pool };
+    let owners = Owners { store: Store::new(&config.aws, config.table), pool, groups: config.groups };
 
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let clock = SystemClock { started: Instant::now() };

@@ -38,19 +38,19 @@ impl Person {
         match self.is_enabled {
             None => OwnerStatus::Gone,
             Some(false) => OwnerStatus::Disabled,
-            Some(true) => OwnerStatus::Member(self.groups),
+            Some(true) => OwnerStatus::Member(self.groups.clone()),
         }
     }
 
     /// Whether this status takes something from one of their usable keys, or from the tokens they may have.
-    fn loses(&self, status: OwnerStatus) -> bool {
+    fn loses(&self, status: &OwnerStatus) -> bool {
         self.keys.is_live
             && match status {
                 OwnerStatus::Gone => true,
                 OwnerStatus::Disabled => self.keys.is_active,
                 OwnerStatus::Member(groups) => {
-                    let had = self.keys.groups.union(self.keys.seen_in.unwrap_or(Groups::NONE));
-                    !had.is_subset(groups)
+                    let seen_in = self.keys.seen_in.as_ref();
+                    !self.keys.groups.is_subset(groups) || seen_in.is_some_and(|seen_in| !seen_in.is_subset(groups))
                 }
             }
     }
@@ -61,7 +61,7 @@ impl Person {
         let has_changed = match self.status() {
             OwnerStatus::Gone => false,
             OwnerStatus::Disabled => !is_active,
-            OwnerStatus::Member(groups) => *is_disabled || *seen_in != Some(groups),
+            OwnerStatus::Member(groups) => *is_disabled || seen_in.as_ref() != Some(&groups),
         };
         !expired.is_empty() || !is_live || has_changed
     }
@@ -98,7 +98,7 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
         let mut people = self.key_owners().await?;
         self.read_pool(&mut people).await?;
         let (losing, others): (Vec<Person>, Vec<Person>) =
-            people.into_values().partition(|person| person.loses(person.status()));
+            people.into_values().partition(|person| person.loses(&person.status()));
         report.losing = losing.len();
         report.gone = losing.iter().filter(|person| person.status() == OwnerStatus::Gone).count();
         report.checked = losing.len() + others.iter().filter(|person| person.keys.is_live).count();
@@ -115,7 +115,7 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
             for (person, outcome) in some.iter().zip(join_all(some.iter().map(|person| self.take(person))).await) {
                 match outcome {
                     Ok((status, changed)) => {
-                        *report.changed(status) += changed;
+                        *report.changed(&status) += changed;
                         report.expired += person.keys.expired.len();
                     }
                     Err(failure) => report.faults.push(failure.0),
@@ -153,31 +153,37 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
                 break;
             }
         }
-        let person = |keys| Person { keys, is_enabled: None, groups: Groups::NONE };
+        let person = |mut keys: KeyOwner| {
+            keys.groups = keys.groups.intersection(self.groups);
+            keys.seen_in = keys.seen_in.map(|groups| groups.intersection(self.groups));
+            Person { keys, is_enabled: None, groups: Groups::NONE }
+        };
         Ok(key_owners.into_iter().map(|(owner, keys)| (owner, person(keys))).collect())
     }
 
     /// Reads every listing of the pool to its end, one page of each at a time.
     async fn read_pool(&self, people: &mut HashMap<String, Person>) -> Result<(), Failure> {
-        let mut listings = Listing::all();
+        let mut listings = Listing::all(self.groups);
         let mut pace = Pace::default();
         while !listings.is_empty() {
             if self.clock.elapsed() >= self.budget {
                 return Err(Failure("the pool has more users than one run can list".into()));
             }
-            pace.wait(self.clock, listings.len(), LISTS_PER_SECOND).await;
-            let pages = listings.iter().map(|listing| self.pool.page(listing.group, listing.token.as_deref()));
-            let pages = join_all(pages).await;
-            for (listing, page) in listings.iter_mut().zip(pages) {
-                let page = page?;
-                for (subject, is_enabled) in page.users {
-                    let Some(person) = people.get_mut(&subject) else { continue };
-                    match listing.group {
-                        None => person.is_enabled = Some(is_enabled),
-                        Some(group) => person.groups = person.groups.union([group].into_iter().collect()),
+            for some in listings.chunks_mut(LISTS_PER_SECOND as usize) {
+                pace.wait(self.clock, some.len(), LISTS_PER_SECOND).await;
+                let pages = some.iter().map(|listing| self.pool.page(listing.group.as_ref(), listing.token.as_deref()));
+                let pages = join_all(pages).await;
+                for (listing, page) in some.iter_mut().zip(pages) {
+                    let page = page?;
+                    for (subject, is_enabled) in page.users {
+                        let Some(person) = people.get_mut(&subject) else { continue };
+                        match &listing.group {
+                            None => person.is_enabled = Some(is_enabled),
+                            Some(group) => person.groups = person.groups.union(&[group.clone()].into_iter().collect()),
+                        }
                     }
+                    listing.turn(page.next)?;
                 }
-                listing.turn(page.next)?;
             }
             listings.retain(|listing| !listing.is_read);
         }
@@ -189,22 +195,25 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
         let KeyOwner { owner, username, groups: key_groups, expired, .. } = &person.keys;
         self.store.end_expired(owner, expired).await?;
         let listed = person.status();
-        let status = match (listed, self.pool.find(owner, username).await?) {
-            (OwnerStatus::Member(listed), OwnerStatus::Member(found)) => OwnerStatus::Member(listed.union(found)),
+        let status = match (listed, self.find(owner, username).await?) {
+            (OwnerStatus::Member(listed), OwnerStatus::Member(found)) => OwnerStatus::Member(listed.union(&found)),
             // They were enabled meanwhile.
-            (OwnerStatus::Disabled, OwnerStatus::Member(_)) => return Ok((listed, 0)),
+            (listed @ OwnerStatus::Disabled, OwnerStatus::Member(_)) => return Ok((listed, 0)),
             (OwnerStatus::Gone, OwnerStatus::Member(_) | OwnerStatus::Disabled) => {
                 return Err(Failure("the pool's list lacks a user that it has".into()));
             }
             (_, found) => found,
         };
-        let OwnerStatus::Member(groups) = status else { return Ok((status, self.sync_keys(owner, status).await?)) };
-        if !person.loses(status) {
+        let OwnerStatus::Member(groups) = &status else {
+            let changed = self.sync_keys(owner, &status).await?;
+            return Ok((status, changed));
+        };
+        if !person.loses(&status) {
             return Err(Failure("the list of a group lacks a member that it has".into()));
         }
         self.bar(owner).await?;
         self.store.note_seen_in(owner, username, groups).await?;
-        let changed = if key_groups.is_subset(groups) { 0 } else { self.sync_keys(owner, status).await? };
+        let changed = if key_groups.is_subset(groups) { 0 } else { self.sync_keys(owner, &status).await? };
         Ok((status, changed))
     }
 
@@ -226,14 +235,14 @@ impl<P: Pool, C: Clock> Run<'_, P, C> {
             OwnerStatus::Member(groups) => {
                 // The index may lag behind, or know only keys of an earlier version.
                 let seen_in = match seen_in {
-                    None => self.store.seen_in(owner).await?,
-                    seen_in => *seen_in,
+                    None => self.store.seen_in(owner).await?.map(|groups| groups.intersection(self.groups)),
+                    seen_in => seen_in.clone(),
                 };
-                if !seen_in.unwrap_or(Groups::NONE).is_subset(groups) {
+                if seen_in.as_ref().is_some_and(|seen_in| !seen_in.is_subset(&groups)) {
                     self.bar(owner).await?;
                 }
-                if *is_disabled || seen_in != Some(groups) {
-                    self.store.note_seen_in(owner, username, groups).await?;
+                if *is_disabled || seen_in.as_ref() != Some(&groups) {
+                    self.store.note_seen_in(owner, username, &groups).await?;
                 }
             }
         }

@@ -11,7 +11,7 @@ pub use vega_aws::Page;
 pub type PoolFault = Box<dyn std::error::Error + Send + Sync>;
 
 /// An owner's status in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnerStatus {
     /// They can sign in, and are in these groups.
     Member(Groups),
@@ -31,7 +31,7 @@ pub trait Pool {
     /// A page of everybody in the pool, or of a group's members.
     ///
     /// `Err` if the pool didn't answer, or has no such group.
-    fn page(&self, group: Option<Group>, token: Option<&str>) -> impl Future<Output = Result<Page, PoolFault>> + Send;
+    fn page(&self, group: Option<&Group>, token: Option<&str>) -> impl Future<Output = Result<Page, PoolFault>> + Send;
 }
 
 impl Pool for UserPool {
@@ -43,7 +43,7 @@ impl Pool for UserPool {
         })
     }
 
-    async fn page(&self, group: Option<Group>, token: Option<&str>) -> Result<Page, PoolFault> {
+    async fn page(&self, group: Option<&Group>, token: Option<&str>) -> Result<Page, PoolFault> {
         Ok(self.list(group.map(Group::name), token).await?)
     }
 }
@@ -61,9 +61,9 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The listings that show everybody's status: of everybody, and of the members of each group.
-    pub fn all() -> Vec<Self> {
-        let groups = Group::ALL.into_iter().map(Some);
+    /// The listings that show everybody's status: of everybody, and of the members of each of these groups.
+    pub fn all(groups: &Groups) -> Vec<Self> {
+        let groups = groups.iter().cloned().map(Some);
         let listing = |group| Self { group, token: None, is_read: false, seen: HashSet::new() };
         [None].into_iter().chain(groups).map(listing).collect()
     }

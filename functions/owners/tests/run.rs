@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use owners::{OwnerStatus, Owners, Page, Report, Task};
-use vega_auth::{Actor, EventKind, Group, Groups, KeyChange, KeyId, KeyRecord, KeyStatus, Timestamp, Transition};
+use vega_auth::{Actor, EventKind, Groups, KeyChange, KeyId, KeyRecord, KeyStatus, Timestamp, Transition};
 use vega_notification::{KeyEvent, Kind, Notification};
 use vega_store::{CommitError, UpdateError};
 use vega_testing::{TestDatabase, actor, numbered_key, record};
 
-use crate::test_pool::{Alteration, TestClock, TestPool};
+use crate::test_pool::{Alteration, TestClock, TestPool, groups};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const ALL: Task = Task::SyncAll { may_revoke: None };
@@ -29,7 +29,7 @@ struct Test {
 impl Test {
     async fn start() -> Self {
         let database = TestDatabase::start_with_index().await;
-        let owners = Owners { store: database.store(), pool: TestPool::new() };
+        let owners = Owners { store: database.store(), pool: TestPool::new(), groups: groups() };
         Self { database, owners, runs: AtomicUsize::new(1) }
     }
 
@@ -50,7 +50,7 @@ impl Test {
         let key = numbered_key(number);
         let mut record = KeyRecord {
             owner_username: format!("{owner}@example.com"),
-            groups: Groups::known(groups.iter().copied()),
+            groups: Groups::named(groups.iter().copied()),
             created_at: NOW.plus(-100),
             ..record(&key, owner)
         };
@@ -116,7 +116,7 @@ fn token(owner: &str, groups: &[&str], issued_at: Timestamp) -> Actor {
     Actor {
         username: format!("{owner}@example.com"),
         token_issued_at: Some(issued_at),
-        token_groups: Groups::known(groups.iter().copied()),
+        token_groups: Groups::named(groups.iter().copied()),
         ..actor(owner)
     }
 }
@@ -126,7 +126,7 @@ fn enable() -> KeyChange {
 }
 
 fn give(groups: &[&str]) -> KeyChange {
-    KeyChange { groups: Some(Groups::known(groups.iter().copied())), ..KeyChange::default() }
+    KeyChange { groups: Some(Groups::named(groups.iter().copied())), ..KeyChange::default() }
 }
 
 fn event(kind: EventKind, reason: &str) -> (EventKind, String, String) {
@@ -196,7 +196,7 @@ async fn no_older_token_helps_a_disabled_or_deleted_owner() {
             let key = test.make("ada", 1, &["user"], |_| {}).await;
             let off = test.make("ada", 2, &["user"], |record| record.status = KeyStatus::Disabled).await;
             let old = token("ada", &["user"], NOW);
-            test.say("ada", status);
+            test.say("ada", status.clone());
             test.run(&task).await;
             let made = test.make_by(&old, 3, &["user"], |_| {}).await;
             assert!(matches!(made, Err(CommitError::TokenOutdated)), "{status:?} {task:?}: {made:?}");
@@ -293,7 +293,7 @@ async fn a_key_loses_only_the_groups_that_its_owner_lost() {
     assert_eq!(test.run(&ALL).await.reduced, 0, "more groups change nothing");
     test.member("ada", &["root", "user"]);
     assert_eq!(test.run(&ALL).await, Report { checked: 1, losing: 1, reduced: 1, ..Report::default() });
-    assert_eq!(test.key(both).await.groups, Groups::known(["user"]));
+    assert_eq!(test.key(both).await.groups, Groups::named(["user"]));
     assert_eq!(test.key(both).await.version, 2);
     assert_eq!(test.owners.store.events("ada", both, 9, None, NOW).await.unwrap().0.len(), 2, "none is overwritten");
     assert_eq!(test.key(user).await.version, 1);
@@ -322,7 +322,7 @@ async fn a_fault_of_the_pool_costs_nobody_a_key() {
     assert_eq!(report.faults, ["the pool is down"], "a look at ada, who isn't listed");
     assert!(report.is_fault() && report.line()["outcome"] == "fault");
     assert_eq!(test.key(of_ada).await.version, 1);
-    assert_eq!(test.key(of_ben).await.groups, Groups::known(["user"]), "the others are synced");
+    assert_eq!(test.key(of_ben).await.groups, Groups::named(["user"]), "the others are synced");
     let one = test.run(&Task::SyncOwner("ada".into())).await;
     assert_eq!((one.is_fault(), test.key(of_ada).await.version), (true, 1));
 }
@@ -345,12 +345,12 @@ async fn ten_owners() -> Test {
 async fn no_listing_alone_takes_anything_from_anybody() {
     for (listed, is_fault) in [
         (OwnerStatus::Gone, true),
-        (OwnerStatus::Member(Groups::known(["user"])), true),
+        (OwnerStatus::Member(Groups::named(["user"])), true),
         // Somebody may have been enabled just now.
         (OwnerStatus::Disabled, false),
     ] {
         let test = ten_owners().await;
-        test.owners.pool.list_as("user-3", listed);
+        test.owners.pool.list_as("user-3", listed.clone());
         let before = test.database.dump().await;
         let report = test.run(&ALL).await;
         assert_eq!((report.losing, report.is_fault()), (1, is_fault), "{listed:?}");
@@ -378,7 +378,7 @@ async fn an_incomplete_or_wrong_listing_is_a_fault_not_a_loss() {
             Ok(page)
         }),
         ("all but one member", |group, _, mut page| {
-            page.users.truncate(if group == Some(Group::Operator) { 9 } else { 60 });
+            page.users.truncate(if group == Some("operator") { 9 } else { 60 });
             Ok(page)
         }),
         ("everybody disabled", |_, _, mut page| {
@@ -413,7 +413,7 @@ async fn a_slow_pool_is_a_fault_when_time_runs_out() {
 #[tokio::test]
 async fn a_missing_group_is_a_fault_and_reduces_no_key() {
     let test = ten_owners().await;
-    test.owners.pool.delete_group(Group::Operator);
+    test.owners.pool.delete_group("operator");
     let of_one = [Task::SyncOwner("user-1".into())];
     for task in [ALL, Task::SyncAll { may_revoke: Some(100) }].iter().chain(&of_one) {
         let report = test.run(task).await;
@@ -424,7 +424,7 @@ async fn a_missing_group_is_a_fault_and_reduces_no_key() {
         assert_eq!(test.key(numbered_key(number).id()).await.version, 1);
     }
     // It is there again, and one of its former members is in it.
-    test.owners.pool.create_group(Group::Operator);
+    test.owners.pool.create_group("operator");
     for number in 1..10 {
         test.member(&format!("user-{number}"), &["operator", "user"]);
     }
@@ -433,16 +433,42 @@ async fn a_missing_group_is_a_fault_and_reduces_no_key() {
 }
 
 #[tokio::test]
+async fn a_group_that_no_rule_names_any_more_stays_on_keys() {
+    let mut test = ten_owners().await;
+    test.owners.groups = Groups::named(["user"]);
+    test.owners.pool.delete_group("operator");
+    for task in [ALL, Task::SyncOwner("user-1".into()), ALL] {
+        let report = test.run(&task).await;
+        assert!(!report.is_fault() && report.reduced == 0 && report.losing == 0, "{task:?}: {report:?}");
+    }
+    for number in 0..10 {
+        assert_eq!(test.key(numbered_key(number).id()).await.version, 1);
+    }
+    // It doesn't count when its owner leaves another group. Once a rule names it again, the pool decides.
+    test.member("user-1", &[]);
+    assert_eq!(test.run(&ALL).await.reduced, 1);
+    assert_eq!(test.key(numbered_key(1).id()).await.groups, Groups::named(["operator"]));
+    test.owners.groups = groups();
+    test.owners.pool.create_group("operator");
+    for number in 2..10 {
+        test.member(&format!("user-{number}"), &["operator", "user"]);
+    }
+    assert_eq!(test.run(&ALL).await.reduced, 2, "user-0 and user-1 aren't in it");
+    assert_eq!(test.key(numbered_key(1).id()).await.groups, Groups::NONE);
+    assert_eq!(test.key(numbered_key(2).id()).await.groups, Groups::named(["operator", "user"]));
+}
+
+#[tokio::test]
 async fn too_many_losing_owners_stop_every_change_until_confirmed() {
     let losses: [(OwnerStatus, Count); 3] = [
         (OwnerStatus::Gone, |report| report.revoked),
         (OwnerStatus::Disabled, |report| report.disabled),
-        (OwnerStatus::Member(Groups::known(["user"])), |report| report.reduced),
+        (OwnerStatus::Member(Groups::named(["user"])), |report| report.reduced),
     ];
     for (loss, count) in losses {
         let test = ten_owners().await;
         for number in 0..3 {
-            test.say(&format!("user-{number}"), loss);
+            test.say(&format!("user-{number}"), loss.clone());
         }
         let report = test.run(&ALL).await;
         let gone = if loss == OwnerStatus::Gone { 3 } else { 0 };
@@ -455,7 +481,7 @@ async fn too_many_losing_owners_stop_every_change_until_confirmed() {
         assert!(test.run(&Task::SyncAll { may_revoke: Some(2) }).await.too_many_losing);
         assert_eq!(count(&test.run(&Task::SyncAll { may_revoke: Some(3) }).await), 3);
         // two of ten is one in five
-        test.say("user-8", loss);
+        test.say("user-8", loss.clone());
         assert_eq!(count(&test.run(&ALL).await), 1, "{loss:?}");
     }
 }

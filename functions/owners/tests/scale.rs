@@ -10,7 +10,7 @@ use owners::{OwnerStatus, Owners, Report, Task};
 use vega_auth::{Groups, KeyRecord, Timestamp, Transition};
 use vega_testing::{TestDatabase, actor, numbered_key, record};
 
-use crate::test_pool::{Category, TestClock, TestPool};
+use crate::test_pool::{Category, TestClock, TestPool, groups};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const ALL: Task = Task::SyncAll { may_revoke: None };
@@ -71,7 +71,7 @@ async fn pass(owners: usize) -> Pass {
     let store = database.store_answered_by(index(owners));
     let pool = TestPool::new();
     for number in 0..owners {
-        pool.set(&owner(number), OwnerStatus::Member(Groups::known(["user"])));
+        pool.set(&owner(number), OwnerStatus::Member(Groups::named(["user"])));
     }
     for number in 0..LEAVERS {
         let of = owner(number);
@@ -80,7 +80,7 @@ async fn pass(owners: usize) -> Pass {
         pool.set(&of, OwnerStatus::Gone);
     }
     let before = database.requests();
-    let owners = Owners { store, pool };
+    let owners = Owners { store, pool, groups: groups() };
     let clock = TestClock::new(&owners.pool.time, NOW);
     let run = |request_id| owners.run(&ALL, request_id, &clock, BUDGET);
     let (one, other) = tokio::join!(run("run-1"), run("run-2"));
@@ -122,7 +122,7 @@ async fn two_passes_without_a_lease_would_exceed_a_quota() {
     let database = [TestDatabase::start_with_index().await, TestDatabase::start_with_index().await];
     let clock = TestClock::new(&pool.time, NOW);
     // Each has a table, and so a lease, of its own.
-    let owners = |database: &TestDatabase| Owners { store: database.store(), pool: &pool };
+    let owners = |database: &TestDatabase| Owners { store: database.store(), pool: &pool, groups: groups() };
     let runs = database.each_ref().map(owners);
     let (one, other) =
         tokio::join!(runs[0].run(&ALL, "run-1", &clock, BUDGET), runs[1].run(&ALL, "run-2", &clock, BUDGET));

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Group, Groups, KeyId, Network, ScopeName, Timestamp};
+use crate::{Groups, KeyId, Network, ScopeName, Timestamp};
 
 /// The caller, as the authorizer identified them. The functions behind it know nothing else about the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,16 +92,12 @@ const ISSUED_AT: &str = "issued_at";
 const EXPIRES_AT: &str = "expires_at";
 
 impl CurrentUser {
-    /// Whether the caller administers other people's keys: in group `root` or `operator`.
-    pub fn is_administrator(&self) -> bool {
-        self.groups.contains(Group::Root) || self.groups.contains(Group::Operator)
-    }
-
     /// The authorizer's `context`: a flat map of strings, since API Gateway carries nothing else to a REST integration
     /// ([output of a Lambda authorizer](https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html)).
     pub fn to_context(&self) -> BTreeMap<&'static str, String> {
         let mut context = BTreeMap::from([(ID, self.id.clone()), (USERNAME, self.username.clone())]);
-        // AWS doesn't document that an empty value arrives, so none is written. A missing one grants nothing.
+        // AWS doesn't document that an empty value arrives, so none is written. A missing one grants nothing. Groups and OAuth
+        // scopes can contain a comma, not a space.
         if !self.groups.is_empty() {
             context.insert(GROUPS, self.groups.to_string());
         }
@@ -113,7 +109,6 @@ impl CurrentUser {
                 context.insert(SCOPES, names.join(","));
             }
         }
-        // Separated as in RFC 6749: such a scope can contain a comma.
         if !self.oauth_scopes.is_empty() {
             context.insert(OAUTH_SCOPES, self.oauth_scopes.join(" "));
         }
@@ -165,7 +160,7 @@ mod tests {
         CurrentUser {
             id: "user-1".into(),
             username: "ada".into(),
-            groups: Groups::known(["root", "user"]),
+            groups: Groups::named(["root", "user"]),
             authentication: Authentication::ApiKey {
                 key_id: "7Gh2kQ9XbT4m".parse().unwrap(),
                 scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
@@ -207,7 +202,7 @@ mod tests {
             );
         }
         for (name, value) in [
-            (GROUPS, "admins"),
+            (GROUPS, "user "),
             (AUTHENTICATED_BY, "trust me"),
             (KEY_ID, "short"),
             (EXPIRES_AT, "soon"),

@@ -36,7 +36,7 @@
 //! let now = Timestamp(1_800_000_000);
 //! let key: ApiKey = "vk_7Gh2kQ9XbT4m_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1EG2IT".parse()?;
 //! let record = KeyRecord {
-//!     groups: Groups::known(["user"]),
+//!     groups: Groups::named(["user"]),
 //!     scopes: vec!["read".parse()?],
 //!     ..KeyRecord::new(&key, "user-1", now)
 //! };
@@ -84,8 +84,8 @@ mod text;
 mod timestamp;
 
 pub use access::{
-    Access, AccessRules, Caching, DeniedAs, Group, Groups, InvalidScopeName, MethodPattern, PathPattern, Problem, Rest,
-    Route, RulesError, ScopeName, Segment, Target, UnknownGroup,
+    Access, AccessRules, Caching, DeniedAs, Group, Groups, InvalidGroup, InvalidScopeName, MethodPattern, PathPattern,
+    Problem, Rest, Route, RulesError, ScopeName, Segment, Target,
 };
 pub use authenticate::{Authenticated, Authenticator, KeyRecords, TokenVerifier};
 pub use bounded_cache::BoundedCache;
@@ -100,7 +100,7 @@ pub use key::{
     Actor, ApiKey, AuditEvent, CachedKeys, DIGEST_VERSION, EventKind, InvalidNetwork, KeyChange, KeyDigest, KeyId,
     KeyRecord, KeySecret, KeyState, KeyStatus, LastUse, Network, NotChangeable, Rotation, Transition,
 };
-pub use object::Object;
+pub use object::{Object, not_null};
 #[cfg(feature = "schema")]
 pub use schema::rules_schema;
 pub use text::{HIDDEN, is_hidden};

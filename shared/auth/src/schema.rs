@@ -4,19 +4,25 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::access::Document;
-use crate::{Group, Groups, KeyId, Network, Route, ScopeName, Timestamp};
+use crate::access::{Document, MAX_GROUPS};
+use crate::{Group, Groups, HIDDEN, KeyId, Network, Route, ScopeName, Timestamp};
 
 /// The JSON Schema of a rules file.
 pub fn rules_schema() -> Schema {
     SchemaGenerator::default().into_root_schema_for::<Document<'_>>()
 }
 
+/// The groups that rules can name.
+pub(crate) fn groups(generator: &mut SchemaGenerator) -> Schema {
+    let group = generator.subschema_for::<Group>();
+    json_schema!({ "type": "array", "items": group, "minItems": 1, "maxItems": MAX_GROUPS, "uniqueItems": true })
+}
+
 /// The groups that a rule requires.
-pub(crate) fn required_groups(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn required_groups(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [
         { "const": "any" },
-        { "type": "array", "items": { "enum": Group::ALL.map(Group::name) }, "minItems": 1 },
+        { "type": "array", "items": generator.subschema_for::<Group>(), "minItems": 1 },
     ] })
 }
 
@@ -71,9 +77,13 @@ schemas! {
         "type": "string", "format": "date-time", "example": "2026-11-24T05:00:00Z",
         "description": "An instant in whole seconds (RFC 3339). In responses always in UTC.",
     }
+    Group: {
+        "type": "string", "pattern": format!(r"^[^\s\x00-\x1f{HIDDEN}]+$"), "maxLength": Group::MAX_CHARACTERS, "example": "user",
+        "description": "The name of a group of the user pool.",
+    }
     Groups: {
-        "type": "array", "items": { "type": "string", "enum": Group::ALL.map(Group::name) }, "example": ["user"],
-        "description": "The groups that access rules can name.",
+        "type": "array", "items": Group::json_schema(&mut SchemaGenerator::default()), "example": ["user"],
+        "description": "Names of groups of the user pool.",
     }
     ScopeName: {
         "type": "string", "pattern": format!("^[a-z0-9_:-]{{1,{}}}$", ScopeName::MAX_CHARACTERS), "example": ScopeName::READ,

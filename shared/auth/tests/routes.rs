@@ -3,13 +3,13 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use vega_auth::{Access, AccessRules, Authentication, CurrentUser, Group, Groups, RulesError, Target};
+use vega_auth::{Access, AccessRules, Authentication, CurrentUser, Groups, RulesError, Target};
 
 fn user(groups: &[&str]) -> CurrentUser {
     CurrentUser {
         id: "user-1".into(),
         username: "ada".into(),
-        groups: Groups::known(groups.iter().copied()),
+        groups: Groups::named(groups.iter().copied()),
         authentication: Authentication::Jwt,
         oauth_scopes: Vec::new(),
         issued_at: None,
@@ -166,7 +166,7 @@ proptest! {
             let Some(resource) = chosen(routes.iter().filter(has_method).map(|(_, path, _)| path.as_str()), &path) else { continue };
             // API Gateway drops a trailing slash; we deny every spelling that has another reading.
             let is_plain = !segments.iter().any(|one| one.is_empty() || one.starts_with('.') || one.contains('%'));
-            for group in Group::ALL.map(Group::name) {
+            for group in ["root", "operator", "user"] {
                 let by_resource = allows(&rules, group, method, &path, Some(resource));
                 prop_assert_eq!(by_resource, allows(&rules, group, method, &path, None), "{} {} as {}", method, path, resource);
                 let required = routes.iter().filter(has_method).filter(|(_, path, _)| path.replace("{y}", "{x}") == resource.replace("{y}", "{x}"));

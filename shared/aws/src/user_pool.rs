@@ -64,7 +64,7 @@ impl UserPool {
         }))
     }
 
-    /// The user's groups, as far as access rules can name them.
+    /// The user's groups.
     pub async fn groups(&self, user: &User) -> Result<Groups, CallError> {
         const OPERATION: &str = "AdminListGroupsForUser";
         let mut names = Vec::new();
@@ -76,7 +76,7 @@ impl UserPool {
             }
             match &answer["NextToken"] {
                 Value::String(token) if !token.is_empty() => body["NextToken"] = token.as_str().into(),
-                _ => return Ok(Groups::known(names.iter().map(String::as_str))),
+                _ => return Ok(Groups::named(names.iter().map(String::as_str))),
             }
         }
         // Some of the groups would look like fewer groups.

@@ -96,7 +96,7 @@ impl CurrentUser {
         Ok(Self {
             id: required("id")?,
             username: required("username")?,
-            groups: list("groups", ',')?,
+            groups: list("groups", ' ')?,
             authenticated_by: match required("authenticated_by")?.as_str() {
                 "jwt" => Credential::Jwt,
                 "other_pool" => Credential::OtherPool,

@@ -10,7 +10,7 @@ fn written(authentication: Authentication) -> vega_auth::CurrentUser {
     vega_auth::CurrentUser {
         id: "user-1".into(),
         username: "ada".into(),
-        groups: Groups::known(["operator", "user"]),
+        groups: Groups::named(["operator", "user"]),
         authentication,
         oauth_scopes: vec!["orders/read,write".into(), "orders/read".into()],
         issued_at: None,
@@ -81,7 +81,7 @@ fn a_request_without_a_complete_caller_is_unauthenticated() {
             );
         }
     }
-    for (name, value) in [("authenticated_by", "trust me"), ("groups", ","), ("groups", ""), ("scopes", "read,")] {
+    for (name, value) in [("authenticated_by", "trust me"), ("groups", " "), ("groups", ""), ("scopes", "read,")] {
         let mut context = complete.clone();
         context.insert(name.into(), value.into());
         incomplete.push(context.into());

@@ -12,8 +12,7 @@ mod serve;
 pub use code::Code;
 pub use problem::{Answer, Problem, ProblemType, RequestProblem, problem_json};
 pub use request::{
-    BodyError, MAX_BODY_BYTES, body_bytes, current_user, not_null, path_parameter, read_json, request_id, route,
-    source_address,
+    BodyError, MAX_BODY_BYTES, body_bytes, current_user, path_parameter, read_json, request_id, route, source_address,
 };
 pub use serve::{Handler, Settings, answer, configure, main, serve, within};
 

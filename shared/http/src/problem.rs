@@ -90,7 +90,7 @@ pub enum RequestProblem {
     Malformed,
     #[error("This route requires a signed-in caller.")]
     Unauthenticated,
-    #[error("This route requires group root or operator.")]
+    #[error("This route requires a group that administers keys.")]
     AdministratorOnly,
     #[error("There is no such route.")]
     NoSuchRoute,

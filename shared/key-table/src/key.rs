@@ -45,7 +45,7 @@ pub fn write_record(record: &KeyRecord) -> Item {
         ("status", Attribute::text(record.status.to_string())),
         ("name", Attribute::text(&record.name)),
         ("description", Attribute::text(&record.description)),
-        ("groups", Attribute::list(record.groups.iter().map(Group::name))),
+        ("groups", Attribute::list(record.groups.iter())),
         ("scopes", Attribute::list(&record.scopes)),
         ("cidrs", Attribute::list(&record.cidrs)),
         ("created_at", time(record.created_at)),
@@ -142,7 +142,7 @@ mod tests {
             owner_username: "ada".into(),
             name: "ci".into(),
             description: "for the pipeline".into(),
-            groups: Groups::known(["user"]),
+            groups: Groups::named(["user"]),
             scopes: vec!["deploy".parse().unwrap(), "read".parse().unwrap()],
             cidrs: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
             expires_at: Some(Timestamp(2)),
@@ -176,7 +176,7 @@ mod tests {
             assert!(read_record(&with_another).is_err(), "with another {name}");
         }
         for (name, entry) in [
-            ("groups", "admins"),
+            ("groups", "my admins"),
             ("scopes", "Read"),
             ("scopes", ""),
             ("cidrs", "203.0.113.7"),

@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_key_that_lost_something_was_narrowed() {
         let key = ApiKey::new(id(), &KeySecret::from_entropy(&mut [7; 32]));
-        let before = KeyRecord { groups: Groups::known(["user"]), ..KeyRecord::new(&key, "user-1", Timestamp(1)) };
+        let before = KeyRecord { groups: Groups::named(["user"]), ..KeyRecord::new(&key, "user-1", Timestamp(1)) };
         let change = |after: &KeyRecord| {
             read("MODIFY", "K#7Gh2kQ9XbT4m", "A", Some(&write_record(&before)), Some(&write_record(after))).unwrap()
         };
@@ -215,7 +215,7 @@ mod tests {
         for after in [
             KeyRecord { name: "new".into(), ..next.clone() },
             KeyRecord { status: KeyStatus::Disabled, ..before.clone() },
-            KeyRecord { groups: Groups::known(["user", "operator"]), ..next.clone() },
+            KeyRecord { groups: Groups::named(["user", "operator"]), ..next.clone() },
         ] {
             assert_eq!(change(&after), None, "{after:?}");
         }

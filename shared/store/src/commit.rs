@@ -159,7 +159,7 @@ impl Store {
 
     /// Adds a new key to its owner's live ones, if there are fewer than `most`.
     fn add_live(&self, record: &KeyRecord, most: Option<u32>, actor: &Actor) -> UpdateBuilder {
-        let groups = actor.token_groups;
+        let groups = &actor.token_groups;
         let add = if groups.is_empty() { "live :id" } else { "live :id, #groups :groups" };
         let update = self
             .key_owner_update(&record.owner, &record.owner_username, &format!(" REMOVE purge_at ADD {add}"), groups)

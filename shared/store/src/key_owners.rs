@@ -39,10 +39,10 @@ pub struct KeyOwner {
 impl KeyOwner {
     /// Adds another of the owner's items in the index.
     fn add(&mut self, other: Self) {
-        self.groups = self.groups.iter().chain(other.groups.iter()).collect();
+        self.groups = self.groups.union(&other.groups);
         self.is_live |= other.is_live;
         self.is_active |= other.is_active;
-        self.seen_in = self.seen_in.or(other.seen_in);
+        self.seen_in = self.seen_in.take().or(other.seen_in);
         self.is_disabled |= other.is_disabled;
         self.expired.extend(other.expired);
     }
@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// Records the groups an owner of live keys was seen in, and that they weren't disabled.
-    pub async fn note_seen_in(&self, owner: &str, username: &str, groups: Groups) -> Result<(), Fault> {
+    pub async fn note_seen_in(&self, owner: &str, username: &str, groups: &Groups) -> Result<(), Fault> {
         // DynamoDB has no empty set.
         let rest = if groups.is_empty() { " REMOVE #groups, #status" } else { ", #groups = :groups REMOVE #status" };
         let update = self
@@ -128,7 +128,7 @@ impl Store {
     }
 
     /// An update of an owner's item that puts it into the index, and continues with the `rest` of its expression.
-    pub(crate) fn key_owner_update(&self, owner: &str, username: &str, rest: &str, groups: Groups) -> UpdateBuilder {
+    pub(crate) fn key_owner_update(&self, owner: &str, username: &str, rest: &str, groups: &Groups) -> UpdateBuilder {
         let update = self
             .owner_update(owner, &format!("SET holder = :owner, owner_username = :username{rest}"))
             .expression_attribute_values(":owner", string(owner))

@@ -19,7 +19,7 @@ fn record(number: u128, owner: &str) -> KeyRecord {
     KeyRecord {
         owner_username: "ada".into(),
         name: format!("key {number}"),
-        groups: Groups::known(["user"]),
+        groups: Groups::named(["user"]),
         ..KeyRecord::new(&key, owner, NOW.plus(i64::try_from(number).unwrap()))
     }
 }
@@ -57,7 +57,7 @@ async fn rotate(
     let owner = CurrentUser {
         id: old.owner.clone(),
         username: old.owner_username.clone(),
-        groups: old.groups,
+        groups: old.groups.clone(),
         authentication: Authentication::Jwt,
         oauth_scopes: Vec::new(),
         issued_at: None,
@@ -366,7 +366,7 @@ async fn an_expired_key_purged_before_a_sweep_no_longer_counts() {
 
 /// Somebody with a token of group `user` that was issued then.
 fn with_token(issued_at: Timestamp) -> Actor {
-    Actor { token_issued_at: Some(issued_at), token_groups: Groups::known(["user"]), ..actor() }
+    Actor { token_issued_at: Some(issued_at), token_groups: Groups::named(["user"]), ..actor() }
 }
 
 #[tokio::test]
@@ -389,7 +389,7 @@ async fn a_token_from_before_the_bar_gives_a_key_nothing_more() {
         let rotated = rotate(&store, &key, &successor, 60, 10, actor).await;
         assert!(matches!(rotated, Err(CommitError::TokenOutdated)), "{rotated:?}");
         let wider = KeyChange { scopes: Some(vec![]), ..KeyChange::default() };
-        let groups = KeyChange { groups: Some(Groups::known(["operator", "user"])), ..KeyChange::default() };
+        let groups = KeyChange { groups: Some(Groups::named(["operator", "user"])), ..KeyChange::default() };
         let enabled = KeyChange { is_enabled: Some(true), ..KeyChange::default() };
         for (record, change) in [(&key, wider), (&key, groups), (&disabled, enabled)] {
             let changed = apply(&store, record, change, actor, NOW).await;

@@ -22,7 +22,7 @@ pub fn record(key: &ApiKey, owner: &str) -> KeyRecord {
     KeyRecord {
         owner_username: "ada".into(),
         name: "ci".into(),
-        groups: Groups::known(["user"]),
+        groups: Groups::named(["user"]),
         ..KeyRecord::new(key, owner, NOW)
     }
 }

@@ -240,7 +240,7 @@ async fn only_keys_disabled_with_their_owner_are_enabled_with_them() {
     assert_eq!((refused.status, &refused.body["error"]), (409, &json!("owner_disabled")));
     assert!(pages(&api, "/v1/api-keys?status=active&").await.is_empty(), "nothing was changed");
     // The owner sync sees them enabled. The bar on the owner's tokens doesn't concern the administrator's.
-    api.keys.store.note_seen_in("ada", "ada", Groups::known(["user"])).await.unwrap();
+    api.keys.store.note_seen_in("ada", "ada", &Groups::named(["user"])).await.unwrap();
     for enabled in [40, 0] {
         let seen = api.call(OPERATOR, "POST", target, None).await;
         assert_eq!((seen.status, seen.body), (200, json!({ "enabled": enabled })));
@@ -269,7 +269,7 @@ async fn only_root_can_enable_a_key_of_group_root() {
     let roots = api.create(ROOT, "deploys it all").await;
     let plain = api.call(ROOT, "POST", "/v1/api-keys", Some(json!({ "name": "x", "groups": ["user"] }))).await.body;
     disable_with_owner(&api, "rita").await;
-    api.keys.store.note_seen_in("rita", "rita", Groups::known(["root", "user"])).await.unwrap();
+    api.keys.store.note_seen_in("rita", "rita", &Groups::named(["root", "user"])).await.unwrap();
     let target = "/v1/admin/api-keys/enable?owner=rita";
     assert_eq!(api.call(OPERATOR, "POST", target, None).await.status, 403);
     assert!(!is_good(&api, &plain, NOW).await, "nothing was changed");

@@ -228,4 +228,4 @@ async fn rotate(api: &Api, now: Timestamp, key: &Value, body: &str) -> Seen {
 const REPEAT: &str = "0f1c8d52-6a7e-4b57-9d4e-2f6d3c1b9a80";
 
 const OPERATOR: &str = "operator as oscar";
-const ROOT: &str = "root,user as rita";
+const ROOT: &str = "root user as rita";

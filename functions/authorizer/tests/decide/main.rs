@@ -261,6 +261,24 @@ async fn a_key_is_limited_to_its_scopes_and_told_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_caller_has_only_groups_that_the_rules_list() {
+    let mut gateway = Gateway::custom().await;
+    let rules = r#"{"groups":["sales,EMEA","user"],"rules":[{"route":"GET /v1/projects","groups":["sales,EMEA"]}]}"#;
+    gateway.authorizer.policies = Policies::new(rules.parse().unwrap());
+    let key = gateway.key(|record| record.groups = Groups::named(["root", "sales,EMEA", "EMEA"])).await;
+    let claims = with(custom_claims(), "cognito:groups", json!(["EMEA", "sales,EMEA", "root", "sales", "two words"]));
+    for token in [key.expose(), &hs256(&claims, SECRET)] {
+        check(gateway.decide(token).await, "allow:ada", "ok");
+        let response = gateway.authorizer.decide(event(&format!("Bearer {token}")), NOW).await.0.unwrap();
+        assert_eq!(serde_json::to_value(response).unwrap()["context"]["groups"], "sales,EMEA");
+    }
+    for groups in [json!(["sales", "EMEA"]), json!(["sales", "EMEA", "user"]), json!(["Sales,EMEA"]), json!([])] {
+        let token = hs256(&with(custom_claims(), "cognito:groups", groups), SECRET);
+        check(gateway.decide(&token).await, "deny:ada", "forbidden");
+    }
+}
+
+#[tokio::test]
 async fn a_key_with_networks_is_rejected_from_elsewhere() {
     let gateway = Gateway::custom().await;
     let networks = ["192.0.2.0/30", "2001:db8::/32"];
@@ -411,7 +429,8 @@ async fn an_unexpected_item_or_response_admits_nobody() {
         (r#""digest":"#, r#""digits":"#, "temporarily unavailable", "record_unreadable"),
         (r#"{"S":"active"}"#, r#"{"N":"1"}"#, "temporarily unavailable", "record_unreadable"),
         (r#"{"S":"active"}"#, r#"{"S":"superb"}"#, "temporarily unavailable", "record_unreadable"),
-        (r#"{"L":[{"S":"user"}]}"#, r#"{"L":[{"S":"admin"}]}"#, "temporarily unavailable", "record_unreadable"),
+        (r#"{"L":[{"S":"user"}]}"#, r#"{"L":[{"S":"us er"}]}"#, "temporarily unavailable", "record_unreadable"),
+        (r#"{"L":[{"S":"user"}]}"#, r#"{"L":[{"S":"admin"}]}"#, "deny:ada", "forbidden"),
         (r#"{"S":"A"}"#, r#"{"S":"a"}"#, UNAUTHORIZED, "unknown_key"),
         (r#""Items":"#, r#""Things":"#, "temporarily unavailable", "store_unavailable"),
         (r#"{"Items":"#, r#"{"items":"#, "temporarily unavailable", "store_unavailable"),

@@ -76,8 +76,13 @@ impl Clock for TestClock {
     }
 }
 
+/// The groups that the access rules can name.
+pub fn groups() -> Groups {
+    Groups::named(["root", "operator", "user"])
+}
+
 /// A change of a page before it is delivered: the group, the listing calls so far, the page.
-pub type Alteration = fn(Option<Group>, usize, Page) -> Result<Page, PoolFault>;
+pub type Alteration = fn(Option<&str>, usize, Page) -> Result<Page, PoolFault>;
 
 /// The pool.
 pub struct TestPool {
@@ -104,7 +109,7 @@ impl TestPool {
     pub fn new() -> Self {
         let state = State {
             people: BTreeMap::new(),
-            members: Group::ALL.into_iter().map(|group| (group, BTreeSet::new())).collect(),
+            members: groups().iter().map(|group| (group.clone(), BTreeSet::new())).collect(),
             unavailable: BTreeSet::new(),
             listed: BTreeMap::new(),
             calls: HashMap::new(),
@@ -126,7 +131,7 @@ impl TestPool {
     }
 
     pub fn member(&self, owner: &str, groups: &[&str]) {
-        self.set(owner, OwnerStatus::Member(Groups::known(groups.iter().copied())));
+        self.set(owner, OwnerStatus::Member(Groups::named(groups.iter().copied())));
     }
 
     /// The listings show this status, which isn't theirs (any more).
@@ -150,12 +155,12 @@ impl TestPool {
         self.state().alteration = alteration;
     }
 
-    pub fn delete_group(&self, group: Group) {
-        self.state().members.remove(&group);
+    pub fn delete_group(&self, group: &str) {
+        self.state().members.remove(&group.parse::<Group>().unwrap());
     }
 
-    pub fn create_group(&self, group: Group) {
-        self.state().members.entry(group).or_default();
+    pub fn create_group(&self, group: &str) {
+        self.state().members.entry(group.parse().unwrap()).or_default();
     }
 
     /// From now on, a call takes this long.
@@ -205,7 +210,7 @@ impl State {
             OwnerStatus::Disabled => self.people.insert(owner.into(), false),
             OwnerStatus::Member(groups) => {
                 for group in groups.iter() {
-                    self.members.entry(group).or_default().insert(owner.into());
+                    self.members.entry(group.clone()).or_default().insert(owner.into());
                 }
                 self.people.insert(owner.into(), true)
             }
@@ -217,19 +222,23 @@ impl State {
             None => OwnerStatus::Gone,
             Some(false) => OwnerStatus::Disabled,
             Some(true) => OwnerStatus::Member(
-                self.members.iter().filter(|(_, members)| members.contains(owner)).map(|(group, _)| *group).collect(),
+                self.members
+                    .iter()
+                    .filter(|(_, members)| members.contains(owner))
+                    .map(|(group, _)| group.clone())
+                    .collect(),
             ),
         }
     }
 
-    fn page(&self, group: Option<Group>, after: Option<&str>) -> Result<Page, PoolFault> {
+    fn page(&self, group: Option<&Group>, after: Option<&str>) -> Result<Page, PoolFault> {
         let from = after.map_or(Unbounded, Excluded);
         let mut subjects: Vec<String> = match group {
             None => {
                 self.people.range::<str, _>((from, Unbounded)).map(|(owner, _)| owner.clone()).take(PAGE + 1).collect()
             }
             Some(group) => {
-                let members = self.members.get(&group).ok_or("refused with ResourceNotFoundException")?;
+                let members = self.members.get(group).ok_or("refused with ResourceNotFoundException")?;
                 members.range::<str, _>((from, Unbounded)).take(PAGE + 1).cloned().collect()
             }
         };
@@ -256,7 +265,7 @@ impl Pool for &TestPool {
         Pool::find(*self, owner, username).await
     }
 
-    async fn page(&self, group: Option<Group>, token: Option<&str>) -> Result<Page, PoolFault> {
+    async fn page(&self, group: Option<&Group>, token: Option<&str>) -> Result<Page, PoolFault> {
         Pool::page(*self, group, token).await
     }
 }
@@ -280,10 +289,10 @@ impl Pool for TestPool {
         Ok(status)
     }
 
-    async fn page(&self, group: Option<Group>, token: Option<&str>) -> Result<Page, PoolFault> {
+    async fn page(&self, group: Option<&Group>, token: Option<&str>) -> Result<Page, PoolFault> {
         self.call(Category::UserList).await?;
         let state = self.state();
         let page = state.page(group, token)?;
-        (state.alteration)(group, state.calls[&Category::UserList].len(), page)
+        (state.alteration)(group.map(Group::name), state.calls[&Category::UserList].len(), page)
     }
 }

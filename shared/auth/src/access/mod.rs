@@ -7,10 +7,10 @@ mod scope;
 mod source;
 mod table;
 
-pub use group::{Group, Groups, UnknownGroup};
+pub use group::{Group, Groups, InvalidGroup};
 pub use route::{MethodPattern, PathPattern, Rest, Route, Segment};
-#[cfg(feature = "schema")]
-pub(crate) use rules::Document;
 pub use rules::{Access, AccessRules, Caching, DeniedAs, Target};
+#[cfg(feature = "schema")]
+pub(crate) use rules::{Document, MAX_GROUPS};
 pub use scope::{InvalidScopeName, ScopeName};
 pub use source::{Problem, RulesError};

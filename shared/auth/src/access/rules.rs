@@ -8,10 +8,10 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::Route;
 use super::source::{RulesError, Source, did_you_mean};
 use super::table::{Place, RouteTable};
-use super::{Route, UnknownGroup};
-use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName};
+use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName, not_null};
 
 /// The groups and scopes that each route requires. A route without a rule is denied.
 ///
@@ -26,9 +26,13 @@ use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName};
 /// ```
 /// - `route`: a method, `ANY` or `*`, a space, and a path as API Gateway writes it: `{id}` is one segment, `{proxy+}` at the
 ///   end is one or more. A path that ends in `/*` covers everything below it, not itself. For a WebSocket API it is `$connect`.
-/// - `groups`: the caller must be in one of these; `"any"` admits every authenticated caller.
+/// - `groups` of a rule: the caller must be in one of these; `"any"` admits every authenticated caller.
 /// - `api_keys`: `false` limits the route to signed-in people. `true` if left out.
 /// - `scopes` of a rule: `false` admits a key whatever its scopes. `true` if left out.
+/// - `groups` of the document: every group that a rule can name, [`DEFAULT_GROUPS`] if left out. A caller's other groups don't
+///   count.
+/// - `administrators`: the groups that administer other people's keys, each with the groups whose keys it can't revoke or enable;
+///   [`DEFAULT_ADMINISTRATORS`], as far as there are such groups, if left out.
 /// - `cache`: how API Gateway caches the authorizer's results, `token` if left out. See [`Caching`].
 /// - `scopes` of the document: named sets of routes that a key can be limited to. `read` always exists.
 ///
@@ -41,6 +45,8 @@ use crate::{Authentication, CurrentUser, Group, Groups, Object, ScopeName};
 /// route is an error if results are cached by token.
 #[derive(Debug)]
 pub struct AccessRules {
+    groups: Groups,
+    administrators: BTreeMap<Group, Groups>,
     caching: Caching,
     rules: Vec<Rule>,
     table: RouteTable<usize>,
@@ -101,8 +107,18 @@ struct Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequiredGroups {
     Anyone,
-    OneOf(Groups),
+    OneOf(GroupBits),
 }
+
+/// Groups among those of a document: a bit for each, in their order.
+type GroupBits = u64;
+
+/// Most groups per document.
+pub(crate) const MAX_GROUPS: usize = GroupBits::BITS as usize;
+
+/// The groups of a document that lists none, and its administrators.
+const DEFAULT_GROUPS: [&str; 3] = ["operator", "root", "user"];
+const DEFAULT_ADMINISTRATORS: [(&str, &[&str]); 2] = [("root", &[]), ("operator", &["root"])];
 
 /// The rules' decision about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +159,15 @@ pub(crate) struct Document<'a> {
     /// The JSON Schema of this file, for editors.
     #[serde(rename = "$schema", default)]
     schema: Option<String>,
+    /// The groups of the user pool that rules can name; `root`, `operator` and `user` if left out. A caller's other groups don't
+    /// count.
+    #[serde(default, deserialize_with = "not_null", borrow)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::groups"))]
+    groups: Option<&'a RawValue>,
+    /// The groups that administer other people's keys; `root` and `operator` if left out, as far as there are such groups.
+    #[serde(default, deserialize_with = "not_null", borrow)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<WrittenAdministrators>"))]
+    administrators: Option<&'a RawValue>,
     /// How API Gateway caches the authorizer's results: not at all, by token, or by token, method and path.
     #[serde(default)]
     cache: Caching,
@@ -154,6 +179,19 @@ pub(crate) struct Document<'a> {
     #[serde(default, borrow)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::scopes"))]
     scopes: Members<'a>,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Administrators"))]
+#[serde(deny_unknown_fields)]
+struct WrittenAdministrators {
+    /// The group.
+    #[cfg_attr(feature = "schema", schemars(with = "Group"))]
+    group: String,
+    /// The groups whose keys it can't revoke or enable.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Group>"))]
+    except: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -244,10 +282,17 @@ impl FromStr for AccessRules {
             source.problem_with_all(&format!("more than {MAX_RULES} rules"));
         }
         source.check()?;
+        let groups =
+            document.groups.map_or_else(|| Groups::named(DEFAULT_GROUPS), |part| read_groups(&mut source, part));
+        let administrators = match document.administrators {
+            None => default_administrators(&groups),
+            Some(part) => read_administrators(&mut source, part, &groups),
+        };
+        source.check()?;
         let mut rules = Vec::new();
         for part in document.rules {
             let Some(Object(written)) = source.read::<Object<WrittenRule>>(|| rule_name(part), part) else { continue };
-            match Rule::try_from(written) {
+            match Rule::read(written, &groups) {
                 Ok(rule) => rules.push((rule, part)),
                 Err(problem) => source.problem(part, format!("{}: {problem}", rule_name(part))),
             }
@@ -281,8 +326,66 @@ impl FromStr for AccessRules {
         source.check()?;
         let mut scopes: BTreeMap<_, _> = scopes.into_iter().map(|(name, (routes, _))| (name, routes.into())).collect();
         scopes.insert(ScopeName::read(), Route::all_reads().into());
-        Ok(Self { caching: document.cache, rules: rules.into_iter().map(|(rule, _)| rule).collect(), table, scopes })
+        let rules = rules.into_iter().map(|(rule, _)| rule).collect();
+        Ok(Self { groups, administrators, caching: document.cache, rules, table, scopes })
     }
+}
+
+fn read_groups<'a>(source: &mut Source<'a>, part: &'a RawValue) -> Groups {
+    let Some(names) = source.read::<Vec<String>>(|| "groups".into(), part) else { return Groups::NONE };
+    if names.is_empty() || names.len() > MAX_GROUPS {
+        source.problem(part, format!("groups: expected 1 to {MAX_GROUPS}"));
+    }
+    let mut groups = Vec::new();
+    for name in &names {
+        match name.parse() {
+            Ok(group) if groups.contains(&group) => source.problem(part, format!("group {name:?} is listed twice")),
+            Ok(group) => groups.push(group),
+            Err(problem) => source.problem(part, format!("group {name:?}: {problem}")),
+        }
+    }
+    groups.into_iter().collect()
+}
+
+fn default_administrators(groups: &Groups) -> BTreeMap<Group, Groups> {
+    let group = |name: &str| name.parse().ok().filter(|group| groups.contains(group));
+    let read =
+        |(name, except): (&str, &[&str])| Some((group(name)?, except.iter().filter_map(|name| group(name)).collect()));
+    DEFAULT_ADMINISTRATORS.into_iter().filter_map(read).collect()
+}
+
+fn read_administrators<'a>(source: &mut Source<'a>, part: &'a RawValue, groups: &Groups) -> BTreeMap<Group, Groups> {
+    let written =
+        source.read::<Vec<Object<WrittenAdministrators>>>(|| "administrators".into(), part).unwrap_or_default();
+    let mut administrators = BTreeMap::new();
+    for Object(WrittenAdministrators { group, except }) in written {
+        let name = group.clone();
+        let except = except.iter().map(|name| find(name, groups)).collect::<Result<Groups, _>>();
+        match find(&group, groups).and_then(|group| Ok((group, except?))) {
+            Err(problem) => source.problem(part, format!("administrators: {problem}")),
+            Ok((group, except)) => {
+                if administrators.insert(group, except).is_some() {
+                    source.problem(part, format!("administrators: {name:?} occurs twice"));
+                }
+            }
+        }
+    }
+    administrators
+}
+
+/// The group of this name. Fails when it isn't among `groups`, or no group can have the name.
+fn find(name: &str, groups: &Groups) -> Result<Group, String> {
+    let group: Group = name.parse().map_err(|problem| format!("{name:?}: {problem}"))?;
+    Some(group).filter(|group| groups.contains(group)).ok_or_else(|| {
+        let names: Vec<&str> = groups.iter().map(Group::name).collect();
+        let suggestion = did_you_mean(name, names.iter().copied());
+        format!("unknown group {name:?}: the groups are {}{suggestion}", names.join(", "))
+    })
+}
+
+/// Their bits, without the groups that the document doesn't list.
+fn bits(of: &Groups, groups: &Groups) -> GroupBits {
+    of.iter().filter_map(|group| groups.position(group)).fold(0, |bits, position| bits | 1 << position)
 }
 
 /// The name in a problem with a rule that can't be read, or is invalid.
@@ -294,22 +397,18 @@ fn rule_name(part: &RawValue) -> String {
     serde_json::from_str(part.get()).map_or("rule".to_owned(), |Named { route }| format!("rule {route:?}"))
 }
 
-impl TryFrom<WrittenRule> for Rule {
-    type Error = String;
-
-    fn try_from(written: WrittenRule) -> Result<Self, String> {
-        let groups = match written.groups {
+impl Rule {
+    /// Fails with the problem of the rule.
+    fn read(written: WrittenRule, groups: &Groups) -> Result<Self, String> {
+        let required = match written.groups {
             WrittenGroups::Any => RequiredGroups::Anyone,
             WrittenGroups::Names(names) if names.is_empty() => return Err("groups: the list is empty".into()),
-            WrittenGroups::Names(names) => RequiredGroups::OneOf(
-                names
-                    .iter()
-                    .map(|name| name.parse())
-                    .collect::<Result<_, UnknownGroup>>()
-                    .map_err(|error| format!("groups: {error}{}", did_you_mean(&error.0, Group::names())))?,
-            ),
+            WrittenGroups::Names(names) => {
+                let names = names.iter().map(|name| find(name, groups)).collect::<Result<Groups, _>>();
+                RequiredGroups::OneOf(bits(&names.map_err(|problem| format!("groups: {problem}"))?, groups))
+            }
         };
-        Ok(Self { route: written.route.parse()?, groups, api_keys: written.api_keys, scopes: written.scopes })
+        Ok(Self { route: written.route.parse()?, groups: required, api_keys: written.api_keys, scopes: written.scopes })
     }
 }
 
@@ -421,12 +520,13 @@ fn report_what_a_policy_cannot_decide(
 }
 
 impl Rule {
-    fn admits(&self, user: &CurrentUser) -> bool {
+    /// `groups` are the user's.
+    fn admits(&self, user: &CurrentUser, groups: GroupBits) -> bool {
         let admits_kind = self.api_keys || user.authentication.is_person();
         admits_kind
             && match self.groups {
                 RequiredGroups::Anyone => true,
-                RequiredGroups::OneOf(groups) => user.groups.intersects(groups),
+                RequiredGroups::OneOf(required) => groups & required != 0,
             }
     }
 
@@ -434,7 +534,7 @@ impl Rule {
         let groups = match (self.groups, other.groups) {
             (_, RequiredGroups::Anyone) => true,
             (RequiredGroups::Anyone, RequiredGroups::OneOf(_)) => false,
-            (RequiredGroups::OneOf(ours), RequiredGroups::OneOf(theirs)) => ours.is_subset(theirs),
+            (RequiredGroups::OneOf(ours), RequiredGroups::OneOf(theirs)) => ours & !theirs == 0,
         };
         let keys = !self.api_keys || (other.api_keys && (self.scopes || !other.scopes));
         groups && keys
@@ -442,11 +542,32 @@ impl Rule {
 }
 
 impl AccessRules {
+    /// Every group that counts.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// The part of these groups that affects decisions: callers with the same bits have the same rights.
+    pub fn group_bits(&self, groups: &Groups) -> u64 {
+        bits(groups, &self.groups)
+    }
+
+    /// Whether somebody in `groups` administers other people's keys.
+    pub fn administer_keys(&self, groups: &Groups) -> bool {
+        groups.iter().any(|group| self.administrators.contains_key(group))
+    }
+
+    /// Whether somebody in `groups` can revoke and enable other people's keys with the groups `of_key`.
+    pub fn can_revoke(&self, groups: &Groups, of_key: &Groups) -> bool {
+        groups.iter().filter_map(|group| self.administrators.get(group)).any(|except| !except.intersects(of_key))
+    }
+
     /// The routes that `user` can call, in the rules' order and without duplicates, for a policy for the whole API.
     pub fn granted(&self, user: &CurrentUser) -> Vec<Cow<'_, Route>> {
         let scope_routes = self.scope_routes(user);
         let mut granted = Vec::new();
-        for rule in self.rules.iter().filter(|rule| rule.admits(user)) {
+        let groups = self.group_bits(&user.groups);
+        for rule in self.rules.iter().filter(|rule| rule.admits(user, groups)) {
             match &scope_routes {
                 Some(scopes) if rule.scopes => {
                     for route in scopes.iter().filter_map(|scope| rule.route.intersection(scope)) {
@@ -484,7 +605,10 @@ impl AccessRules {
 
     fn access_to(&self, user: &CurrentUser, method: &str, place: Place<'_>) -> Access {
         let rule = self.table.find(method, place).map(|index| &self.rules[*index]);
-        let Some(rule) = rule.filter(|rule| rule.admits(user)) else { return Access::Denied(DeniedAs::Forbidden) };
+        let groups = self.group_bits(&user.groups);
+        let Some(rule) = rule.filter(|rule| rule.admits(user, groups)) else {
+            return Access::Denied(DeniedAs::Forbidden);
+        };
         let is_in = |name| self.scopes.get(name).is_some_and(|scope| scope.table.find(method, place).is_some());
         match &user.authentication {
             Authentication::ApiKey { scopes, .. } if rule.scopes && !scopes.is_empty() && !scopes.iter().any(is_in) => {
@@ -548,7 +672,7 @@ mod tests {
         CurrentUser {
             id: "user-1".into(),
             username: "ada".into(),
-            groups: Groups::known(groups.iter().copied()),
+            groups: Groups::named(groups.iter().copied()),
             authentication,
             oauth_scopes: Vec::new(),
             issued_at: None,
@@ -759,6 +883,76 @@ mod tests {
         let two = rules_and_scopes(r#"{"route":"GET /a","groups":"x"}"#, r#""read":["a","GET /*/b"]"#).unwrap_err();
         for part in [r#"rule "GET /a""#, "is reserved", r#""a":"#, r#""GET /*/b":"#] {
             assert!(two.contains(part), "{part}: {two}");
+        }
+    }
+
+    #[test]
+    fn only_the_documents_groups_count() {
+        let rules: AccessRules = r#"{
+            "groups": ["sales,EMEA", "R&D", "r\u00f6\u00f6t"],
+            "rules": [{ "route": "GET /a", "groups": ["sales,EMEA"] }, { "route": "GET /b", "groups": ["R&D", "r\u00f6\u00f6t"] }]
+        }"#
+        .parse()
+        .unwrap();
+        let allowed = |groups: &[&str], path| rules.allow(&user(groups, Authentication::Jwt), "GET", path);
+        assert!(allowed(&["sales,EMEA"], "/a") && !allowed(&["sales,EMEA"], "/b"));
+        assert!(allowed(&["other", "r\u{f6}\u{f6}t"], "/b"));
+        for other in ["sales", "EMEA", "R&d", "ro\u{308}o\u{308}t", "root", "any"] {
+            assert!(!allowed(&[other], "/a") && !allowed(&[other], "/b"), "{other}");
+        }
+        let bits = |names: &[&str]| rules.group_bits(&Groups::named(names.iter().copied()));
+        assert_eq!(bits(&["root", "sales"]), 0);
+        assert_eq!(bits(&["R&D", "x"]), bits(&["R&D"]));
+        assert_ne!(bits(&["R&D"]), bits(&["sales,EMEA"]));
+    }
+
+    #[test]
+    fn sixty_four_groups_are_told_apart() {
+        let names: Vec<String> = (0..64).map(|number| format!("g{number}")).collect();
+        let rules: Vec<String> =
+            names.iter().map(|name| format!(r#"{{"route":"GET /{name}","groups":["{name}"]}}"#)).collect();
+        let json = format!(r#"{{"cache":"none","groups":{},"rules":[{}]}}"#, serde_json::json!(names), rules.join(","));
+        let rules: AccessRules = json.parse().unwrap();
+        for name in &names {
+            for path in &names {
+                let is_allowed = rules.allow(&user(&[name], Authentication::Jwt), "GET", &format!("/{path}"));
+                assert_eq!(is_allowed, name == path, "{name} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn administrators_revoke_all_keys_but_those_of_excepted_groups() {
+        let rules = |members: &str| -> AccessRules {
+            format!(r#"{{{members}"rules":[{{"route":"GET /a","groups":"any"}}]}}"#).parse().unwrap()
+        };
+        let groups = |names: &str| names.parse::<Groups>().unwrap();
+        let default = rules("");
+        let others = rules(
+            r#""groups":["boss","help","vip"],"administrators":[{"group":"boss","except":["boss"]},{"group":"help","except":["boss","vip"]}],"#,
+        );
+        for (rules, administrator, key, expected) in [
+            (&default, "root", "root user", Some(true)),
+            (&default, "operator user", "operator user", Some(true)),
+            (&default, "operator", "", Some(true)),
+            (&default, "operator", "root user", Some(false)),
+            (&default, "operator root", "root", Some(true)),
+            (&default, "user", "", None),
+            (&default, "", "", None),
+            (&others, "root", "", None),
+            (&others, "boss", "vip", Some(true)),
+            (&others, "boss", "boss", Some(false)),
+            (&others, "help", "help", Some(true)),
+            (&others, "help", "help vip", Some(false)),
+            (&others, "boss help", "vip", Some(true)),
+            (&others, "vip", "", None),
+            (&rules(r#""administrators":[],"#), "root", "", None),
+            (&rules(r#""groups":["operator","sales"],"#), "operator", "sales", Some(true)),
+            (&rules(r#""groups":["operator","sales"],"#), "sales", "", None),
+        ] {
+            let (administrator, key) = (groups(administrator), groups(key));
+            assert_eq!(rules.administer_keys(&administrator), expected.is_some(), "{administrator} {key}");
+            assert_eq!(rules.can_revoke(&administrator, &key), expected == Some(true), "{administrator} {key}");
         }
     }
 

@@ -1,9 +1,9 @@
 use std::ops::Range;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::OtherMembers;
-use crate::{Authentication, CurrentUser, Groups, Rejection, Timestamp};
+use crate::{Authentication, CurrentUser, Groups, Rejection, Timestamp, not_null};
 
 /// Tolerance for `nbf` and `iat`, because the issuer's clock can be ahead of ours. `exp` has none: an expired token is expired.
 const LEEWAY_SECONDS: i64 = 30;
@@ -32,7 +32,7 @@ pub struct Claims {
     /// The subject: the person's stable id.
     pub sub: String,
     /// The display name. A machine's token has none.
-    #[serde(default, deserialize_with = "never_null", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The client that the token was issued to. Cognito's access tokens have no `aud`.
     pub client_id: String,
@@ -41,12 +41,12 @@ pub struct Claims {
     /// The first second at which the token is expired.
     pub exp: i64,
     /// The first second at which the token is valid.
-    #[serde(default, deserialize_with = "never_null", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
     /// The time of issue.
     pub iat: i64,
     /// The OAuth scopes, separated by spaces.
-    #[serde(default, deserialize_with = "never_null", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// The person's groups; absent for a person without any.
     #[serde(default, rename = "cognito:groups", skip_serializing_if = "Vec::is_empty")]
@@ -119,7 +119,7 @@ impl Claims {
     /// The person whom the token identifies.
     pub(super) fn into_person(self) -> Result<CurrentUser, Rejection> {
         let username = self.username.clone().filter(|name| is_usable(name)).ok_or(Rejection::Subject)?;
-        let groups = Groups::known(self.groups.iter().map(String::as_str));
+        let groups = Groups::named(self.groups.iter().map(String::as_str));
         Ok(CurrentUser { username, ..self.into_user(groups, Authentication::Jwt) })
     }
 
@@ -156,11 +156,6 @@ fn custom_scopes(scope: &str) -> Vec<String> {
     scopes
 }
 
-/// A claim that can be absent, but isn't null if present.
-fn never_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +163,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000);
 
     fn claims() -> Claims {
-        let groups = vec!["user".into(), "admins".into()];
+        let groups = vec!["user".into(), "admins".into(), "no group".into()];
         Claims { groups, ..Claims::custom(TokenUse::Access, "user-1", "ada", NOW, NOW.plus(60)) }
     }
 
@@ -218,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn the_user_has_the_known_groups_and_both_times() {
+    fn the_user_has_the_tokens_groups_and_both_times() {
         let user = claims().into_custom_user(TokenUse::Access, NOW).unwrap();
         assert_eq!((user.id.as_str(), user.username.as_str()), ("user-1", "ada"));
-        assert_eq!(user.groups, Groups::known(["user"]));
+        assert_eq!(user.groups, Groups::named(["admins", "user"]));
         assert_eq!((user.issued_at, user.expires_at), (Some(NOW), Some(NOW.plus(60))));
     }
 

@@ -20,7 +20,7 @@ pub struct TokenSource {
 }
 
 /// The kind of tokens that a client gets. It can't get both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Client {
     /// For people who signed in.
     People,
@@ -130,13 +130,21 @@ impl TokenSource {
         &self.issuer
     }
 
+    /// The clients of machines, with their groups.
+    pub fn machines(&self) -> impl Iterator<Item = (&str, &Groups)> {
+        self.clients.iter().filter_map(|(client, kind)| match kind {
+            Client::Machine(groups) => Some((client.as_str(), groups)),
+            Client::People => None,
+        })
+    }
+
     /// The caller whom a verified token of this issuer identifies.
     /// Fails when the token isn't valid at `now`, or its client and kind aren't this source's.
     pub(crate) fn current_user(&self, claims: Claims, now: Timestamp) -> Result<CurrentUser, Rejection> {
         claims.validate(now)?;
         let is_machine = claims.username.is_none() && claims.sub == claims.client_id;
         match (self.clients.get(&claims.client_id), is_machine) {
-            (Some(Client::Machine(groups)), true) => Ok(claims.into_machine(*groups)),
+            (Some(Client::Machine(groups)), true) => Ok(claims.into_machine(groups.clone())),
             (Some(Client::People), false) => self.person(claims),
             (_, true) => Err(Rejection::Machine),
             (Some(Client::Machine(_)), false) => Err(Rejection::Person),
@@ -230,9 +238,9 @@ mod tests {
     #[test]
     fn a_machine_has_the_configured_groups_and_no_others() {
         let user = |claims: Claims, index: usize| own_and_other()[index].current_user(claims, NOW).unwrap();
-        assert_eq!(user(machine(OWN, "ci"), 0).groups, Groups::known(["operator"]));
+        assert_eq!(user(machine(OWN, "ci"), 0).groups, Groups::named(["operator"]));
         assert_eq!(user(machine(OTHER, "robot"), 1).groups, Groups::NONE);
-        assert_eq!(user(claims(OTHER, "partner"), 1).groups, Groups::known(["root", "user"]));
+        assert_eq!(user(claims(OTHER, "partner"), 1).groups, Groups::named(["root", "user"]));
         assert_eq!(user(machine(OWN, "ci"), 0).username, "ci");
     }
 
@@ -298,8 +306,8 @@ mod tests {
             (format!(r#"["{OWN}", ["web"], []]"#), "expected an object"),
             (format!(r#"{{ "issuer": "{OWN}", "clients": ["web"] }}"#), "unknown field `clients`"),
             (
-                format!(r#"{{ "issuer": "{OWN}", "machines": [{{ "client": "a", "groups": ["admin"] }}] }}"#),
-                "an unknown group",
+                format!(r#"{{ "issuer": "{OWN}", "machines": [{{ "client": "a", "groups": ["my admins"] }}] }}"#),
+                "a name that no group can have",
             ),
             (many(8), "more than 16 issuers or 8 pools"),
         ] {

@@ -175,7 +175,7 @@ impl KeyRecord {
     /// Whether the key can do something now that it couldn't `before`, or for longer.
     pub fn gives_more_than(&self, before: &Self) -> bool {
         (self.status == KeyStatus::Active && before.status != KeyStatus::Active)
-            || !self.groups.is_subset(before.groups)
+            || !self.groups.is_subset(&before.groups)
             || is_wider(&self.scopes, &before.scopes, |one, other| one == other)
             || is_wider(&self.cidrs, &before.cidrs, Network::holds)
             || before.expires_at.is_some_and(|end| self.expires_at.is_none_or(|later| later > end))
@@ -236,7 +236,7 @@ impl KeyRecord {
         Ok(CurrentUser {
             id: self.owner.clone(),
             username: self.owner_username.clone(),
-            groups: self.groups,
+            groups: self.groups.clone(),
             authentication: Authentication::ApiKey {
                 key_id: self.id,
                 scopes: self.scopes.clone(),
@@ -271,7 +271,7 @@ pub(crate) mod tests {
         KeyRecord {
             owner_username: "ada".into(),
             name: "ci".into(),
-            groups: Groups::known(["user"]),
+            groups: Groups::named(["user"]),
             ..KeyRecord::new(&key(1), "user-1", NOW.plus(-100))
         }
     }
@@ -287,7 +287,7 @@ pub(crate) mod tests {
     #[test]
     fn any_wider_restriction_gives_a_key_more() {
         let narrow = KeyRecord {
-            groups: Groups::known(["user"]),
+            groups: Groups::named(["user"]),
             scopes: vec!["read".parse().unwrap()],
             cidrs: vec!["203.0.113.0/24".parse().unwrap()],
             expires_at: Some(NOW),
@@ -300,8 +300,8 @@ pub(crate) mod tests {
             (changed.gives_more_than(&narrow), narrow.gives_more_than(&changed))
         };
         let (more_only, less_only, both, same) = ((true, false), (false, true), (true, true), (false, false));
-        assert_eq!(more(&|key| key.groups = Groups::known(["operator", "user"])), more_only);
-        assert_eq!(more(&|key| key.groups = Groups::known(["operator"])), both);
+        assert_eq!(more(&|key| key.groups = Groups::named(["operator", "user"])), more_only);
+        assert_eq!(more(&|key| key.groups = Groups::named(["operator"])), both);
         assert_eq!(more(&|key| key.scopes.clear()), more_only);
         assert_eq!(more(&|key| key.scopes.push("deploy".parse().unwrap())), more_only);
         assert_eq!(more(&|key| key.scopes = vec!["deploy".parse().unwrap()]), both);
@@ -318,7 +318,7 @@ pub(crate) mod tests {
     #[test]
     fn a_valid_key_is_its_owner_with_the_groups_of_the_key() {
         let user = record().authenticate(&key(1), None, NOW).unwrap();
-        assert_eq!((user.id.as_str(), user.groups), ("user-1", Groups::known(["user"])));
+        assert_eq!((user.id.as_str(), user.groups), ("user-1", Groups::named(["user"])));
         assert_eq!(
             user.authentication,
             Authentication::ApiKey { key_id: key(1).id(), scopes: vec![], networks: vec![] }

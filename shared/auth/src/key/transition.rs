@@ -96,7 +96,7 @@ impl KeyRecord {
         let mut after = Self {
             name: change.name.as_ref().unwrap_or(&self.name).clone(),
             description: change.description.as_ref().unwrap_or(&self.description).clone(),
-            groups: change.groups.unwrap_or(self.groups),
+            groups: change.groups.as_ref().unwrap_or(&self.groups).clone(),
             scopes: change.scopes.as_ref().unwrap_or(&self.scopes).clone(),
             cidrs: change.cidrs.as_ref().unwrap_or(&self.cidrs).clone(),
             ..self.clone()
@@ -157,9 +157,9 @@ impl KeyRecord {
         (self.status != KeyStatus::Revoked).then(|| Transition::to(self, after, vec![event], reason))
     }
 
-    /// Takes the groups from the key that are not in `allowed`. `None` if it has no other.
-    pub fn keep_groups(&self, allowed: Groups, reason: &str) -> Option<Transition> {
-        let after = Self { groups: self.groups.intersection(allowed), ..self.clone() };
+    /// Takes the groups in `lost` from the key. `None` if it has none of them.
+    pub fn lose_groups(&self, lost: &Groups, reason: &str) -> Option<Transition> {
+        let after = Self { groups: self.groups.difference(lost), ..self.clone() };
         (after.groups != self.groups).then(|| Transition::to(self, after, vec![EventKind::GroupsReduced], Some(reason)))
     }
 
@@ -186,7 +186,7 @@ impl KeyRecord {
             owner_username: owner.username.clone(),
             name: self.name.clone(),
             description: self.description.clone(),
-            groups: self.groups.intersection(owner.groups),
+            groups: self.groups.intersection(&owner.groups),
             scopes: self.scopes.clone(),
             cidrs: self.cidrs.clone(),
             expires_at: self.expires_at,
@@ -222,7 +222,7 @@ mod tests {
             status,
             expires_at,
             description: "for the pipeline".into(),
-            groups: Groups::known(["operator", "user"]),
+            groups: Groups::named(["operator", "user"]),
             scopes: vec!["read".parse().unwrap()],
             cidrs: vec!["192.0.2.0/24".parse().unwrap()],
             version: 7,
@@ -235,7 +235,7 @@ mod tests {
         CurrentUser {
             id: "user-1".into(),
             username: "ada lovelace".into(),
-            groups: Groups::known(groups.iter().copied()),
+            groups: Groups::named(groups.iter().copied()),
             authentication: Authentication::Jwt,
             oauth_scopes: Vec::new(),
             issued_at: None,
@@ -417,19 +417,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_keeps_only_allowed_groups_and_gains_none() {
-        for (allowed, kept) in [
-            (&["root", "operator", "user"][..], None),
-            (&["operator", "user"], None),
-            (&["root", "user"], Some(&["user"][..])),
-            (&["root"], Some(&[])),
-            (&[], Some(&[])),
+    fn a_key_loses_groups_and_gains_none() {
+        for (lost, kept) in [
+            (&[][..], None),
+            (&["root"], None),
+            (&["root", "operator"], Some(&["user"][..])),
+            (&["operator", "user"], Some(&[])),
         ] {
             let before = key_that_is(Active, None);
-            let reduced = before.keep_groups(Groups::known(allowed.iter().copied()), "owner_left_group");
-            assert_eq!(reduced.is_some(), kept.is_some(), "{allowed:?}");
+            let reduced = before.lose_groups(&Groups::named(lost.iter().copied()), "owner_left_group");
+            assert_eq!(reduced.is_some(), kept.is_some(), "{lost:?}");
             let (Some(reduced), Some(kept)) = (reduced, kept) else { continue };
-            check(&before, &reduced, |key| key.groups = Groups::known(kept.iter().copied()));
+            check(&before, &reduced, |key| key.groups = Groups::named(kept.iter().copied()));
             assert_eq!(reduced.events, [EventKind::GroupsReduced]);
             assert_eq!((reduced.reason.as_deref(), reduced.gives_more()), (Some("owner_left_group"), false));
         }
@@ -464,7 +463,7 @@ mod tests {
     fn a_successor_has_no_group_that_its_owner_has_left() {
         for (groups, kept) in [(&["root", "user"][..], &["user"][..]), (&[], &[])] {
             let rotation = key_that_is(Active, None).rotate(&new_key(), &owner(groups), 60, NOW).unwrap();
-            assert_eq!(rotation.successor.after.groups, Groups::known(kept.iter().copied()));
+            assert_eq!(rotation.successor.after.groups, Groups::named(kept.iter().copied()));
         }
     }
 
