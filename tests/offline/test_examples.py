@@ -82,6 +82,24 @@ def test_a_template_on_the_page_caches_nothing(text):
         assert not authorizer.get("enableSimpleResponses", False)
 
 
+def test_the_terraform_snippet_caches_nothing():
+    import hcl2
+
+    [text] = blocks("hcl")
+    resources = [
+        (kind.strip('"'), one)
+        for block in hcl2.loads(text)["resource"]
+        for kind, named in block.items()
+        for one in named.values()
+    ]
+    [rest] = [one for kind, one in resources if kind == "aws_api_gateway_authorizer"]
+    [http] = [one for kind, one in resources if kind == "aws_apigatewayv2_authorizer"]
+    assert rest["authorizer_result_ttl_in_seconds"] == http["authorizer_result_ttl_in_seconds"] == 0
+    assert (http["authorizer_payload_format_version"], http["enable_simple_responses"]) == ('"2.0"', False)
+    methods = [one for kind, one in resources if kind in ("aws_api_gateway_method", "aws_apigatewayv2_route")]
+    assert len(methods) == 2 and all("vega.id" in one["authorizer_id"] for one in methods)
+
+
 def test_the_cdk_snippet_is_typescript_and_caches_nothing(tmp_path):
     """The compiler knows the CDK's modules by name only: it checks syntax and names."""
     snippets = [text for text in blocks("ts") if "aws-cdk-lib" in text]
