@@ -182,6 +182,11 @@ def version_mismatch(caller: Caller, name: str) -> httpx.Response:
     return caller.own(name, headers={"If-Match": '"99"'})
 
 
+@provokes("invalid_if_match")
+def invalid_if_match(caller: Caller, name: str) -> httpx.Response:
+    return caller.own(name, headers={"If-Match": "1"})
+
+
 @provokes("key_revoked")
 def key_revoked(caller: Caller, name: str) -> httpx.Response:
     key = caller.key()

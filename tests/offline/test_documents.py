@@ -115,7 +115,7 @@ def test_api_gateway_answers_as_the_openapi_document_shows():
         if name == "DEFAULT_4XX":
             assert json.loads(template)["error"] == "bad_request"
             continue
-        for code in ("forbidden", "insufficient_scope") if "denied_as" in template else ("",):
+        for code in ("forbidden", "insufficient_scope", "person_required") if "denied_as" in template else ("",):
             body = json.loads(template.replace("$context.authorizer.denied_as", code))
             assert (body["error"], body["title"], body["status"]) in kinds, name
             if name in ("UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED"):

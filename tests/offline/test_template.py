@@ -70,6 +70,7 @@ def test_only_the_listed_routes_have_no_authorizer():
         "/api-keys/{file+}",
         "/v1/leaked-keys",
         "/v1/leaked-keys/github",
+        "/v1/errors",
         "/v1/openapi.json",
         "/v1/session/token",
     }

@@ -263,6 +263,7 @@ def test_every_route_but_the_open_ones_names_the_authorizer():
         ("GET", "/api-keys"),
         ("GET", "/api-keys/{file+}"),
         ("GET", "/v1/auth/config"),
+        ("GET", "/v1/errors"),
         ("GET", "/v1/openapi.json"),
         ("HEAD", "/api-keys"),
         ("POST", "/v1/leaked-keys"),

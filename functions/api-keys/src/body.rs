@@ -9,7 +9,7 @@ use vega_auth::{
     not_null,
 };
 
-use crate::problem::InvalidValue;
+use crate::problem::{InvalidValue, InvalidValues};
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 100;
@@ -136,34 +136,38 @@ impl NewKey {
         owner: &CurrentUser,
         rules: &AccessRules,
         now: Timestamp,
-    ) -> Result<KeyRecord, InvalidValue> {
-        Ok(KeyRecord {
+    ) -> Result<KeyRecord, InvalidValues> {
+        let mut invalid = InvalidValues::default();
+        let record = KeyRecord {
             owner_username: owner.username.clone(),
-            name: name(self.name)?,
-            description: description(self.description)?,
-            groups: groups(self.groups.unwrap_or_else(|| owner.groups.clone()), owner)?,
-            scopes: scopes(&self.scopes, rules)?,
-            cidrs: cidrs(&self.cidrs)?,
-            expires_at: expiry(self.expires_at, self.expires_in_days, now)?,
+            name: invalid.take(name(self.name)),
+            description: invalid.take(description(self.description)),
+            groups: invalid.take(groups(self.groups.unwrap_or_else(|| owner.groups.clone()), owner)),
+            scopes: scopes(&self.scopes, rules, &mut invalid),
+            cidrs: cidrs(&self.cidrs, &mut invalid),
+            expires_at: invalid.take(expiry(self.expires_at, self.expires_in_days, now)),
             ..KeyRecord::new(key, &owner.id, now)
-        })
+        };
+        invalid.check(record)
     }
 }
 
 impl KeyPatch {
     /// The change; 422 for an invalid member.
-    pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<KeyChange, InvalidValue> {
-        Ok(KeyChange {
-            name: self.name.map(name).transpose()?,
-            description: self.description.map(description).transpose()?,
-            groups: self.groups.map(|wanted| groups(wanted, owner)).transpose()?,
-            scopes: self.scopes.map(|wanted| scopes(&wanted, rules)).transpose()?,
-            cidrs: self.cidrs.map(|wanted| cidrs(&wanted)).transpose()?,
+    pub fn check(self, owner: &CurrentUser, rules: &AccessRules) -> Result<KeyChange, InvalidValues> {
+        let mut invalid = InvalidValues::default();
+        let change = KeyChange {
+            name: self.name.map(|text| invalid.take(name(text))),
+            description: self.description.map(|text| invalid.take(description(text))),
+            groups: self.groups.map(|wanted| invalid.take(groups(wanted, owner))),
+            scopes: self.scopes.map(|wanted| scopes(&wanted, rules, &mut invalid)),
+            cidrs: self.cidrs.map(|wanted| cidrs(&wanted, &mut invalid)),
             is_enabled: self.status.map(|status| match status {
                 SetStatus::Active => true,
                 SetStatus::Disabled => false,
             }),
-        })
+        };
+        invalid.check(change)
     }
 }
 
@@ -202,29 +206,29 @@ fn groups(wanted: Groups, owner: &CurrentUser) -> Result<Groups, InvalidValue> {
     Ok(wanted)
 }
 
-fn scopes(wanted: &[String], rules: &AccessRules) -> Result<Vec<ScopeName>, InvalidValue> {
-    each("scopes", wanted, |index, name| {
+fn scopes(wanted: &[String], rules: &AccessRules, invalid: &mut InvalidValues) -> Vec<ScopeName> {
+    each("scopes", wanted, invalid, |index, name| {
         let name = name.parse().ok().filter(|name| rules.scopes().any(|(known, _)| known == name));
         name.ok_or(InvalidValue::Scope(index))
     })
 }
 
-fn cidrs(wanted: &[String]) -> Result<Vec<Network>, InvalidValue> {
-    each("cidrs", wanted, |index, text| text.parse().map_err(|problem| InvalidValue::Network(index, problem)))
+fn cidrs(wanted: &[String], invalid: &mut InvalidValues) -> Vec<Network> {
+    each("cidrs", wanted, invalid, |index, text| text.parse().map_err(|problem| InvalidValue::Network(index, problem)))
 }
 
 /// Sorted and deduplicated. An invalid entry is reported by index, never echoed.
 fn each<T: Ord>(
     member: &'static str,
     wanted: &[String],
+    invalid: &mut InvalidValues,
     parse: impl Fn(usize, &str) -> Result<T, InvalidValue>,
-) -> Result<Vec<T>, InvalidValue> {
+) -> Vec<T> {
     if wanted.len() > KeyRecord::MAX_RESTRICTIONS {
-        return Err(InvalidValue::TooMany(member));
+        return invalid.take(Err(InvalidValue::TooMany(member)));
     }
-    let entries: BTreeSet<T> =
-        wanted.iter().enumerate().map(|(index, text)| parse(index, text)).collect::<Result<_, _>>()?;
-    Ok(entries.into_iter().collect())
+    let parsed = wanted.iter().enumerate().filter_map(|(index, text)| invalid.take(parse(index, text).map(Some)));
+    parsed.collect::<BTreeSet<T>>().into_iter().collect()
 }
 
 fn expiry(at: Option<Expiry>, in_days: Option<i64>, now: Timestamp) -> Result<Option<Timestamp>, InvalidValue> {
@@ -348,6 +352,15 @@ mod tests {
         ] {
             let said = wanted(json).unwrap_err();
             assert!(said.contains(says), "{says}: {said}");
+        }
+    }
+
+    #[test]
+    fn all_invalid_values_are_reported_at_once() {
+        let said = wanted(r#"{"name":"","scopes":["read","gone"],"cidrs":["x","10.0.0.0/8","y"],"expires_in_days":0}"#);
+        let said = said.unwrap_err();
+        for member in ["name: ", "; scopes[1]: ", "; cidrs[0]: ", "; cidrs[2]: ", "; expires_in_days: "] {
+            assert!(said.contains(member), "{member}{said}");
         }
     }
 

@@ -57,8 +57,11 @@ impl ApiKeys {
 pub fn check_version(request: &Request, record: &KeyRecord) -> Result<(), KeyProblem> {
     let Some(wanted) = request.headers().get(IF_MATCH) else { return Ok(()) };
     let current = etag(record);
-    let matches = wanted
-        .to_str()
-        .is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag.as_bytes() == current.as_bytes()));
+    let tags: Vec<&str> = wanted.to_str().unwrap_or_default().split(',').map(str::trim).collect();
+    let is_quoted = |tag: &str| tag.len() > 1 && tag.trim_start_matches("W/").starts_with('"') && tag.ends_with('"');
+    if !tags.iter().all(|tag| *tag == "*" || is_quoted(tag)) {
+        return Err(KeyProblem::InvalidIfMatch);
+    }
+    let matches = tags.iter().any(|tag| *tag == "*" || tag.as_bytes() == current.as_bytes());
     if matches { Ok(()) } else { Err(KeyProblem::VersionMismatch) }
 }

@@ -4,7 +4,7 @@ use lambda_http::Request;
 use serde_json::{Value, json};
 use vega_auth::{HIDDEN, KeyId, KeyState};
 use vega_http::RequestProblem;
-use vega_openapi::{Route, schema_of};
+use vega_openapi::{GatewayProblem, Route, schema_of};
 
 use crate::admin::{Enabled, MAX_OWNER, Revoked};
 use crate::body::{KeyPatch, NewKey, Rotation};
@@ -154,19 +154,19 @@ impl Endpoint {
             }
             Self::RevokeOwnKey => route.with(api_key_only).with(revokes),
             Self::AdminListKeys => route
-                .error(&RequestProblem::AdministratorOnly)
+                .with(administrator_only)
                 .description("Like the list of one's own keys.")
                 .required_query("owner", OWNER, &owner())
                 .with(key_list),
             Self::AdminRevokeKeys => route
-                .error(&RequestProblem::AdministratorOnly)
+                .with(administrator_only)
                 .error(&KeyProblem::Protected(KeyId::from_entropy([7; 16])))
                 .required_query("owner", OWNER, &owner())
                 .query("block_older_tokens", BLOCK, &json!({ "type": "boolean", "default": false }))
                 .with(reason)
                 .json::<Revoked>(200, "The keys are revoked.", json!({ "revoked": 3 })),
             Self::AdminEnableKeys => route
-                .error(&RequestProblem::AdministratorOnly)
+                .with(administrator_only)
                 .description(
                     "After the owner was enabled again in the user pool, and the owner sync has noticed. Keys that a person disabled \
                      stay disabled.",
@@ -177,7 +177,7 @@ impl Endpoint {
                 .with(reason)
                 .json::<Enabled>(200, "The keys are enabled.", json!({ "enabled": 3 })),
             Self::AdminRevokeKey => route
-                .error(&RequestProblem::AdministratorOnly)
+                .with(administrator_only)
                 .error(&KeyProblem::Protected(KeyId::from_entropy([7; 16])))
                 .path("id", "The key's public id.", &schema_of::<KeyId>())
                 .error(&KeyProblem::NoSuchKey)
@@ -191,11 +191,18 @@ fn api_key_only(route: Route) -> Route {
 }
 
 fn person_only(route: Route) -> Route {
-    route.error(&KeyProblem::PersonOnly).error(&KeyProblem::OwnPoolOnly)
+    route.error(&GatewayProblem::PersonRequired).error(&KeyProblem::PersonOnly).error(&KeyProblem::OwnPoolOnly)
+}
+
+fn administrator_only(route: Route) -> Route {
+    route.with(person_only).error(&RequestProblem::AdministratorOnly)
 }
 
 fn own_key(route: Route) -> Route {
-    route.path("id", "The key's public id.", &schema_of::<KeyId>()).error(&KeyProblem::NotYours)
+    route
+        .path("id", "The key's public id, with or without `vk_` before it.", &schema_of::<KeyId>())
+        .error(&KeyProblem::NotYours)
+        .error(&KeyProblem::SecretInPath)
 }
 
 fn creates_key(route: Route) -> Route {
@@ -258,6 +265,7 @@ fn if_match(route: Route) -> Route {
             "The `ETag` that you read: only that version is changed. If omitted, any version is.",
             &json!({ "type": "string" }),
         )
+        .error(&KeyProblem::InvalidIfMatch)
         .error(&KeyProblem::VersionMismatch)
 }
 

@@ -23,7 +23,9 @@ use lambda_http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 use vega_auth::config::Environment;
-use vega_auth::{AccessRules, Actor, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp};
+use vega_auth::{
+    AccessRules, Actor, ApiKey, Authentication, CurrentUser, KeyId, KeyRecord, Route, ScopeName, Timestamp,
+};
 use vega_http::{Answer, Handler, Problem, current_user, json, path_parameter, request_id, source_address, within};
 use vega_store::Store;
 
@@ -169,8 +171,13 @@ fn calling_key(user: &CurrentUser) -> Result<KeyId, KeyProblem> {
     }
 }
 
+/// The key's id in the path, as lists show it or as it stands in the key.
 fn path_id(request: &Request) -> Result<KeyId, KeyProblem> {
-    path_parameter(request, "id").and_then(|id| id.parse().ok()).ok_or(KeyProblem::NotYours)
+    let id = path_parameter(request, "id").unwrap_or_default();
+    if id.parse::<ApiKey>().is_ok() {
+        return Err(KeyProblem::SecretInPath);
+    }
+    id.strip_prefix("vk_").unwrap_or(&id).parse().map_err(|_| KeyProblem::NotYours)
 }
 
 fn actor(request: &Request, user: &CurrentUser) -> Actor {

@@ -1,5 +1,7 @@
 //! Every reason for which a request about keys fails.
 
+use std::fmt;
+
 use vega_auth::{Groups, InvalidNetwork, KeyId, KeyRecord, NotChangeable};
 use vega_http::{Code, Problem, ProblemType};
 use vega_store::{CommitError, UpdateError};
@@ -34,6 +36,8 @@ pub enum KeyProblem {
     NotYours,
     #[error("There is no such API key.")]
     NoSuchKey,
+    #[error("This is a whole API key, which is a secret. Use only its id, and replace the key: servers log addresses.")]
+    SecretInPath,
     #[error("You have {limit} live keys, which is the limit. Revoke one that you don't need.")]
     LimitReached { limit: u32 },
     #[error("The key is expired, which can't be undone. Create a new one.")]
@@ -46,6 +50,8 @@ pub enum KeyProblem {
     Rotated(KeyId),
     #[error("The key changed since you read it. Read it again, then repeat the request.")]
     VersionMismatch,
+    #[error(r#"If-Match: expected the ETag that you read, with its quotes, such as "3"; or *."#)]
+    InvalidIfMatch,
     #[error("Idempotency-Key: expected exactly one, of {MIN_LEN} to {MAX_LEN} visible ASCII characters.")]
     InvalidIdempotencyKey,
     #[error("A request with this Idempotency-Key is still being processed. Repeat it in a second.")]
@@ -57,17 +63,18 @@ pub enum KeyProblem {
 impl ProblemType for KeyProblem {
     fn code(&self) -> Code {
         match self {
-            Self::OwnPoolOnly => Code::PersonRequired,
-            Self::PersonOnly | Self::ApiKeyOnly | Self::Protected(_) => Code::Forbidden,
+            Self::OwnPoolOnly | Self::PersonOnly => Code::PersonRequired,
+            Self::ApiKeyOnly | Self::Protected(_) => Code::Forbidden,
             Self::TokenOutdated => Code::TokenOutdated,
             Self::OwnerDisabled => Code::OwnerDisabled,
-            Self::NotYours | Self::NoSuchKey => Code::NotFound,
+            Self::NotYours | Self::NoSuchKey | Self::SecretInPath => Code::NotFound,
             Self::LimitReached { .. } => Code::KeyLimitReached,
             Self::Expired => Code::KeyExpired,
             Self::Revoked => Code::KeyRevoked,
             Self::Disabled => Code::KeyDisabled,
             Self::Rotated(_) => Code::KeyRotated,
             Self::VersionMismatch => Code::VersionMismatch,
+            Self::InvalidIfMatch => Code::InvalidIfMatch,
             Self::InvalidIdempotencyKey => Code::InvalidIdempotencyKey,
             Self::IdempotencyInProgress => Code::IdempotencyInProgress,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
@@ -107,7 +114,7 @@ impl ApiKeys {
 /// A mistake in a query.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidQuery {
-    #[error("the parameters are {0}")]
+    #[error("unknown parameter: expected one of {0}")]
     Unknown(String),
     #[error("{0}: given twice")]
     Twice(String),
@@ -161,5 +168,44 @@ pub enum InvalidValue {
 impl ProblemType for InvalidValue {
     fn code(&self) -> Code {
         Code::InvalidValue
+    }
+
+    fn faults(&self) -> Vec<String> {
+        vec![self.to_string()]
+    }
+}
+
+/// All mistakes in the members of a body.
+#[derive(Default, Debug)]
+pub struct InvalidValues(Vec<InvalidValue>);
+
+impl InvalidValues {
+    /// The member's value. A mistake is kept, and the default takes the value's place until [`Self::check`].
+    pub fn take<T: Default>(&mut self, value: Result<T, InvalidValue>) -> T {
+        value.unwrap_or_else(|mistake| {
+            self.0.push(mistake);
+            T::default()
+        })
+    }
+
+    /// The values, if there was no mistake.
+    pub fn check<T>(self, values: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(values) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for InvalidValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.faults().join("; "))
+    }
+}
+
+impl ProblemType for InvalidValues {
+    fn code(&self) -> Code {
+        Code::InvalidValue
+    }
+
+    fn faults(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
     }
 }

@@ -1,6 +1,7 @@
-//! docs/openapi.json and the table in docs/errors.md are generated from the functions' code: `make openapi` writes them.
+//! docs/openapi.json, the table in docs/errors.md and the page that is served of it are generated from the functions' code: `make openapi` writes them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -30,17 +31,52 @@ fn the_openapi_document_is_current() {
     assert_current("openapi.json", openapi::DOCUMENT, &format!("{:#}\n", composed()));
 }
 
+/// The entries of docs/errors.md: the code, why it occurs and what to do.
+fn entries() -> Vec<(&'static str, &'static str, &'static str)> {
+    let entries = include_str!("../../../docs/errors.md").split("\n## `").skip(1);
+    let entry = |entry: &'static str| {
+        let (code, text) = entry.split_once("`\n**Why:** ")?;
+        let (why, what) = text.split_once("\n\n**What to do:** ")?;
+        Some((code, why, what.trim_end()))
+    };
+    entries.map(|text| entry(text).unwrap_or((text, "", ""))).collect()
+}
+
 #[test]
-fn the_table_of_errors_is_current() {
+fn every_code_has_an_entry_in_the_order_of_the_table() {
+    let codes: Vec<String> = codes_with_meanings().into_iter().map(|(code, _)| code.name()).collect();
+    assert_eq!(entries().iter().map(|(code, ..)| *code).collect::<Vec<_>>(), codes);
+}
+
+#[test]
+fn the_pages_of_errors_are_current() {
     let page = include_str!("../../../docs/errors.md");
-    let (about, _) = page.split_once("\n| ").unwrap();
-    let rows = codes_with_meanings().into_iter().map(|(code, meaning)| {
-        let name = serde_json::to_value(code).unwrap();
-        format!("| {} | `{}` | {meaning} |\n", code.status().as_u16(), name.as_str().unwrap())
-    });
-    let table =
-        rows.fold("| Status | `error` | Meaning |\n| --- | --- | --- |\n".to_owned(), |table, row| table + &row);
-    assert_current("errors.md", page, &format!("{about}\n{table}"));
+    let (about, rest) = page.split_once("\n| ").unwrap();
+    let (_, entries_of_page) = rest.split_once("\n\n").unwrap();
+    let (mut table, mut html) = ("| Status | `error` | Meaning |\n| --- | --- | --- |\n".to_owned(), HEAD.to_owned());
+    for ((code, meaning), (_, why, what)) in codes_with_meanings().into_iter().zip(entries()) {
+        let (status, name) = (code.status().as_u16(), code.name());
+        writeln!(table, "| {status} | `{name}` | {meaning} |").unwrap();
+        let [meaning, why, what] = [&meaning, why, what].map(html_of);
+        writeln!(
+            html,
+            "<h2 id=\"{name}\"><code>{name}</code></h2>\n<p>{status}. {meaning}</p>\n<p><b>Why:</b> {why}</p>"
+        )
+        .unwrap();
+        writeln!(html, "<p><b>What to do:</b> {what}</p>").unwrap();
+    }
+    assert_current("errors.md", page, &format!("{about}\n{table}\n{entries_of_page}"));
+    assert_current("../functions/openapi/errors.html", openapi::ERRORS, &html);
+}
+
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Errors of Vega Auth</title>\n<h1>Errors</h1>\n";
+
+/// The page's few forms of Markdown as HTML: code, links to the OpenAPI document, paragraphs.
+fn html_of(markdown: &str) -> String {
+    let plain = markdown.replace('&', "&amp;").replace('<', "&lt;");
+    let linked = plain.replace("[openapi.json](openapi.json)", "<a href=\"openapi.json\">openapi.json</a>");
+    let parts = linked.split('`').enumerate();
+    parts.map(|(n, part)| if n % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() }).collect()
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum Code {
     InvalidBody,
     /// A query parameter is unknown, given twice or invalid.
     InvalidQuery,
+    /// The `If-Match` isn't `*` or a list of quoted `ETag` values.
+    InvalidIfMatch,
     /// The `Idempotency-Key` is too short, too long or given twice.
     InvalidIdempotencyKey,
     /// The report isn't signed by one of GitHub's keys.
@@ -24,11 +26,11 @@ pub enum Code {
     InvalidToken,
     /// The e-mail address or the password is wrong.
     InvalidCredentials,
-    /// The caller isn't allowed to do this.
+    /// None of the caller's groups is allowed to do this, or nobody is.
     Forbidden,
     /// The API key's groups allow the route, but none of its scopes include it. `GET /v1/scopes` lists what each scope covers.
     InsufficientScope,
-    /// The caller is a machine, or a person of another user pool: only the deployment's own people have API keys.
+    /// Only a person of the deployment's own user pool can do this: no API key, no machine, nobody of another pool.
     PersonRequired,
     /// The caller's account, groups or keys changed after the access token was issued. Sign in again.
     TokenOutdated,
@@ -65,6 +67,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// The code as text, which is also the name of its entry on the page of errors.
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
+    }
+
     /// The HTTP status of every response with this code.
     pub fn status(self) -> StatusCode {
         match self {
@@ -72,6 +79,7 @@ impl Code {
             | Self::BadRequest
             | Self::InvalidBody
             | Self::InvalidQuery
+            | Self::InvalidIfMatch
             | Self::InvalidIdempotencyKey
             | Self::InvalidSignature => StatusCode::BAD_REQUEST,
             Self::InvalidToken | Self::InvalidCredentials => StatusCode::UNAUTHORIZED,

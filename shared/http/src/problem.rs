@@ -17,6 +17,11 @@ pub type Answer = Result<Response<Body>, Problem>;
 pub trait ProblemType: Display {
     /// The code for programs.
     fn code(&self) -> Code;
+
+    /// The faults of the body's members, each as `member: …` or `member[index]: …`; empty for any other problem.
+    fn faults(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A failed request, as `application/problem+json` (RFC 9457).
@@ -28,13 +33,16 @@ pub struct Problem {
     pub detail: String,
     /// The causes of a fault, for the log only.
     pub cause: Option<String>,
+    /// The faults of the body's members: see [`ProblemType::faults`].
+    pub faults: Vec<String>,
     /// Headers of the response, besides the code's own.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl<T: ProblemType> From<T> for Problem {
     fn from(problem: T) -> Self {
-        Self { code: problem.code(), detail: problem.to_string(), cause: None, headers: Vec::new() }
+        let (code, detail, faults) = (problem.code(), problem.to_string(), problem.faults());
+        Self { code, detail, cause: None, faults, headers: Vec::new() }
     }
 }
 
@@ -60,7 +68,7 @@ impl Problem {
 
     /// The response that the client sees.
     pub fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::from(problem_json(self.code, &self.detail).to_string()));
+        let mut response = Response::new(Body::from(problem_json(self.code, &self.detail, &self.faults).to_string()));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -70,16 +78,26 @@ impl Problem {
     }
 }
 
-/// The body of a problem.
-pub fn problem_json(code: Code, detail: &str) -> serde_json::Value {
+/// The body of a problem. Each fault has the place of its member (RFC 9457 section 3), a JSON pointer as a fragment.
+pub fn problem_json(code: Code, detail: &str, faults: &[String]) -> serde_json::Value {
     let status = code.status();
-    json!({
-        "type": "about:blank",
+    let mut problem = json!({
+        "type": format!("/v1/errors#{}", code.name()),
         "title": status.canonical_reason(),
         "status": status.as_u16(),
         "error": code,
         "detail": detail,
-    })
+    });
+    if !faults.is_empty() {
+        let error = |fault: &String| {
+            let member = fault.split([':', ',']).next().unwrap_or_default();
+            let pointer = format!("#/{}", member.replace('[', "/").replace(']', ""));
+            // The name of an unknown member could be a secret.
+            json!({ "pointer": if member == "unknown member" { "#" } else { &pointer }, "detail": fault })
+        };
+        problem["errors"] = faults.iter().map(error).collect();
+    }
+    problem
 }
 
 /// The problem types that functions share.
@@ -92,7 +110,7 @@ pub enum RequestProblem {
     Unauthenticated,
     #[error("This route requires a group that administers keys.")]
     AdministratorOnly,
-    #[error("There is no such route.")]
+    #[error("There is no such route, or it doesn't have this method.")]
     NoSuchRoute,
     #[error("Send JSON, with content-type: application/json.")]
     NotJsonType,
@@ -116,5 +134,29 @@ impl ProblemType for RequestProblem {
             Self::InvalidBody(_) => Code::InvalidBody,
             Self::Unavailable => Code::TemporarilyUnavailable,
         }
+    }
+
+    fn faults(&self) -> Vec<String> {
+        match self {
+            Self::InvalidBody(BodyError::Members(faults)) => faults.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_has_its_members_place() {
+        let faults = ["name: required", "cidrs[1]: no network", "a, b: give only one", "unknown member: expected a"]
+            .map(str::to_owned);
+        let problem = problem_json(Code::InvalidBody, "x", &faults);
+        assert_eq!(problem["type"], "/v1/errors#invalid_body");
+        let errors = problem["errors"].as_array().unwrap().iter();
+        let pointers: Vec<_> = errors.map(|error| error["pointer"].as_str().unwrap()).collect();
+        assert_eq!(pointers, ["#/name", "#/cidrs/1", "#/a", "#"]);
+        assert!(problem_json(Code::NotFound, "x", &[]).get("errors").is_none());
     }
 }

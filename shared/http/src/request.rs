@@ -3,9 +3,8 @@ use std::collections::HashMap;
 use http::header::CONTENT_TYPE;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt as _};
-use serde::de::DeserializeOwned;
-
-use serde_json::Value;
+use serde::de::{DeserializeOwned, Error as _};
+use serde_json::{Error as DeError, Map, Value};
 use vega_auth::CurrentUser;
 
 use crate::{Problem, RequestProblem};
@@ -92,40 +91,74 @@ pub fn read_json<T: DeserializeOwned>(request: &Request) -> Result<T, RequestPro
     if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(RequestProblem::InvalidBody(BodyError::NotAnObject));
     }
-    serde_json::from_slice(bytes).map_err(|error| RequestProblem::InvalidBody(BodyError::from(&error)))
+    serde_json::from_slice(bytes).map_err(|error| RequestProblem::InvalidBody(BodyError::new::<T>(bytes, &error)))
 }
 
 /// A mistake in a JSON body, and its place.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts say it")]
 pub enum BodyError {
+    #[error("The body is empty.")]
+    Empty,
     #[error("The body is not a JSON object.")]
     NotAnObject,
     #[error("The body is not JSON: see line {line}, column {column}.")]
     Syntax { line: usize, column: usize },
-    #[error("{0}")]
-    Member(String),
+    #[error("{}", .0.join("; "))]
+    Members(Vec<String>),
 }
 
-/// In our own words: serde repeats its input, which could be a password or a key, as a value or as a name. We keep only the
-/// end of its messages, from the last `, expected` on, which is our own text, and the names of missing and duplicate members.
-impl From<&serde_json::Error> for BodyError {
-    fn from(error: &serde_json::Error) -> Self {
-        let (line, column) = (error.line(), error.column());
-        if !error.is_data() {
-            return Self::Syntax { line, column };
+impl BodyError {
+    /// All faults of the members, in our own words: serde stops at the first, and repeats its input, which could be a password or
+    /// a key, as a value or as a name. We keep only the end of its messages, from the last `, expected` on, which is our own text,
+    /// and the names of members that we know.
+    fn new<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Self {
+        if bytes.trim_ascii().is_empty() {
+            return Self::Empty;
         }
-        let place = format!("line {line}, column {column}");
-        let message = error.to_string();
-        let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
-        if reason.starts_with("missing field `") || reason.starts_with("duplicate field `") {
-            return Self::Member(format!("{reason} ({place})"));
+        let mut members: Map<String, Value> = match serde_json::from_slice(bytes) {
+            Ok(members) => members,
+            Err(error) => return Self::Syntax { line: error.line(), column: error.column() },
+        };
+        let (mut faults, mut unknown) = (Vec::new(), None);
+        members.retain(|name, value| {
+            // One at a time. Another member that is missing is no fault of this one.
+            let alone = Map::from_iter([(name.clone(), value.clone())]);
+            let Err(fault) = T::deserialize(Value::Object(alone)) else { return true };
+            let fault = fault.to_string();
+            let expected = fault.rsplit_once(", expected ").map(|(_, expected)| in_json_terms(expected));
+            if fault.starts_with("missing field `") {
+                return true;
+            } else if fault.starts_with("unknown field `") {
+                unknown = expected;
+            } else {
+                faults.push(format!("{name}: expected {}", expected.as_deref().unwrap_or("another value")));
+            }
+            false
+        });
+        let whole = T::deserialize(Value::Object(members)).err().unwrap_or_else(|| DeError::custom(error)).to_string();
+        for (prefix, fault) in [("missing field `", "required"), ("duplicate field `", "given twice")] {
+            let name = whole.strip_prefix(prefix).and_then(|rest| Some(rest.split_once('`')?.0));
+            // A faulty member was removed, but isn't missing.
+            if let Some(name) = name.filter(|name| !faults.iter().any(|known| known.starts_with(&format!("{name}: "))))
+            {
+                faults.push(format!("{name}: {fault}"));
+            }
         }
-        let kind = if reason.starts_with("unknown field `") { "unknown member" } else { "member with a wrong value" };
-        Self::Member(match reason.rsplit_once(", expected ") {
-            Some((_, expected)) => format!("{kind} at {place}: expected {expected}"),
-            None => format!("{kind} at {place}"),
-        })
+        if let Some(known) = unknown {
+            faults.push(format!("unknown member: expected {known}"));
+        }
+        Self::Members(faults)
+    }
+}
+
+/// The names of Rust's types and serde's quotes, as a client knows them.
+fn in_json_terms(expected: &str) -> String {
+    match expected {
+        "a sequence" => "an array".to_owned(),
+        "i64" | "u32" => "a whole number".to_owned(),
+        "string or map" => "a string".to_owned(),
+        other => other.replace('`', ""),
     }
 }
 
@@ -183,27 +216,42 @@ mod tests {
         assert_eq!(read_body("application/json", body(MAX_BODY_BYTES + 1)).unwrap_err(), Code::BodyTooLarge);
     }
 
+    fn detail(body: &str) -> String {
+        let request = http::Request::post("/").header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
+        read_json::<Sent>(&request).unwrap_err().to_string()
+    }
+
     #[test]
     fn a_body_error_names_the_place_and_never_the_input() {
+        const MEMBERS: &str = "unknown member: expected one of text, status, groups, at";
         for (body, expected) in [
+            ("", "The body is empty."),
             (r#"{"text":SECRET}"#, "The body is not JSON: see line 1, column 9."),
-            ("{}", "missing field `text` (line 1, column 2)"),
-            (r#"{"text":"a","text":"SECRET"}"#, "duplicate field `text` (line 1, column 18)"),
-            (r#"{"SECRET":1}"#, "unknown member at line 1, column 9: expected one of `text`, `status`, `groups`, `at`"),
-            (
-                r#"{"SECRET, expected SECRET at line 1":1}"#,
-                "unknown member at line 1, column 36: expected one of `text`, `status`, `groups`, `at`",
-            ),
-            (r#"{"text":{"SECRET":1}}"#, "member with a wrong value at line 1, column 8: expected a string"),
-            (r#"{"text":"","status":"SECRET"}"#, "member with a wrong value at line 1, column 28: expected `active`"),
-            (r#"{"text":"","status":"SECRET, expected SECRET"}"#, "expected `active`"),
-            (r#"{"text":"","groups":["user","SECRET "]}"#, "expected names of groups"),
-            (r#"{"text":"","at":"SECRET"}"#, "expected an RFC 3339 date-time such as 2026-11-24T05:00:00Z"),
-            (r#"{"text":"","at":["SECRET"]}"#, "expected a string"),
+            (r#"{"text":7,SECRET"#, "The body is not JSON: see line 1, column 11."),
+            ("{}", "text: required"),
+            (r#"{"text":"a","text":"SECRET"}"#, "text: given twice"),
+            (r#"{"text":"a","SECRET":1}"#, MEMBERS),
+            (r#"{"text":"a","SECRET, expected SECRET at line 1":1}"#, MEMBERS),
+            (r#"{"text":{"SECRET":1}}"#, "text: expected a string"),
+            (r#"{"text":"","status":"SECRET"}"#, "status: expected active"),
+            (r#"{"text":"","status":["SECRET"]}"#, "status: expected a string"),
+            (r#"{"text":"","status":"SECRET, expected SECRET"}"#, "status: expected active"),
+            (r#"{"text":"","groups":["user","SECRET "]}"#, "groups: expected names of groups"),
+            (r#"{"text":"","at":"SECRET"}"#, "at: expected an RFC 3339 date-time such as 2026-11-24T05:00:00Z"),
+            (r#"{"text":"","at":["SECRET"]}"#, "at: expected a string"),
         ] {
-            let detail = BodyError::from(&serde_json::from_str::<Sent>(body).unwrap_err()).to_string();
-            assert!(detail.contains(expected), "{body}: {detail}");
+            let detail = detail(body);
+            assert_eq!(detail, expected, "{body}");
             assert!(!detail.contains("SECRET"), "{body}: {detail}");
         }
+    }
+
+    #[test]
+    fn all_faults_of_a_body_are_reported_at_once() {
+        assert_eq!(
+            detail(r#"{"status":7,"groups":"user","owner":"bob"}"#),
+            "groups: expected an array; status: expected a string; text: required; \
+             unknown member: expected one of text, status, groups, at"
+        );
     }
 }

@@ -23,7 +23,8 @@ Every error is `application/problem+json` (RFC 9457) with a stable `error` code 
 and show `detail` to people. A failed request has changed nothing, except possibly after a 503, when only the response may \
 have been lost: read again to find out.
 
-A path or method that isn't listed here is 404 `not_found`. A request that API Gateway itself rejects for another reason, for \
+A problem's `type` is the address of an explanation, and `errors` lists every fault of a body's members. A path or method that \
+isn't listed here is 404 `not_found`. A request that API Gateway itself rejects for another reason, for \
 instance because of a firewall rule, is `bad_request` with the status that API Gateway chose.
 
 Web pages of the allowed origin can call the API (CORS), without cookies. Only the dashboard's session has one.";
@@ -181,10 +182,10 @@ fn error_response(status: StatusCode, codes: &[Code], errors: &[Error]) -> Value
         .map(|(code, meaning)| format!("`{}`: {meaning}", text(*code)))
         .collect();
     let mut examples = Map::new();
-    for Error { code, detail } in errors {
+    for Error { code, detail, faults } in errors {
         let nth = examples.keys().filter(|name| name.split('.').next() == Some(&text(*code))).count() + 1;
         let name = if nth == 1 { text(*code) } else { format!("{}.{nth}", text(*code)) };
-        examples.insert(name, json!({ "value": problem_json(*code, detail) }));
+        examples.insert(name, json!({ "value": problem_json(*code, detail, faults) }));
     }
     // A header that only some of the codes have isn't part of the response.
     let headers: Vec<&str> = ["Retry-After", "WWW-Authenticate"]
@@ -228,11 +229,24 @@ fn problem() -> Value {
         "type": "object",
         "required": ["type", "title", "status", "error", "detail"],
         "properties": {
-            "type": { "const": "about:blank", "description": "Adds nothing to the status (RFC 9457 section 4.2.1); `error` is more precise." },
+            "type": {
+                "type": "string", "format": "uri-reference", "pattern": "^/v1/errors#",
+                "description": "The explanation of `error`, below the API's base URL.",
+            },
             "title": { "type": "string", "description": "The status in words." },
             "status": { "type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status." },
             "error": { "$ref": "#/components/schemas/ErrorCode", "description": "The stable code for programs." },
             "detail": { "type": "string", "description": "What happened and what to do next, for people. Its wording may change." },
+            "errors": {
+                "type": "array", "description": "All faults of the body's members, if there are any.",
+                "items": {
+                    "type": "object", "required": ["pointer", "detail"],
+                    "properties": {
+                        "pointer": { "type": "string", "pattern": "^#(/.*)?$", "description": "The member, as a JSON pointer; `#` for one that isn't known." },
+                        "detail": { "type": "string", "description": "What was expected of it." },
+                    },
+                },
+            },
         },
     })
 }
@@ -310,7 +324,7 @@ mod tests {
         assert_eq!(statuses, ["201", "400", "401", "409", "413", "415", "429", "503"]);
         let problem = &document["components"]["responses"]["key_limit_reached"];
         let example = &problem["content"]["application/problem+json"]["examples"]["key_limit_reached"]["value"];
-        assert_eq!(*example, problem_json(Code::KeyLimitReached, "There are too many things."));
+        assert_eq!(*example, problem_json(Code::KeyLimitReached, "There are too many things.", &[]));
         assert!(document["components"]["schemas"]["NewThing"]["properties"]["note"].get("default").is_none());
     }
 

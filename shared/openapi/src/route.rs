@@ -38,6 +38,7 @@ pub(crate) struct Response {
 pub(crate) struct Error {
     pub code: Code,
     pub detail: String,
+    pub faults: Vec<String>,
 }
 
 /// API Gateway's own problems. Their texts are in template.yaml; a test compares the two.
@@ -50,13 +51,15 @@ pub enum GatewayProblem {
     Forbidden,
     #[error("{ACCESS_DENIED}")]
     InsufficientScope,
+    #[error("{ACCESS_DENIED}")]
+    PersonRequired,
     #[error("Too many requests. Try again in a few seconds.")]
     Throttled,
 }
 
-/// API Gateway has one text for both.
-const ACCESS_DENIED: &str = "You are signed in, but this requires a group that you are not in, a scope that the API key does \
-                             not have, or a person instead of an API key.";
+/// API Gateway has one text for all three.
+const ACCESS_DENIED: &str =
+    "You are known, but you can't do this. The error's code is the reason, and its type explains it.";
 
 impl ProblemType for GatewayProblem {
     fn code(&self) -> Code {
@@ -64,6 +67,7 @@ impl ProblemType for GatewayProblem {
             Self::Unauthorized => Code::InvalidToken,
             Self::Forbidden => Code::Forbidden,
             Self::InsufficientScope => Code::InsufficientScope,
+            Self::PersonRequired => Code::PersonRequired,
             Self::Throttled => Code::TooManyRequests,
         }
     }
@@ -233,7 +237,7 @@ impl Route {
 
     /// A reason for the operation to fail: the code, status and text that the handler answers with.
     pub fn error(mut self, problem: &dyn ProblemType) -> Self {
-        self.errors.push(Error { code: problem.code(), detail: problem.to_string() });
+        self.errors.push(Error { code: problem.code(), detail: problem.to_string(), faults: problem.faults() });
         self
     }
 }

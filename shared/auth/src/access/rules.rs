@@ -132,8 +132,10 @@ pub enum Access {
 /// The reason for a denial, for the log and for the body of the 403.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeniedAs {
-    /// No rule admits the caller.
+    /// No rule admits the caller's groups.
     Forbidden,
+    /// The rule admits people only.
+    PersonRequired,
     /// A rule admits the key's groups, but none of its scopes includes the route.
     InsufficientScope,
 }
@@ -143,6 +145,7 @@ impl DeniedAs {
     pub fn code(self) -> &'static str {
         match self {
             Self::Forbidden => "forbidden",
+            Self::PersonRequired => "person_required",
             Self::InsufficientScope => "insufficient_scope",
         }
     }
@@ -522,12 +525,14 @@ fn report_what_a_policy_cannot_decide(
 impl Rule {
     /// `groups` are the user's.
     fn admits(&self, user: &CurrentUser, groups: GroupBits) -> bool {
-        let admits_kind = self.api_keys || user.authentication.is_person();
-        admits_kind
-            && match self.groups {
-                RequiredGroups::Anyone => true,
-                RequiredGroups::OneOf(required) => groups & required != 0,
-            }
+        self.admits_groups(groups) && (self.api_keys || user.authentication.is_person())
+    }
+
+    fn admits_groups(&self, groups: GroupBits) -> bool {
+        match self.groups {
+            RequiredGroups::Anyone => true,
+            RequiredGroups::OneOf(required) => groups & required != 0,
+        }
     }
 
     fn admits_no_more_than(&self, other: &Self) -> bool {
@@ -606,9 +611,12 @@ impl AccessRules {
     fn access_to(&self, user: &CurrentUser, method: &str, place: Place<'_>) -> Access {
         let rule = self.table.find(method, place).map(|index| &self.rules[*index]);
         let groups = self.group_bits(&user.groups);
-        let Some(rule) = rule.filter(|rule| rule.admits(user, groups)) else {
+        let Some(rule) = rule.filter(|rule| rule.admits_groups(groups)) else {
             return Access::Denied(DeniedAs::Forbidden);
         };
+        if !rule.admits(user, groups) {
+            return Access::Denied(DeniedAs::PersonRequired);
+        }
         let is_in = |name| self.scopes.get(name).is_some_and(|scope| scope.table.find(method, place).is_some());
         match &user.authentication {
             Authentication::ApiKey { scopes, .. } if rule.scopes && !scopes.is_empty() && !scopes.iter().any(is_in) => {
@@ -833,6 +841,21 @@ mod tests {
         }
         let person = user(&["user"], Authentication::Jwt);
         assert!(rules.allow(&person, "PUT", "/v1/a/b"), "scopes only apply to keys");
+    }
+
+    #[test]
+    fn a_denial_has_one_reason() {
+        let rules = rules(r#"{"route":"GET /v1/a","groups":["root"],"api_keys":false}"#).unwrap();
+        for (groups, authentication, reason) in [
+            (&["user"][..], Authentication::Jwt, DeniedAs::Forbidden),
+            (&["user"], key_with(&[]), DeniedAs::Forbidden),
+            (&["root"], key_with(&[]), DeniedAs::PersonRequired),
+            (&["root"], key_with(&["read"]), DeniedAs::PersonRequired),
+            (&["root"], Authentication::Machine, DeniedAs::PersonRequired),
+        ] {
+            let target = Target { method: "GET", path: "/v1/a", resource: None };
+            assert_eq!(rules.access(&user(groups, authentication), target), Access::Denied(reason));
+        }
     }
 
     #[test]

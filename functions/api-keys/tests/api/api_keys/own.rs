@@ -8,7 +8,7 @@ async fn a_key_never_manages_keys() {
     let key = api.create("ada", "ci").await;
     for (method, target) in [("POST", "/v1/api-keys"), ("GET", "/v1/api-keys"), ("DELETE", path(&key).as_str())] {
         let seen = api.call("key of ada", method, target, Some(json!({ "name": "x" }))).await;
-        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("forbidden")));
+        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("person_required")));
     }
 }
 
@@ -55,7 +55,7 @@ async fn a_key_can_only_read_and_revoke_itself() {
         ("GET", format!("{}/events", path(&key))),
     ] {
         let seen = api.call(&itself, method, &target, Some(json!({ "name": "x" }))).await;
-        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("forbidden")), "{method} {target}");
+        assert_eq!((seen.status, &seen.body["error"]), (403, &json!("person_required")), "{method} {target}");
     }
     for method in ["GET", "DELETE"] {
         let person = api.call("ada", method, "/v1/api-keys/self", None).await;
