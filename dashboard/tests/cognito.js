@@ -41,6 +41,13 @@ export async function somebody({ temporary = false, group } = {}) {
   return { email, password, id: made.User.Attributes.find(({ Name }) => Name === "sub").Value };
 }
 
+/** Signs somebody in without SRP, as an administrator can. */
+export async function refreshTokenOf({ email, password }) {
+  const AuthParameters = { USERNAME: email, PASSWORD: password };
+  const answer = await call("AdminInitiateAuth", { UserPoolId, ClientId, AuthFlow: "ADMIN_USER_PASSWORD_AUTH", AuthParameters });
+  return answer.AuthenticationResult.RefreshToken;
+}
+
 export const disable = (email) => call("AdminDisableUser", { UserPoolId, Username: email });
 export const endSessions = (email) => call("AdminUserGlobalSignOut", { UserPoolId, Username: email });
 export const renew = (RefreshToken) => call("GetTokensFromRefreshToken", { ClientId, RefreshToken });

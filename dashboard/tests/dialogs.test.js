@@ -3,25 +3,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { accessible, fillSignIn, fits, KEY } from "./browser.js";
 import * as cognito from "./cognito.js";
-import {
-  call,
-  create,
-  ended,
-  isCognito,
-  nothingOf,
-  onlyCognito,
-  onPage,
-  openForm,
-  refreshTokenOf,
-  signInAs,
-  someone,
-  store,
-} from "./steps.js";
+import { call, create, ended, isCognito, nothingOf, onlyCognito, onPage, openForm, refreshTokenOf, someone, store } from "./steps.js";
 
 describe("a new key", () => {
   test("ten Escapes lose neither this key nor the next", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       const key = await create(page, "escaping");
       for (let presses = 0; presses < 10; presses += 1) {
         await page.keyboard.press("Escape");
@@ -38,8 +24,7 @@ describe("a new key", () => {
   });
 
   test("a copied part of a key doesn't count as stored", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "in part");
       const field = page.getByLabel("The new API key");
       await field.focus();
@@ -56,8 +41,7 @@ describe("a new key", () => {
   });
 
   test("a key that wasn't stored can be revoked at once", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       const key = await create(page, "not needed");
       await page.getByRole("button", { name: "Close", exact: true }).click();
       await accessible(page.getByRole("button", { name: "Revoke this key" }), "offer to revoke");
@@ -68,8 +52,7 @@ describe("a new key", () => {
   });
 
   test("Back from a new key doesn't lead to the form", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "the first of two");
       await store(page);
       await page.getByRole("link", { name: "All keys" }).click();
@@ -82,8 +65,7 @@ describe("a new key", () => {
   });
 
   test("where copying is forbidden, the text is selected", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await page.evaluate(() => (navigator.clipboard.writeText = () => Promise.reject(new DOMException("no", "NotAllowedError"))));
       const key = await create(page, "uncopied");
       await page.getByRole("button", { name: "Copy key" }).click();
@@ -100,8 +82,7 @@ describe("a new key", () => {
   });
 
   test("trying out a key doesn't make it one in use", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "tried");
       await page.getByRole("button", { name: "Try it now" }).click();
       await page.getByText(/^It works\./).waitFor();
@@ -114,8 +95,7 @@ describe("a new key", () => {
   });
 
   test("a key that this address may not use says why", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "elsewhere", () => page.getByLabel(/^Allowed IP/).fill("203.0.113.0/24"));
       await page.getByRole("button", { name: "Try it now" }).click();
       await page.getByText("Refused from your address: this key is limited to 203.0.113.0/24.").waitFor();
@@ -123,8 +103,7 @@ describe("a new key", () => {
   });
 
   test("a member of no group learns that their keys can't do much", { skip: onlyCognito }, async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await cognito.somebody());
+    await onPage({ as: await cognito.somebody() }, async (page) => {
       await accessible(page.getByText("You aren't in any group."), "no group");
       await create(page, "powerless");
       await page.getByRole("button", { name: "Try it now" }).click();
@@ -136,9 +115,8 @@ describe("a new key", () => {
 describe("the session", () => {
   test("signing out elsewhere waits for a key to be stored", async () => {
     const who = await someone();
-    await onPage({ pages: 2 }, async (one, other) => {
-      await signInAs(one, who);
-      await signInAs(other, who);
+    await onPage({ as: who, pages: 2 }, async (one, other) => {
+      await other.reload();
       const key = await create(one, "unstored");
       await other.getByRole("button", { name: "Sign out" }).click();
       await other.getByText("You're signed out.").waitFor();
@@ -188,8 +166,7 @@ describe("the session", () => {
 
   test("the announcement after signing in names the email", async () => {
     const who = await someone();
-    await onPage({}, async (page) => {
-      await signInAs(page, who);
+    await onPage({ as: who }, async (page) => {
       await page.getByRole("status").getByText(`Signed in as ${who.email}`).waitFor({ state: "attached" });
     });
   });

@@ -1,8 +1,8 @@
 /** Forms: an error is seen beside its cause, and nothing that was typed is lost. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { accessible } from "./browser.js";
-import { call, create, onlyCognito, onPage, openForm, rotate, signInAs, someone, store, tokenOf } from "./steps.js";
+import { accessible, base, fits } from "./browser.js";
+import { call, create, keysOf, onlyCognito, onPage, openForm, rotate, signInAs, someone, store, tokenOf } from "./steps.js";
 
 const addresses = (page) => page.getByLabel(/^Allowed IP/);
 const refused = (page) => page.locator("textarea[aria-invalid=true]");
@@ -24,6 +24,8 @@ describe("errors", () => {
         assert.equal(status, 409);
       };
       await Promise.all([more(), more(), more()]);
+      await page.getByRole("button", { name: "Refresh" }).click();
+      await page.getByText("You have 100 live keys, and can have 100.").waitFor();
       await (await openForm(page)).fill("one too many");
       await page.getByRole("button", { name: "Create key" }).click();
       const alert = page.getByRole("alert").filter({ hasText: "You have 100 live keys" });
@@ -35,8 +37,7 @@ describe("errors", () => {
   });
 
   test("an edited address is rejected beside its field", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "edited");
       await store(page);
       await page.getByRole("button", { name: "Edit" }).click();
@@ -49,8 +50,7 @@ describe("errors", () => {
   });
 
   test("the error names the line, and goes when it is corrected", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await (await openForm(page)).fill("in lines");
       await addresses(page).fill("198.51.100.1\n10.1.2.3/12\n203.0.113.0/24");
       await page.getByRole("button", { name: "Create key" }).click();
@@ -66,8 +66,7 @@ describe("errors", () => {
   });
 
   test("a past date is not announced as an expiry", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await (await openForm(page)).fill("too late");
       await page.getByLabel("Custom date").check();
       await page.getByLabel("Works through").fill("2020-01-01");
@@ -85,8 +84,7 @@ describe("errors", () => {
   });
 
   test("a name with an invisible character is rejected", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await (await openForm(page)).fill("ci\u202egnp.exe");
       await page.getByRole("button", { name: "Create key" }).click();
       await page.getByText("The name contains an invisible character.").waitFor();
@@ -134,11 +132,10 @@ describe("nothing typed is lost", () => {
 
   test("by a conflict: untouched fields follow the other change", async () => {
     const who = await someone();
-    await onPage({ pages: 2 }, async (one, other) => {
-      await signInAs(one, who);
+    await onPage({ as: who, pages: 2 }, async (one, other) => {
       await create(one, "far away");
       await store(one);
-      await signInAs(other, who);
+      await other.reload();
       await other.goto(one.url());
       await one.getByRole("button", { name: "Edit" }).click();
       await other.getByRole("button", { name: "Edit" }).click();
@@ -162,8 +159,7 @@ describe("nothing typed is lost", () => {
 
 describe("a key's page", () => {
   test("the buttons that change a key keep the focus", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "focused");
       await store(page);
       await page.getByRole("button", { name: "Disable" }).click();
@@ -176,9 +172,34 @@ describe("a key's page", () => {
     });
   });
 
+  test("a key's page tells what it can call, and from where", async () => {
+    const who = await someone();
+    await onPage({ as: who }, async (page) => {
+      const [key] = await keysOf(who, { name: "able", scopes: ["projects:read"], cidrs: ["203.0.113.0/24", "2001:db8::/33"] });
+      await page.goto(`${base}/api-keys#/keys/${key.id}`);
+      await page.getByText("Use this key, and what it can call").click();
+      const routes = page.getByText("GET /v1/projects, GET /v1/admin/projects");
+      await accessible(routes, "abilities");
+      await fits(routes, "abilities");
+      assert.match(await page.locator(".command pre").textContent(), /VEGA_API_KEY/);
+      const field = page.getByLabel("Would this address be allowed?");
+      for (const [address, answer] of [
+        ["203.0.113.255", /^Yes, it's in /],
+        ["203.0.114.0", /^No\. /],
+        ["2001:db8:7fff::1", /^Yes, /],
+        ["2001:db8:8000::1", /^No\. /],
+        ["::203.0.113.7", /^No\. /],
+        ["203.0.113.256", /^Enter an /],
+        ["x", /^Enter an /],
+      ]) {
+        await field.fill(address);
+        await page.getByText(answer).waitFor();
+      }
+    });
+  });
+
   test("descriptions keep their lines and links", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "described", () => page.getByLabel(/^Description/).fill("Runbook: https://example.com/ci?a=b.\nSecond line <b>"));
       await store(page);
       const link = page.getByRole("link", { name: "https://example.com/ci?a=b" });
@@ -189,8 +210,7 @@ describe("a key's page", () => {
   });
 
   test("events say what changed, and whose successor a key is", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "before", () => page.getByLabel(/^Full access/).check());
       await store(page);
       const id = page.url().slice(-12);
@@ -207,8 +227,7 @@ describe("a key's page", () => {
   });
 
   test("a key like another starts from its settings", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "the model", async () => {
         await page.getByLabel("30 days").check();
         await addresses(page).fill("203.0.113.0/24");

@@ -11,8 +11,7 @@ const search = (page) => page.getByLabel("Search by name, description or ID");
 
 describe("the list", () => {
   test("Back restores search, filter, order and place", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "found again");
       await store(page);
       await page.getByRole("link", { name: "All keys" }).click();
@@ -56,8 +55,7 @@ describe("the list", () => {
   });
 
   test("ended keys are named where no other is left", { skip: onlyCognito }, async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "gone");
       await page.getByRole("button", { name: "Close", exact: true }).click();
       await page.getByRole("button", { name: "Revoke this key" }).click();
@@ -131,8 +129,7 @@ describe("the list", () => {
 
 describe("several keys at once", () => {
   test("selected keys are disabled with undo, then revoked", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       for (const name of ["bulk one", "bulk two", "bulk three"]) {
         await create(page, name);
         await store(page);
@@ -166,8 +163,7 @@ describe("several keys at once", () => {
   });
 
   test("a template fills in the form, and a link shares it", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "one to begin with");
       await store(page);
       await page.getByRole("link", { name: "All keys" }).click();
@@ -188,8 +184,7 @@ describe("several keys at once", () => {
 
 describe("shortcuts and exports", () => {
   test("single keys search, create and move, unless turned off", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       await create(page, "by shortcut");
       await store(page);
       await page.getByRole("link", { name: "All keys" }).click();
@@ -224,8 +219,7 @@ describe("shortcuts and exports", () => {
       const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name }).click()]);
       return readFile(await file.path(), "utf8");
     };
-    await onPage({}, async (page) => {
-      await signInAs(page, await someone());
+    await onPage({ as: await someone() }, async (page) => {
       const key = await create(page, '=HYPERLINK("x")');
       await store(page);
       await page.locator(".events li").first().waitFor();
@@ -272,8 +266,7 @@ describe("addresses that lead nowhere", () => {
 
 describe("another user's keys", { skip: onlyCognito }, () => {
   test("an email finds no keys, and the page says what does", async () => {
-    await onPage({}, async (page) => {
-      await signInAs(page, await cognito.somebody({ group: "operator" }));
+    await onPage({ as: await cognito.somebody({ group: "operator" }) }, async (page) => {
       await page.getByLabel(/^User ID/).fill("user@example.com");
       await page.getByRole("button", { name: "Show keys" }).click();
       await accessible(page.getByText("No keys for this ID. Check that it's the user's Cognito sub"), "no keys of an owner");
@@ -283,8 +276,7 @@ describe("another user's keys", { skip: onlyCognito }, () => {
   test("all keys of a user are revoked after a preview", async () => {
     const who = await cognito.somebody({ group: "user" });
     let used;
-    await onPage({}, async (page) => {
-      await signInAs(page, who);
+    await onPage({ as: who }, async (page) => {
       used = await create(page, "in use");
       await store(page);
       await page.getByRole("link", { name: "All keys" }).click();
@@ -292,8 +284,7 @@ describe("another user's keys", { skip: onlyCognito }, () => {
       await store(page);
     });
     assert.equal((await call("v1/auth/me", used)).status, 200);
-    await onPage({}, async (page) => {
-      await signInAs(page, await cognito.somebody({ group: "operator" }));
+    await onPage({ as: await cognito.somebody({ group: "operator" }) }, async (page) => {
       await page.getByLabel(/^User ID/).fill(who.id);
       await page.getByRole("button", { name: "Show keys" }).click();
       await page.getByRole("button", { name: "Revoke all (2)" }).click();
@@ -311,8 +302,7 @@ describe("another user's keys", { skip: onlyCognito }, () => {
 
   test("no word is broken at 1440 px, and revoking keeps the place", async () => {
     const who = await cognito.somebody({ group: "user" });
-    await onPage({}, async (page) => {
-      await signInAs(page, who);
+    await onPage({ as: who }, async (page) => {
       await create(page, "a key with a rather long name, as people give them");
       await store(page);
       await page.getByRole("link", { name: "All keys" }).click();

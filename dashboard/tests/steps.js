@@ -10,12 +10,17 @@ let browser;
 before(async () => (browser = await launch()));
 after(() => browser?.close());
 
-/** Runs with pages of a new browser context, and fails if anything went wrong on them. */
-export async function onPage({ path, pages: count = 1 }, run) {
-  const context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"] });
+/**
+ * Runs with pages of a new browser context, and fails if anything went wrong on them. With `as`, somebody is signed in there: the
+ * context begins with what a sign-in leaves behind, which takes a second less than the form.
+ */
+export async function onPage({ path, pages: count = 1, as }, run) {
+  const storageState = as && (await signedIn(as));
+  const context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"], storageState });
   const pages = [];
   try {
     while (pages.length < count) pages.push(await open(context, path));
+    for (const page of as && path === undefined ? pages : []) await page.getByRole("heading", { level: 1, name: /API key/ }).waitFor();
     await run(...pages);
     for (const page of pages) assert.deepEqual(await page.wrong(), []);
   } catch (error) {
@@ -27,6 +32,47 @@ export async function onPage({ path, pages: count = 1 }, run) {
   } finally {
     await context.close();
   }
+}
+
+/** The cookie of a new session, and the page's entry about it. The person gets the access token, too. */
+async function signedIn(who) {
+  const refresh_token = await (isCognito ? cognito.refreshTokenOf(who) : debugLogin(who));
+  const headers = { "content-type": "application/json", "sec-fetch-site": "same-origin" };
+  const answer = await fetch(`${base}/v1/session/token`, { method: "POST", headers, body: JSON.stringify({ refresh_token }) });
+  assert.equal(answer.status, 200);
+  who.token = (await answer.json()).access_token;
+  const { sub } = JSON.parse(Buffer.from(who.token.split(".")[1], "base64url"));
+  const [, name, value] = /^([^=]+)=([^;]*)/.exec(answer.headers.get("set-cookie"));
+  const cookie = {
+    name,
+    value,
+    domain: new URL(base).hostname,
+    path: "/v1/session",
+    expires: -1,
+    httpOnly: true,
+    secure: true,
+    sameSite: "Strict",
+  };
+  const entry = { name: "vega-signed-in", value: JSON.stringify({ subject: sub, email: who.email }) };
+  return { cookies: [cookie], origins: [{ origin: new URL(base).origin, localStorage: [entry] }] };
+}
+
+async function debugLogin({ email, password }) {
+  const body = JSON.stringify({ email, password });
+  const answer = await fetch(`${base}/v1/auth/login`, { method: "POST", headers: { "content-type": "application/json" }, body });
+  return (await answer.json()).refresh_token;
+}
+
+/** Creates keys for somebody who is signed in, and returns them. */
+export async function keysOf(who, ...wanted) {
+  const headers = { "content-type": "application/json" };
+  const keys = [];
+  for (const key of wanted) {
+    const answer = await call("v1/api-keys", who.token, { method: "POST", headers, body: JSON.stringify(key) });
+    assert.equal(answer.status, 201);
+    keys.push(await answer.json());
+  }
+  return keys;
 }
 
 export const call = (path, token, init = {}) =>

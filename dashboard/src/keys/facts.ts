@@ -99,3 +99,28 @@ const ORDERS: Record<Sort, (a: Key, b: Key) => number> = {
 function order(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
+
+/** An address as a number, and its number of bits; nothing if it isn't one. */
+function parsed(address: string): [bigint, number] | undefined {
+  const bytes = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(address)?.slice(1).map(Number);
+  if (bytes) return bytes.every((byte) => byte < 256) ? [bytes.reduce((number, byte) => number * 256n + BigInt(byte), 0n), 32] : undefined;
+  if (!address.includes(":") || !URL.canParse(`http://[${address}]`)) return undefined;
+  // The browser's own form has no IPv4 part, and at most one `::`.
+  const [head = "", tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split("::");
+  const [before, after] = [head, tail ?? ""].map((part) => (part === "" ? [] : part.split(":"))) as [string[], string[]];
+  const groups = [...before, ...Array<string>(8 - before.length - after.length).fill("0"), ...after];
+  return [groups.reduce((number, group) => number * 65536n + BigInt(`0x${group}`), 0n), 128];
+}
+
+/** Whether a key that is limited to these networks can be used from an address; nothing if it isn't one. */
+export function allows(cidrs: string[], address: string): boolean | undefined {
+  const [number, bits] = parsed(address) ?? [];
+  if (number === undefined || bits === undefined) return undefined;
+  const contains = (cidr: string) => {
+    const [network = "", prefix = ""] = cidr.split("/");
+    const [start, of] = parsed(network) ?? [];
+    const shift = BigInt(bits - Number(prefix));
+    return of === bits && start !== undefined && start >> shift === number >> shift;
+  };
+  return cidrs.length === 0 || cidrs.some(contains);
+}

@@ -22,6 +22,7 @@ pub struct Dashboard {
     files: &'static [(&'static str, &'static str)],
     sign_in: SignIn,
     revocation_seconds: u32,
+    key_limit: u32,
     policy: HeaderValue,
 }
 
@@ -33,6 +34,8 @@ struct Config<'a> {
     sign_in: &'a SignIn,
     /// The time until a revocation takes effect everywhere, in seconds.
     revocation_seconds: u32,
+    /// Maximum number of live keys per person.
+    key_limit: u32,
     /// The caller's address, as the API sees it: a key can be limited to it.
     address: String,
 }
@@ -68,7 +71,7 @@ pub fn routes() -> Vec<Route> {
                 "The configuration.",
                 serde_json::json!({
                     "provider": "cognito", "region": "us-west-1", "user_pool_id": "us-west-1_xxxxx", "app_client_id": "xxxxx",
-                    "revocation_seconds": 0, "address": "203.0.113.7",
+                    "revocation_seconds": 0, "key_limit": 100, "address": "203.0.113.7",
                 }),
             ),
         Route::public("GET /api-keys", "getDashboard", "The dashboard")
@@ -92,10 +95,12 @@ impl Dashboard {
         // API Gateway caches decisions for the first, the authorizer caches key records for the second.
         let [by_gateway, by_authorizer] = ["VEGA_AUTHORIZER_CACHE_SECONDS", "VEGA_KEY_CACHE_SECONDS"]
             .map(|name| environment.optional(name, 0, str::parse::<u16>));
+        let key_limit = environment.optional("VEGA_KEY_LIMIT", 100, str::parse);
         let (sign_in, endpoint) = SignIn::read(environment)?;
+        let key_limit = key_limit?;
         let revocation_seconds = u32::from(by_gateway?) + u32::from(by_authorizer?);
         match HeaderValue::from_str(&content_security_policy(endpoint.as_deref())) {
-            Ok(policy) => Some(Self { files, sign_in, revocation_seconds, policy }),
+            Ok(policy) => Some(Self { files, sign_in, revocation_seconds, key_limit, policy }),
             Err(error) => environment.problem(format!("AWS_ENDPOINT_URL: {error}")),
         }
     }
@@ -121,8 +126,8 @@ impl Dashboard {
     }
 
     fn config(&self, request: &Request) -> Config<'_> {
-        let (sign_in, revocation_seconds) = (&self.sign_in, self.revocation_seconds);
-        Config { sign_in, revocation_seconds, address: source_address(request) }
+        let (sign_in, revocation_seconds, key_limit) = (&self.sign_in, self.revocation_seconds, self.key_limit);
+        Config { sign_in, revocation_seconds, key_limit, address: source_address(request) }
     }
 
     /// The page with what it would otherwise request one after the other: its configuration, and the module for Cognito.
@@ -390,19 +395,20 @@ mod tests {
         };
         let pool = serde_json::json!({
             "provider": "cognito", "region": "us-west-1", "user_pool_id": "us-west-1_abc", "app_client_id": "client",
-            "revocation_seconds": 0, "address": "192.0.2.1"
+            "revocation_seconds": 0, "key_limit": 100, "address": "192.0.2.1"
         });
         assert_eq!(says(POOL), pool);
         let caching = [("VEGA_AUTHORIZER_CACHE_SECONDS", "60"), ("VEGA_KEY_CACHE_SECONDS", "5")];
         let caching: Vec<_> = POOL.iter().copied().chain(caching).collect();
         assert_eq!(says(&caching)["revocation_seconds"], 65);
+        assert_eq!(says(&with(("VEGA_KEY_LIMIT", "7")))["key_limit"], 7);
         assert_eq!(
             says(&with(("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://localhost:1")))["user_pool_endpoint"],
             "http://localhost:1"
         );
         assert_eq!(
             says(&[("VEGA_AUTH_PROVIDER", "custom")]),
-            serde_json::json!({ "provider": "custom", "revocation_seconds": 0, "address": "192.0.2.1" })
+            serde_json::json!({ "provider": "custom", "revocation_seconds": 0, "key_limit": 100, "address": "192.0.2.1" })
         );
     }
 
