@@ -92,8 +92,7 @@ impl Backend {
         Ok(format!("{scheme}://{address}"))
     }
 
-    /// # Errors
-    /// When a function sent an unexpected request.
+    /// Fails when a function sent an unexpected request.
     pub fn problems(&self) -> Result<(), Failure> {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if problems.is_empty() { Ok(()) } else { Err(format!("unexpected requests: {problems:?}").into()) }

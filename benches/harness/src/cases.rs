@@ -85,14 +85,12 @@ impl Subject {
     /// In the order of the table.
     pub const ALL: [Self; 3] = [Self::Hello, Self::Authorizer, Self::Naive];
 
-    /// # Errors
-    /// When the response is wrong.
+    /// Fails when the response is wrong.
     pub fn check(self, case: Case, reply: &Reply, caller: Option<&str>) -> Result<(), Failure> {
         self.check_caller(reply, caller).map_err(|problem| format!("{case:?}: {problem}").into())
     }
 
-    /// # Errors
-    /// When the response doesn't name `caller`, or accepts a request without one.
+    /// Fails when the response doesn't name `caller`, or accepts a request without one.
     pub fn check_caller(self, reply: &Reply, caller: Option<&str>) -> Result<(), Failure> {
         let body: Value = serde_json::from_slice(&reply.body)?;
         let is_allowed = reply.is_result && body["policyDocument"]["Statement"][0]["Effect"] == "Allow";

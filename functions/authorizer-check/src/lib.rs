@@ -97,9 +97,7 @@ pub struct Check {
 
 impl Check {
     /// Checks a version, and sends the outcome to `CloudFormation`. Returns the reason for a failed check.
-    ///
-    /// # Errors
-    /// When the outcome wasn't delivered. Lambda then repeats the request.
+    /// Fails when the outcome wasn't delivered. Lambda then repeats the request.
     pub async fn run(&self, request: &Request) -> Result<Option<String>, Failure> {
         let outcome = if request.is_due() { self.check(&request.resource_properties).await } else { Ok(()) };
         let version = request.resource_properties.version.rsplit(':').next();

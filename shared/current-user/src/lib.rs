@@ -67,17 +67,13 @@ pub struct Unauthenticated;
 
 impl CurrentUser {
     /// The caller of a request.
-    ///
-    /// # Errors
-    /// When the request context names none.
+    /// Fails when the request context names none.
     pub fn of(request: &Request) -> Result<Self, Unauthenticated> {
         Self::from_context(request.request_context_ref())
     }
 
     /// The caller in a request context of a REST or HTTP API.
-    ///
-    /// # Errors
-    /// When it names none, or any part of it is missing or unknown.
+    /// Fails when it names none, or any part of it is missing or unknown.
     pub fn from_context(context: Option<&RequestContext>) -> Result<Self, Unauthenticated> {
         let fields = match context {
             Some(RequestContext::ApiGatewayV1(context)) => &context.authorizer.fields,

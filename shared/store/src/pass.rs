@@ -46,9 +46,7 @@ impl Store {
     /// Leases the pass of this name to `holder`, the id of an invocation: Lambda's retry has the same, and gets the lease back.
     ///
     /// A lease whose end is further away than any lasts is from a clock that was wrong, and counts for nothing.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
+    /// Fails when the store doesn't answer.
     pub async fn begin_pass(&self, name: &str, holder: &str, now: Timestamp) -> Result<Begun, Fault> {
         let pk = format!("P#{name}");
         for _ in 0..CONFLICT_TRIES {
@@ -86,9 +84,7 @@ impl Store {
 
     /// Ends the lease, and saves what the pass says. Whether another invocation was requested meanwhile. Does nothing if the lease
     /// has passed to another one.
-    ///
-    /// # Errors
-    /// When the store doesn't answer.
+    /// Fails when the store doesn't answer.
     pub async fn end_pass(&self, pass: Pass) -> Result<bool, Fault> {
         let nothing = AttributeValue::Null(true);
         let end = self

@@ -415,8 +415,7 @@ impl Rule {
     }
 }
 
-/// # Errors
-/// Every problem with the scope.
+/// Reads a scope's name and routes, or returns every problem with them.
 fn read_scope(name: &str, routes: &[String]) -> Result<(ScopeName, Vec<Route>), Vec<String>> {
     let mut problems = Vec::new();
     if name == ScopeName::READ {

@@ -42,9 +42,7 @@ impl<'a> Source<'a> {
     const MAX_BYTES: usize = 1 << 20;
 
     /// Reads the document, whose parts can then be read one by one.
-    ///
-    /// # Errors
-    /// When it isn't JSON of this form.
+    /// Fails when it isn't JSON of this form.
     pub fn document<T: Deserialize<'a>>(json: &'a str) -> Result<(Self, T), RulesError> {
         let problem = |line, text: &str| RulesError(vec![Problem { line, text: text.to_owned() }]);
         if json.len() > Self::MAX_BYTES {
@@ -80,8 +78,7 @@ impl<'a> Source<'a> {
         self.problems.push(Problem { line: 1, text: text.to_owned() });
     }
 
-    /// # Errors
-    /// The problems, if there are any.
+    /// Returns the problems, if there are any.
     pub fn check(&mut self) -> Result<(), RulesError> {
         self.problems.sort_by_key(|problem| problem.line);
         if self.problems.is_empty() { Ok(()) } else { Err(RulesError(std::mem::take(&mut self.problems))) }

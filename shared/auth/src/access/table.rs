@@ -37,10 +37,8 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl<T: Copy> RouteTable<T> {
-    /// Adds a route. Returns the value of a route with the same path and another method, if there is one.
-    ///
-    /// # Errors
-    /// The value of the same route, which was added before.
+    /// Adds a route. Returns the value of a route with the same path and another method, if there is one. Fails with the value of
+    /// the same route, if that was added before.
     pub fn insert(&mut self, route: &Route, value: T) -> Result<Option<T>, T> {
         let mut node = &mut self.root;
         for segment in &route.path.segments {
