@@ -71,8 +71,8 @@ def watched(locked: None) -> Iterator[Watched]:
     for path in COPY.iterdir():
         if path.name != "target":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for name in ("access", "functions", "shared"):
-        shutil.copytree(build.ROOT / name, COPY / name, ignore=shutil.ignore_patterns("target"))
+    for name in ("access", "examples", "functions", "shared", "vega"):
+        shutil.copytree(build.ROOT / name, COPY / name, ignore=shutil.ignore_patterns("node_modules", "target"))
     (COPY / "local").mkdir()
     files = [path.relative_to(build.ROOT) for path in (build.ROOT / "local").glob("*.py")]
     for name in ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "template.yaml", *files):
@@ -108,7 +108,7 @@ def test_a_change_is_served_and_one_that_fails_to_compile_is_not(api, user, watc
     def status() -> int:
         return api.get("/v1/auth/me", headers=user).status_code
 
-    changed = watched.text.replace("json(200, &current_user", "json(203, &current_user")
+    changed = watched.text.replace("json(200, &Caller", "json(203, &Caller")
     assert changed != watched.text and status() == 200
     [line] = watched.edit(changed)
     assert re.fullmatch(r"reloaded: MeFunction \(\d+\.\d s\)", line)

@@ -1,6 +1,7 @@
 //! The issuer's key set and the table of keys, as a function sees them. Each request is checked: an unexpected read fails
 //! the run.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub const TABLE: &str = "keys";
 /// The issuer and `DynamoDB` at one address.
 pub struct Backend {
     key_set: Bytes,
+    fetches: AtomicU64,
     problems: Mutex<Vec<String>>,
 }
 
@@ -59,7 +61,7 @@ impl Tls {
 impl Backend {
     /// A backend that serves this key set.
     pub fn new(key_set: String) -> Arc<Self> {
-        Arc::new(Self { key_set: key_set.into(), problems: Mutex::default() })
+        Arc::new(Self { key_set: key_set.into(), fetches: AtomicU64::new(0), problems: Mutex::default() })
     }
 
     /// Serves until the harness ends; returns the URL.
@@ -92,6 +94,11 @@ impl Backend {
         Ok(format!("{scheme}://{address}"))
     }
 
+    /// The number of times that the key set was fetched.
+    pub fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::SeqCst)
+    }
+
     /// Fails when a function sent an unexpected request.
     pub fn problems(&self) -> Result<(), Failure> {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,6 +109,7 @@ impl Backend {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         if head.method == Method::GET && head.uri.path() == format!("/{POOL}/.well-known/jwks.json") {
+            self.fetches.fetch_add(1, Ordering::SeqCst);
             return Ok(Response::new(Full::new(self.key_set.clone())));
         }
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -14,6 +14,8 @@ use crate::instance::Instance;
 
 /// Requests of each kind after the first one.
 const REQUESTS: u64 = 40;
+/// The most counts of one run, before giving up.
+const COUNTS: usize = 4;
 /// Tolerance as a factor of the recorded number: compilers and libraries cause changes of some percent.
 const ROOM: f64 = 1.1;
 
@@ -58,7 +60,15 @@ async fn count(program: &str, folder: &Path) -> Result<Map<String, Value>, Failu
     for case in Case::ALL {
         let count = async |requests| {
             let output = folder.join(format!("{case:?}-{requests}"));
-            instructions(program, case, requests, &environment, &issuer, &output).await
+            // On a busy machine, a fetch under valgrind can miss its deadline. Such a run does more than the one that is counted.
+            for _ in 0..COUNTS {
+                let before = backend.fetches();
+                let counted = instructions(program, case, requests, &environment, &issuer, &output).await?;
+                if backend.fetches() - before == 1 {
+                    return Ok::<_, Failure>(counted);
+                }
+            }
+            Err(format!("{}: in none of {COUNTS} runs was the key set fetched exactly once", case.name()).into())
         };
         let first = count(1).await?;
         let all = count(1 + REQUESTS).await?;
