@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import boto3
 import httpx
 import pytest
 from build import ROOT, environment
-from conftest import authorizer_with, bearer, function_name
+from conftest import authorizer_with, bearer, function_name, srp_tokens
 from stack import publish
 
 pytestmark = [
@@ -52,8 +53,12 @@ def sam_deploy(example: str) -> subprocess.Popen:
 def apis() -> Iterator[dict[str, Api]]:
     subprocess.run(["make", "--silent", "-C", EXAMPLES, "BUILD=local"], env=environment(BUILD="local"), check=True)
     rules = json.loads((ROOT / "access" / "vega.json").read_text())
+    groups = set(rules.get("groups", ["root", "operator", "user"]))
     for example in STACKS:
-        rules["rules"] += json.loads((EXAMPLES / example / "access.json").read_text())["rules"]
+        other = json.loads((EXAMPLES / example / "access.json").read_text())
+        groups |= set(other["groups"])
+        rules["rules"] += other["rules"]
+    rules["groups"] = sorted(groups)
     cloudformation = boto3.client("cloudformation")
     with authorizer_with({"access/vega.json": json.dumps(rules)}), contextlib.ExitStack() as after:
         deploying = {example: sam_deploy(example) for example in STACKS}
@@ -77,23 +82,40 @@ def other(apis: dict[str, Api], request: pytest.FixtureRequest) -> Api:
     return apis[request.param]
 
 
-def test_the_rules_decide_who_reaches_which_function(api, other: Api, token_of):
-    ids = {
-        group: api.get("/v1/auth/me", headers=bearer(token_of(group))).json()["id"] for group in ("user", "operator", "none")
-    }
-    for group, path, status in (
-        ("user", "/orders", 200),
-        ("operator", "/orders", 200),
-        ("none", "/orders", 403),
-        ("user", "/invoices/7", 403),
-        ("operator", "/invoices/7", 200),
-        ("none", "/reports", 200),
-    ):
-        answer = other.get(path, bearer(token_of(group)))
-        assert answer.status_code == status, (group, path, answer.text)
-        if status == 200:
-            body, name = answer.json(), path.split("/")[1]
-            assert body == {f"{name}_of": ids[group], "groups": [group] if group != "none" else []}
+@pytest.fixture(scope="module")
+def tokens(cognito) -> Iterator[dict[str, str]]:
+    """The token of a person in each of the other teams' groups."""
+    pool, password, found = os.environ["VEGA_COGNITO_USER_POOL_ID"], f"Test-{uuid.uuid4()}", {}
+    for group in ("sales", "accounting", "warehouse", "audit"):
+        email = f"{group}@example.com"
+        cognito.create_group(UserPoolId=pool, GroupName=group)
+        cognito.admin_create_user(UserPoolId=pool, Username=email, MessageAction="SUPPRESS")
+        cognito.admin_set_user_password(UserPoolId=pool, Username=email, Password=password, Permanent=True)
+        cognito.admin_add_user_to_group(UserPoolId=pool, Username=email, GroupName=group)
+        found[group] = srp_tokens(cognito, email, password)["AccessToken"]
+    yield found
+    for group in found:
+        cognito.admin_delete_user(UserPoolId=pool, Username=f"{group}@example.com")
+        cognito.delete_group(UserPoolId=pool, GroupName=group)
+
+
+def test_each_teams_groups_decide_in_its_own_api(api, apis: dict[str, Api], tokens, token_of):
+    for example, seller, accountant in (("rest-api", "sales", "accounting"), ("http-api", "warehouse", "audit")):
+        for group in ("sales", "accounting", "warehouse", "audit"):
+            headers = bearer(tokens[group])
+            allowed = {"/orders": group == seller, "/invoices/7": group == accountant, "/reports": True}
+            for path, is_allowed in allowed.items():
+                answer = apis[example].get(path, headers)
+                assert answer.status_code == (200 if is_allowed else 403), (example, group, path, answer.text)
+                if is_allowed:
+                    owner = api.get("/v1/auth/me", headers=headers).json()["id"]
+                    assert answer.json() == {f"{path.split('/')[1]}_of": owner, "groups": [group]}
+        assert apis[example].get("/orders", bearer(token_of("none"))).status_code == 403
+
+
+def test_another_teams_group_opens_nothing_of_the_product(api, apis, tokens):
+    for token in tokens.values():
+        assert api.get("/v1/projects", headers=bearer(token)).status_code == 403
 
 
 def test_a_request_without_a_token_is_401(other: Api):
