@@ -14,6 +14,8 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 import httpx
@@ -21,7 +23,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from pycognito import AWSSRP
-from stack import publish
+from stack import Stack, update_packages
 
 PROVIDER = os.environ.get("VEGA_AUTH_PROVIDER", "custom")
 BASE_URL = os.environ.get("VEGA_BASE_URL", "http://localhost:8000")
@@ -169,6 +171,11 @@ def signed(method: str, url: str, body: str = "") -> httpx.Response:
     return httpx.request(method, url, headers=dict(request.headers), content=body)
 
 
+def local_stack() -> Stack:
+    """The local stack that the suite runs against."""
+    return Stack(PROVIDER, urlsplit(BASE_URL).port, Path(os.environ["VEGA_LOCAL_STATE"]))
+
+
 def function_name(part: str) -> str:
     """The name of the local stack's function with this logical id."""
     found = boto3.client("cloudformation").describe_stack_resource(StackName="vega-auth", LogicalResourceId=part)
@@ -182,9 +189,7 @@ def authorizer_with(files: dict[str, str]) -> Iterator[None]:
     package = signed("GET", functions.get_function(FunctionName=name)["Code"]["Location"]).raise_for_status().content
 
     def deploy(content: bytes) -> None:
-        functions.update_function_code(FunctionName=name, ZipFile=content)
-        functions.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
-        publish(functions, name)
+        update_packages(local_stack(), {"AuthorizerFunction": content})
 
     changed = io.BytesIO()
     with (

@@ -11,13 +11,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import build
 import pytest
 import stack
-from conftest import BASE_URL, PROVIDER
+from conftest import local_stack
 
 pytestmark = [
     pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="is about the local stack"),
@@ -92,15 +90,14 @@ def watched(locked: None) -> Iterator[Watched]:
     SOURCE.touch()
     compile_all = [sys.executable, "-c", "import build; build.compile_functions(quiet=True)"]
     subprocess.run(compile_all, env=environment, check=True)
-    port, state = urlsplit(BASE_URL).port, os.environ["VEGA_LOCAL_STATE"]
-    watch = [sys.executable, "-c", WATCH, PROVIDER, str(port), state]
+    served = local_stack()
+    watch = [sys.executable, "-c", WATCH, served.provider, str(served.port), str(served.state)]
     with subprocess.Popen(watch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             yield Watched(process)
         finally:
             process.send_signal(signal.SIGINT)
             process.stdout.read()
-    served = stack.Stack(PROVIDER, port, Path(state))
     stack.update_packages(served, {"MeFunction": build.package("MeFunction").read_bytes()})
 
 

@@ -8,14 +8,13 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import architecture
 import boto3
 import httpx
 import pytest
-from conftest import BASE_URL, bearer, eventually
-from emulator import Stack, make_up_for_the_emulator
+from conftest import bearer, eventually, local_stack
+from emulator import make_up_for_the_emulator
 from restore import Restore
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
@@ -63,7 +62,7 @@ class Deployment:
         self.settings["parameters"].update(parameters)
         deploy.check_table(self.settings, self.template)
         deploy.sam(self.settings, deploy.parameters(self.settings, self.template))
-        local = Stack("cognito", urlsplit(BASE_URL).port, Path(os.environ["VEGA_LOCAL_STATE"]))
+        local = local_stack()
         make_up_for_the_emulator(local, self.outputs())
         stage = f"{local.aws}/restapis/{self.outputs()['ApiId']}/live/_user_request_"
         self.api = httpx.Client(base_url=stage, timeout=30)

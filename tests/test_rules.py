@@ -3,13 +3,11 @@
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import build
 import pytest
 import stack
-from conftest import BASE_URL, PROVIDER
+from conftest import local_stack
 
 pytestmark = [
     pytest.mark.skipif("VEGA_LOCAL_STATE" not in os.environ, reason="is about the local stack"),
@@ -35,7 +33,7 @@ def save(tmp_path, monkeypatch, capsys) -> Callable[[str], str]:
     for name, value in (("ROOT", tmp_path), ("SAM_BUILD", tmp_path / ".aws-sam" / "build"), ("LOGS", tmp_path)):
         monkeypatch.setattr(build, name, value)
     monkeypatch.setattr(build, "LAID_OUT", build.SAM_BUILD / "local")
-    served = stack.Stack(PROVIDER, urlsplit(BASE_URL).port, Path(os.environ["VEGA_LOCAL_STATE"]))
+    served = local_stack()
 
     def save(rules: str) -> str:
         before = build.sources()
